@@ -1,0 +1,166 @@
+"""Accuracy of a classifier checkpoint on the training, validation and test images, and where it goes wrong.
+
+    python evaluate.py                                     # runs/classifier/classifier.pt
+    python evaluate.py --autoencoder runs/autoencoder/autoencoder.pt     # its reconstruction error too
+
+Writes evaluation.json, per_class.csv, predictions.csv and confusion.png (test images) beside the checkpoint,
+or to --out. Report, section 4: eval mode, training and test images.
+"""
+
+import argparse
+import csv
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import checkpoint
+import data
+import runtime
+import training
+from models import AutoEncoder, Classifier, Encoder
+
+BATCH_SIZE = 256
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--classifier", type=Path, default=Path("runs/classifier/classifier.pt"), help="checkpoint (%(default)s)")
+    parser.add_argument("--autoencoder", type=Path, help="also measure this autoencoder's mean squared error (off)")
+    parser.add_argument("--dataset", help="flowers102 or a folder (the checkpoint's)")
+    parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
+    parser.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
+    parser.add_argument("--out", type=Path, help="folder to write to (the checkpoint's)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
+                        help="auto: bf16 where the hardware multiplies it (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, Classifier, dict]:
+    """Encoder and classifier in eval mode, rebuilt from a classifier.pt, and the rest of its content."""
+    content = checkpoint.load(path, "classifier")
+    config = content["config"]
+    encoder, classifier = Encoder(config["batch_norm"]), Classifier(**config)
+    checkpoint.load_weights(encoder, content.pop("encoder"), path)
+    checkpoint.load_weights(classifier, content.pop("classifier"), path)
+    for model in (encoder, classifier):
+        model.to(device, memory_format=torch.channels_last).eval()
+    return encoder, classifier, content
+
+
+@torch.no_grad()
+def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: torch.device, precision: str) -> Tensor:
+    """uint8 images (N, 3, H, W) -> logits (N, classes), float32 on the CPU; in eval mode, the mode restored after."""
+    modes = [(model, model.training) for model in (encoder, classifier)]
+    encoder.eval()
+    classifier.eval()
+    logits = []
+    for batch in data.batches(len(images), BATCH_SIZE):
+        with runtime.autocast(device, precision):
+            logits.append(classifier(encoder(data.to_input(images[batch], device))).float().cpu())  # (B, classes)
+    for model, mode in modes:
+        model.train(mode)
+    return torch.cat(logits)
+
+
+@torch.no_grad()
+def reconstruction_error(model: AutoEncoder, images: Tensor, device: torch.device, precision: str) -> float:
+    """Mean squared error over all values of uint8 images (N, 3, H, W), in [0, 1] units; model in eval mode."""
+    total = 0.0
+    for batch in data.batches(len(images), BATCH_SIZE):
+        x = data.to_input(images[batch], device)
+        with runtime.autocast(device, precision):
+            _, x_hat = model(x)
+        total += F.mse_loss(x_hat.float(), x).item() * len(batch)
+    return total / len(images)
+
+
+def summarise(correct: Tensor, labels: Tensor) -> dict:
+    """Percentages: accuracy with Wilson's 95 % interval, mean per-class accuracy with a bootstrap interval.
+
+    The bootstrap resamples each class's images: the number right of n then is binomial, so that is what is drawn.
+    """
+    from scipy.stats import binomtest
+
+    right, count = int(correct.sum()), len(labels)
+    interval = binomtest(right, count).proportion_ci(0.95, method="wilson")
+    per_class = torch.bincount(labels).numpy()
+    present = per_class > 0
+    share = torch.bincount(labels[correct], minlength=len(per_class)).numpy()[present] / per_class[present]
+    resampled = np.random.default_rng(0).binomial(per_class[present], share, (10_000, present.sum())) / per_class[present]
+    return {"images": count, "correct": right, "accuracy": 100 * right / count,
+            "accuracy_interval": [100 * interval.low, 100 * interval.high],
+            "per_class_accuracy": 100 * float(share.mean()),
+            "per_class_interval": np.percentile(100 * resampled.mean(1), (2.5, 97.5)).tolist()}
+
+
+def write_csv(path: Path, header: list[str], rows) -> None:
+    with checkpoint.atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def main(args: argparse.Namespace) -> int:
+    start = time.perf_counter()
+    device, precision = runtime.set_up(args.device, args.precision)
+    encoder, classifier, content = load_classifier(args.classifier, device)
+    autoencoder = None
+    if args.autoencoder:
+        saved = checkpoint.load(args.autoencoder, "autoencoder")
+        autoencoder = AutoEncoder(**saved["config"]).eval()
+        checkpoint.load_weights(autoencoder, saved["model"], args.autoencoder)
+        autoencoder.to(device, memory_format=torch.channels_last)
+    classes, dataset = content["classes"], args.dataset or content["dataset"]
+    out = args.out or args.classifier.parent
+    out.mkdir(parents=True, exist_ok=True)
+
+    splits, test_predictions, rows = {}, {}, []
+    for split in data.SPLITS:
+        flowers = data.load(dataset, split, args.data_dir, args.cache_dir, crop=content["crop"])
+        if flowers.classes != classes:
+            raise runtime.UserError(f"{args.classifier} knows {len(classes)} classes ({classes[0]} ...), but {dataset} "
+                                    f"has {len(flowers.classes)} ({flowers.classes[0]} ...)")
+        probabilities = classify(encoder, classifier, flowers.images, device, precision).softmax(1)  # (N, classes)
+        confidence, predicted = probabilities.max(1)  # (N,)
+        splits[split] = summarise(predicted == flowers.labels, flowers.labels)
+        if autoencoder is not None:
+            splits[split]["reconstruction_error"] = reconstruction_error(autoencoder, flowers.images, device, precision)
+        rows += [[split, name, classes[label], classes[guess], f"{p:.4f}"] for name, label, guess, p in
+                 zip(flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist())]
+        test_predictions = {"labels": flowers.labels, "predictions": predicted}
+
+    print(f"Accuracy of the network on train images: {splits['train']['accuracy']} %")
+    print(f"Accuracy of the network on test images: {splits['test']['accuracy']} %")
+    print(f"Accuracy of the network on validation images: {splits['val']['accuracy']} %")
+    for split, result in splits.items():
+        low, high = result["accuracy_interval"]
+        class_low, class_high = result["per_class_interval"]
+        print(f"{split:5} {result['images']:5} images: {result['accuracy']:6.2f} % [{low:.2f}, {high:.2f}], mean of the classes "
+              f"{result['per_class_accuracy']:6.2f} % [{class_low:.2f}, {class_high:.2f}]  (95 % intervals)")
+    if autoencoder is not None:
+        for split, result in splits.items():
+            print(f"{split:5} mean squared error of the reconstructions: {result['reconstruction_error']:.5f}")
+
+    import figures
+
+    labels, predicted = test_predictions["labels"], test_predictions["predictions"]
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    right = torch.bincount(labels[labels == predicted], minlength=len(classes)).tolist()
+    write_csv(out / "per_class.csv", ["class", "test images", "correct", "accuracy (%)"],
+              [[name, n, k, f"{100 * k / n:.2f}" if n else ""] for name, n, k in zip(classes, counts, right)])
+    write_csv(out / "predictions.csv", ["split", "file", "class", "predicted", "probability"], rows)
+    figures.confusion(out / "confusion.png", labels, predicted, classes)
+    seconds = time.perf_counter() - start
+    checkpoint.write_json(out / "evaluation.json", {
+        "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"], "splits": splits,
+        "seconds": round(seconds, 2), **runtime.describe(device, precision)})
+    print(f"wrote {out / 'evaluation.json'}, per_class.csv, predictions.csv, confusion.png after {seconds:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    runtime.run(main, parse_args(sys.argv[1:]))

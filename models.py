@@ -1,0 +1,136 @@
+"""The report's networks: Encoder, Decoder, AutoEncoder and Classifier (report, section 1).
+
+Parameters carry the report's names and shapes, so a state dict of its code loads here and the other way round.
+With batch_norm=False the `bn*` are absent. Shapes in comments are (B, C, H, W), B the batch.
+
+Two exact rewrites, for speed: ReLU stands behind the max pool instead of before it (max and ReLU commute, in
+value and in gradient, and it then works on a quarter of the elements), and each InverseMaxPool of the decoder
+is fused with the convolution behind it (`inverse_maxpool_conv2d`).
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inverse_maxpool import inverse_maxpool_conv2d
+
+
+def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=1, padding=1)
+
+
+class Encoder(nn.Module):
+    """Photos x (B, 3, 100, 100) -> code z (B, 400, 4, 4)."""
+
+    def __init__(self, batch_norm: bool = True):
+        super().__init__()
+        self.conv1 = conv3x3(3, 16)
+        self.conv2 = conv3x3(16, 64)
+        self.conv3 = conv3x3(64, 144)
+        self.conv4 = conv3x3(144, 256)
+        self.conv5 = conv3x3(256, 400)
+        self.batch_norm = batch_norm
+        if batch_norm:
+            self.bn1 = nn.BatchNorm2d(16)
+            self.bn2 = nn.BatchNorm2d(64)
+            self.bn3 = nn.BatchNorm2d(144)
+            self.bn4 = nn.BatchNorm2d(256)
+            self.bn5 = nn.BatchNorm2d(400)
+
+    def forward(self, x: Tensor) -> Tensor:
+        def norm(i, x):
+            return getattr(self, f"bn{i}")(x) if self.batch_norm else x
+
+        def pool2(x):
+            return F.relu(F.max_pool2d(x, kernel_size=2, stride=2))
+
+        def pool3(x):
+            return F.relu(F.max_pool2d(x, kernel_size=3, stride=2, padding=1))
+
+        x = pool2(norm(1, self.conv1(x)))  # (B, 3, 100, 100) -> (B, 16, 50, 50)
+        x = pool2(norm(2, self.conv2(x)))  # -> (B, 64, 25, 25)
+        x = pool3(norm(3, self.conv3(x)))  # -> (B, 144, 13, 13)
+        x = pool3(norm(4, self.conv4(x)))  # -> (B, 256, 7, 7)
+        return pool3(norm(5, self.conv5(x)))  # -> (B, 400, 4, 4)
+
+
+class Decoder(nn.Module):
+    """Code z (B, 400, 4, 4) -> reconstruction x_hat (B, 3, 100, 100), not clamped to [0, 1]."""
+
+    def __init__(self, batch_norm: bool = True):
+        super().__init__()
+        self.deconv1 = conv3x3(400, 256)
+        self.deconv2 = conv3x3(256, 144)
+        self.deconv3 = conv3x3(144, 64)
+        self.deconv4 = conv3x3(64, 16)
+        self.deconv5 = conv3x3(16, 3)
+        self.batch_norm = batch_norm
+        if batch_norm:
+            self.bn1 = nn.BatchNorm2d(256)
+            self.bn2 = nn.BatchNorm2d(144)
+            self.bn3 = nn.BatchNorm2d(64)
+            self.bn4 = nn.BatchNorm2d(16)
+
+    def forward(self, z: Tensor) -> Tensor:
+        def norm(i, x):
+            return getattr(self, f"bn{i}")(x) if self.batch_norm else x
+
+        def unpool(x, conv, window):
+            return inverse_maxpool_conv2d(x, conv.weight, conv.bias, window)
+
+        x = F.relu(norm(1, unpool(z, self.deconv1, window=3)))  # (B, 400, 4, 4) -> (B, 256, 7, 7)
+        x = F.relu(norm(2, unpool(x, self.deconv2, window=3)))  # -> (B, 144, 13, 13)
+        x = F.relu(norm(3, unpool(x, self.deconv3, window=3)))  # -> (B, 64, 25, 25)
+        x = F.relu(norm(4, unpool(x, self.deconv4, window=2)))  # -> (B, 16, 50, 50)
+        return unpool(x, self.deconv5, window=2)  # -> (B, 3, 100, 100)
+
+
+class AutoEncoder(nn.Module):
+    """Photos x (B, 3, 100, 100) -> (z, x_hat)."""
+
+    def __init__(self, batch_norm: bool = True):
+        super().__init__()
+        self.encoder = Encoder(batch_norm)
+        self.decoder = Decoder(batch_norm)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        z = self.encoder(x)
+        return z, self.decoder(z)
+
+
+class Classifier(nn.Module):
+    """Code z (B, 400, 4, 4) -> logits (B, num_classes). z keeps its layout: no pooling, flattened late.
+
+    dropout (the report: 0.25, place unknown) acts after each activation, or with dropout_after="linear" after
+    those of linear layers only.
+    """
+
+    def __init__(self, num_classes: int = 102, batch_norm: bool = True, dropout: float = 0.0, dropout_after: str = "all"):
+        super().__init__()
+        self.conv1 = conv3x3(400, 700)
+        self.conv2 = conv3x3(700, 1000)
+        self.linear1 = nn.Linear(16000, 8192)
+        self.linear2 = nn.Linear(8192, 2048)
+        self.linear3 = nn.Linear(2048, 512)
+        self.linear4 = nn.Linear(512, num_classes)
+        self.batch_norm = batch_norm
+        if batch_norm:
+            self.bn1 = nn.BatchNorm2d(700)
+            self.bn2 = nn.BatchNorm2d(1000)
+            self.bn3 = nn.BatchNorm1d(8192)
+            self.bn4 = nn.BatchNorm1d(2048)
+            self.bn5 = nn.BatchNorm1d(512)
+        self.dropout = nn.Dropout(dropout)
+        self.dropout_after = dropout_after
+
+    def forward(self, z: Tensor) -> Tensor:
+        def activate(i, x):
+            x = F.relu(getattr(self, f"bn{i}")(x) if self.batch_norm else x)
+            return self.dropout(x) if self.dropout_after == "all" or x.dim() == 2 else x
+
+        x = activate(1, self.conv1(z))  # (B, 400, 4, 4) -> (B, 700, 4, 4)
+        x = activate(2, self.conv2(x))  # -> (B, 1000, 4, 4)
+        x = x.flatten(1)  # -> (B, 16000)
+        x = activate(3, self.linear1(x))  # -> (B, 8192)
+        x = activate(4, self.linear2(x))  # -> (B, 2048)
+        x = activate(5, self.linear3(x))  # -> (B, 512)
+        return self.linear4(x)  # -> (B, num_classes)

@@ -1,0 +1,125 @@
+"""Where and how a script runs: device, precision, seeds, memory allocator, and how it ends."""
+
+import ctypes
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+class UserError(Exception):
+    """Something the user can put right: shown as one line, without a traceback, before the script exits.
+
+    exit_status is 2 for bad input, 1 for what went wrong underway (a full disk, a loss that is not finite).
+    """
+
+    def __init__(self, message: str, exit_status: int = 2):
+        super().__init__(" ".join(message.split()))
+        self.exit_status = exit_status
+
+
+def run(main: Callable, args) -> None:
+    """Run a script's main and exit: with the status it returns, or with the one line of a UserError."""
+    try:
+        status = main(args)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        status = error.exit_status
+    except KeyboardInterrupt:
+        status = 130
+    except BrokenPipeError:  # the reader of our output is gone, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status)
+
+
+def keep_memory() -> None:
+    """Stop glibc from returning large blocks to the kernel; does nothing elsewhere.
+
+    Each training step frees and allocates the same hundreds of megabytes. By default glibc maps them anew every time and the
+    kernel zeroes every page. Call it before torch allocates: torch reads THP_MEM_ALLOC_ENABLE (huge pages) once.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_MAX, 0)
+    libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def choose_device(name: str) -> torch.device:
+    """'auto' is CUDA where there is one, then MPS, then the CPU; UserError where the device asked for is absent."""
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, is_present in present.items() if is_present)
+    if not present[name]:
+        found = ", ".join(device for device, is_present in present.items() if is_present)
+        raise UserError(f"--device {name}: this machine has none that PyTorch can use (it has {found})")
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """'fp32' or 'bf16'; 'auto' takes bf16 only where the hardware multiplies it natively."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
+    return "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context of every forward pass: bf16 where precision says so, else fp32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def set_up(device_name: str, precision_name: str) -> tuple[torch.device, str]:
+    """Settle allocator, device and precision, and say on the run's first line what was chosen."""
+    keep_memory()
+    device = choose_device(device_name)
+    precision = choose_precision(precision_name, device)
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    print(f"device {device} ({processor(device)}{threads}), precision {precision} (--precision {precision_name})")
+    return device, precision
+
+
+def processor(device: torch.device) -> str:
+    """The name of the processor that does the work."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def describe(device: torch.device, precision: str) -> dict:
+    """What a log needs for its numbers to be repeated: commit, versions, device, precision, threads."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
+    except OSError:  # no git
+        commit = None
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
+    return {"commit": commit, "versions": versions, "device": str(device), "processor": processor(device),
+            "precision": precision, "threads": torch.get_num_threads()}
+
+
+def seed_epoch(seed: int, epoch: int) -> torch.Generator:
+    """Seed every source of randomness for one epoch (0: the initial weights); returns the shuffle's generator.
+
+    A function of seed and epoch alone, so a resumed run draws what an uninterrupted one draws.
+    """
+    shuffle_seed, torch_seed = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint64).tolist()
+    torch.manual_seed(torch_seed)  # dropout and initial weights, on every device
+    return torch.Generator().manual_seed(shuffle_seed)

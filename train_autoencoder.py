@@ -1,0 +1,131 @@
+"""Stage one: train the autoencoder to reproduce the training photos.
+
+    python train_autoencoder.py                            # Flowers-102 in data/, the report's final model
+    python train_autoencoder.py --dataset photos --epochs 100
+
+Writes to runs/autoencoder/: last.pt (for --resume), autoencoder.pt (weights and model configuration, for
+train_classifier.py), log.jsonl, reconstruction_005.png ... (every 5th epoch and the last) and curve.png.
+Report, section 2: MSE between x_hat and x, Adam, learning rate 0.001, 40 epochs, batches of 128.
+"""
+
+import argparse
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+import checkpoint
+import data
+import runtime
+import training
+from models import AutoEncoder
+
+KIND = "autoencoder run"
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    training.add_arguments(parser, out="runs/autoencoder", epochs=40, optimizer="adam", save_every=1)
+    group = parser.add_argument_group("model")
+    group.add_argument("--batch-norm", action=argparse.BooleanOptionalAction, default=True,
+                       help="batch normalisation behind each convolution but the last (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def pictured(count: int) -> torch.Tensor:
+    """Indices of the training images whose reconstructions are drawn: the report's, the last, and seven more."""
+    return torch.linspace(count - 1, 0, min(8, count)).long()
+
+
+def main(args: argparse.Namespace) -> int:
+    start = time.perf_counter()
+    device, precision = runtime.set_up(args.device, args.precision)
+    flags = training.plain_flags(args, device, precision)
+    resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND)
+    if resumed:
+        checkpoint.check_flags(resumed["flags"] | {"epochs_done": resumed["epoch"]}, flags, args.out / "last.pt")
+
+    flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, crop=args.crop)
+    images = flowers.images.to(device)  # uint8 (N, 3, 100, 100)
+
+    runtime.seed_epoch(args.seed, 0)
+    model = AutoEncoder(args.batch_norm)
+    if args.init == "he":
+        training.he_init(model)
+    model.to(device, memory_format=torch.channels_last)
+    optimizer = training.make_optimizer(args.optimizer, [{"params": list(model.parameters())}],
+                                        args.learning_rate, args.weight_decay)
+    first_epoch = 1
+    if resumed:
+        checkpoint.load_weights(model, resumed["model"], args.out / "last.pt")
+        optimizer.load_state_dict(resumed["optimizer"])
+        first_epoch = resumed["epoch"] + 1
+        print(f"resuming {args.out / 'last.pt'} after epoch {resumed['epoch']}")
+
+    def save_last(epoch: int) -> None:
+        checkpoint.save(args.out / "last.pt", {"kind": KIND, "flags": flags, "epoch": epoch, "environment": environment,
+                                               "model": model.state_dict(), "optimizer": optimizer.state_dict()})
+
+    environment = runtime.describe(device, precision)
+    header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers)}}
+    training.start_log(args.out / "log.jsonl", header, first_epoch - 1)
+    if not resumed:
+        save_last(0)
+
+    with training.interrupts() as interrupted:
+        for epoch in range(first_epoch, args.epochs + 1):
+            epoch_start = time.perf_counter()
+            shuffle = runtime.seed_epoch(args.seed, epoch)
+            total = 0.0  # squared error, mean over an image's values, summed over images
+            model.train()
+            bar = tqdm(data.batches(len(images), args.batch_size, shuffle), f"epoch {epoch}", leave=False, disable=None)
+            for step, batch in enumerate(bar, 1):
+                x = data.to_input(images[batch], device)  # (B, 3, 100, 100)
+                with runtime.autocast(device, precision):
+                    z, x_hat = model(x)  # (B, 400, 4, 4), (B, 3, 100, 100)
+                loss = F.mse_loss(x_hat.float(), x)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                training.check_finite(loss.item(), epoch, step, args.learning_rate)
+                total += loss.item() * len(batch)
+                bar.set_postfix(cost=f"{loss.item():.4f}")
+            cost = total / len(images)
+            seconds = time.perf_counter() - epoch_start
+            print(f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}", flush=True)
+            training.log_row(args.out / "log.jsonl", {"epoch": epoch, "cost": cost, "learning_rate": args.learning_rate,
+                             "seconds": round(seconds, 3), "images_per_second": round(len(images) / seconds, 1)})
+            if epoch % 5 == 0 or epoch == args.epochs:
+                draw(model, images, device, precision, args.out, epoch)
+            if epoch % args.save_every == 0 or epoch == args.epochs or interrupted:
+                save_last(epoch)
+            if interrupted:
+                print(f"stopped after epoch {epoch}; the same command with --resume continues")
+                return 128 + interrupted[0]
+
+    import figures
+
+    figures.curve(args.out / "curve.png", training.read_log(args.out / "log.jsonl"), "cost (mean squared error)")
+    checkpoint.save(args.out / "autoencoder.pt", {
+        "kind": "autoencoder", "config": {"batch_norm": args.batch_norm}, "model": model.state_dict(),
+        "dataset": args.dataset, "crop": args.crop, "flags": flags, "environment": environment})
+    print(f"wrote {args.out / 'autoencoder.pt'} after {time.perf_counter() - start:.1f} s")
+    return 0
+
+
+@torch.no_grad()
+def draw(model, images, device, precision, out, epoch) -> None:
+    """Write reconstruction_{epoch}.png, in eval mode."""
+    import figures
+
+    model.eval()
+    x = data.to_input(images[pictured(len(images))], device)  # (B, 3, 100, 100)
+    with runtime.autocast(device, precision):
+        _, x_hat = model(x)
+    figures.reconstructions(out / f"reconstruction_{epoch:03d}.png", x, x_hat, f"training images after epoch {epoch}")
+
+
+if __name__ == "__main__":
+    runtime.run(main, parse_args(sys.argv[1:]))

@@ -1,0 +1,169 @@
+"""Stage two: train the encoder of stage one and a classifier on its code together.
+
+    python train_classifier.py                             # from runs/autoencoder/autoencoder.pt
+    python train_classifier.py --from-scratch              # from random weights, for comparison
+
+Writes to runs/classifier/: last.pt (for --resume), classifier.pt (weights of encoder and classifier, model
+configuration, class names; for evaluate.py and predict.py), log.jsonl and curve.png.
+Report, section 3: cross-entropy, Adagrad, learning rate 0.001 for both parameter groups, dropout 0.25, 40 epochs.
+The decoder takes no part: the report runs it, but its output does not enter the loss.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+import checkpoint
+import data
+import runtime
+import training
+from evaluate import classify
+from models import AutoEncoder, Classifier
+from runtime import UserError
+
+KIND = "classifier run"
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    training.add_arguments(parser, out="runs/classifier", epochs=40, optimizer="adagrad", save_every=10)
+    group = parser.add_argument_group("model")
+    group.add_argument("--autoencoder", type=Path, default=Path("runs/autoencoder/autoencoder.pt"),
+                       help="checkpoint whose encoder is the start (%(default)s)")
+    group.add_argument("--from-scratch", action="store_true", help="start from random weights instead (off)")
+    group.add_argument("--freeze-encoder", action="store_true", help="train the classifier alone (off)")
+    group.add_argument("--encoder-learning-rate", type=training.number(float, 0, above=True),
+                       help="learning rate of the encoder (that of the classifier)")
+    group.add_argument("--batch-norm", action=argparse.BooleanOptionalAction,
+                       help="with --from-scratch; else as in the autoencoder (on)")
+    group.add_argument("--dropout", type=training.number(float, 0, 1), default=0.25, help="probability (%(default)s)")
+    group.add_argument("--dropout-after", choices=("all", "linear"), default="all",
+                       help="every activation of the classifier, or those of its linear layers (%(default)s)")
+    group.add_argument("--val-every", type=training.number(int, 1), default=5,
+                       help="epochs between validations; the last is always validated (%(default)s)")
+    args = parser.parse_args(argv)
+    if args.batch_norm is not None and not args.from_scratch:
+        parser.error("--batch-norm and --no-batch-norm go with --from-scratch; else the autoencoder decides")
+    if args.encoder_learning_rate is not None and args.freeze_encoder:
+        parser.error("--encoder-learning-rate has no effect with --freeze-encoder")
+    return args
+
+
+def load_autoencoder(args: argparse.Namespace) -> AutoEncoder:
+    """The autoencoder to start from, with a line for each way in which it was made for something else."""
+    if args.from_scratch:
+        model = AutoEncoder(args.batch_norm is not False)
+        if args.init == "he":
+            training.he_init(model)
+        return model
+    if not args.autoencoder.exists():
+        raise UserError(f"there is no autoencoder {args.autoencoder}; run train_autoencoder.py first, name another with "
+                        f"--autoencoder, or start --from-scratch")
+    saved = checkpoint.load(args.autoencoder, "autoencoder")
+    for name in ("dataset", "crop"):
+        if saved[name] != vars(args)[name]:
+            print(f"transfer: {args.autoencoder} was trained with --{name} {saved[name]}, now it is {vars(args)[name]}")
+    model = AutoEncoder(**saved["config"])
+    checkpoint.load_weights(model, saved["model"], args.autoencoder)
+    return model
+
+
+def main(args: argparse.Namespace) -> int:
+    start = time.perf_counter()
+    device, precision = runtime.set_up(args.device, args.precision)
+    flags = training.plain_flags(args, device, precision)
+    resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND)
+    if resumed:
+        checkpoint.check_flags(resumed["flags"] | {"epochs_done": resumed["epoch"]}, flags, args.out / "last.pt")
+
+    flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir, crop=args.crop) for split in ("train", "val"))
+    images, labels = flowers.images.to(device), flowers.labels.to(device)  # uint8 (N, 3, 100, 100), (N,)
+
+    runtime.seed_epoch(args.seed, 0)
+    encoder = load_autoencoder(args).encoder if not resumed else AutoEncoder(resumed["config"]["batch_norm"]).encoder
+    config = {"num_classes": len(flowers.classes), "batch_norm": encoder.batch_norm,
+              "dropout": args.dropout, "dropout_after": args.dropout_after}
+    classifier = Classifier(**config)
+    if args.init == "he":
+        training.he_init(classifier)
+    for model in (encoder, classifier):
+        model.to(device, memory_format=torch.channels_last)
+    encoder.requires_grad_(not args.freeze_encoder)
+    groups = [{"params": list(classifier.parameters())}]
+    if not args.freeze_encoder:
+        groups.append({"params": list(encoder.parameters()), "lr": args.encoder_learning_rate or args.learning_rate})
+    optimizer = training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
+    first_epoch = 1
+    if resumed:
+        checkpoint.load_weights(encoder, resumed["encoder"], args.out / "last.pt")
+        checkpoint.load_weights(classifier, resumed["classifier"], args.out / "last.pt")
+        optimizer.load_state_dict(resumed["optimizer"])
+        first_epoch = resumed["epoch"] + 1
+        print(f"resuming {args.out / 'last.pt'} after epoch {resumed['epoch']}")
+
+    def weights() -> dict:
+        return {"flags": flags, "config": config, "environment": environment,
+                "encoder": encoder.state_dict(), "classifier": classifier.state_dict()}
+
+    def save_last(epoch: int) -> None:
+        checkpoint.save(args.out / "last.pt", {"kind": KIND, **weights(), "epoch": epoch, "optimizer": optimizer.state_dict()})
+
+    environment = runtime.describe(device, precision)
+    header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers), "val": len(val)}}
+    training.start_log(args.out / "log.jsonl", header, first_epoch - 1)
+    if not resumed:
+        save_last(0)
+
+    with training.interrupts() as interrupted:
+        for epoch in range(first_epoch, args.epochs + 1):
+            epoch_start = time.perf_counter()
+            shuffle = runtime.seed_epoch(args.seed, epoch)
+            total, correct = 0.0, 0  # both summed over images; cross-entropy in nats
+            encoder.train(not args.freeze_encoder)
+            classifier.train()
+            bar = tqdm(data.batches(len(images), args.batch_size, shuffle), f"epoch {epoch}", leave=False, disable=None)
+            for step, batch in enumerate(bar, 1):
+                x, y = data.to_input(images[batch], device), labels[batch]  # (B, 3, 100, 100), (B,)
+                with runtime.autocast(device, precision):
+                    logits = classifier(encoder(x))  # (B, classes)
+                loss = F.cross_entropy(logits.float(), y)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                training.check_finite(loss.item(), epoch, step, args.learning_rate)
+                total += loss.item() * len(batch)
+                correct += (logits.argmax(1) == y).sum().item()
+                bar.set_postfix(cost=f"{loss.item():.4f}")
+            cost, accuracy, val_accuracy = total / len(images), 100 * correct / len(images), None
+            seconds = time.perf_counter() - epoch_start
+            line = f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}"
+            if epoch % args.val_every == 0 or epoch == args.epochs:
+                predicted = classify(encoder, classifier, val.images, device, precision).argmax(1)
+                val_accuracy = 100 * (predicted == val.labels).sum().item() / len(val)
+                line += f", validation accuracy : {val_accuracy:.2f} %"
+            print(line, flush=True)
+            training.log_row(args.out / "log.jsonl", {"epoch": epoch, "cost": cost, "train_accuracy": accuracy,
+                             "val_accuracy": val_accuracy, "learning_rate": args.learning_rate,
+                             "seconds": round(seconds, 3), "images_per_second": round(len(images) / seconds, 1)})
+            if epoch % args.save_every == 0 or epoch == args.epochs or interrupted:
+                save_last(epoch)
+            if interrupted:
+                print(f"stopped after epoch {epoch}; the same command with --resume continues")
+                return 128 + interrupted[0]
+
+    import figures
+
+    figures.curve(args.out / "curve.png", training.read_log(args.out / "log.jsonl"), "cost (cross-entropy, nats)")
+    checkpoint.save(args.out / "classifier.pt", {"kind": "classifier", **weights(), "classes": flowers.classes,
+                                                 "dataset": args.dataset, "crop": args.crop})
+    print(f"wrote {args.out / 'classifier.pt'} after {time.perf_counter() - start:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    runtime.run(main, parse_args(sys.argv[1:]))

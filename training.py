@@ -1,0 +1,129 @@
+"""What both stages share of training: their common flags, optimizers, the epoch's log row, and interrupts."""
+
+import argparse
+import contextlib
+import json
+import math
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import checkpoint
+import data
+from runtime import UserError
+
+OPTIMIZERS = ("adam", "adagrad", "rmsprop", "sgd")
+TIME_FIELDS = ("seconds", "images_per_second")  # the only fields of a log that two equal runs do not share
+
+
+def number(kind: type, low: float, high: float = math.inf, above: bool = False):
+    """An argparse type: a number of `kind` in [low, high], or in (low, high] with above=True."""
+
+    def parse(text: str):
+        value = kind(text)
+        if not (low < value if above else low <= value) or not value <= high or value == math.inf:
+            most = "" if high == math.inf else f" and at most {high}"
+            raise argparse.ArgumentTypeError(f"{text} is out of range: want {'above' if above else 'at least'} {low}{most}")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse's word for text that is no number
+    return parse
+
+
+def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimizer: str, save_every: int) -> None:
+    """The flags that mean the same in both training scripts."""
+    switch = argparse.BooleanOptionalAction
+    group = parser.add_argument_group("data")
+    group.add_argument("--dataset", default="flowers102", help="flowers102, or a folder with train/ val/ test/ (%(default)s)")
+    group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
+    group.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
+    group.add_argument("--crop", choices=data.CROPS, default="centre",
+                       help="largest centred square of a photo, or all of it squashed to one (%(default)s)")
+    group = parser.add_argument_group("training")
+    group.add_argument("--epochs", type=number(int, 1), default=epochs, help="passes over the training images (%(default)s)")
+    group.add_argument("--batch-size", type=number(int, 2), default=128, help="images a step (%(default)s)")
+    group.add_argument("--optimizer", choices=OPTIMIZERS, default=optimizer, help="(%(default)s)")
+    group.add_argument("--learning-rate", type=number(float, 0, above=True), default=0.001, help="constant (%(default)s)")
+    group.add_argument("--weight-decay", type=number(float, 0), default=0.0, help="L2 on all weights (%(default)s)")
+    group.add_argument("--init", choices=("default", "he"), default="default",
+                       help="fresh weights: PyTorch's default, or He's normal with zero bias (%(default)s)")
+    group.add_argument("--seed", type=number(int, 0), default=0, help="of weights, shuffling and dropout (%(default)s)")
+    group = parser.add_argument_group("run")
+    group.add_argument("--out", type=Path, default=Path(out), help="folder to write to (%(default)s)")
+    group.add_argument("--save-every", type=number(int, 1), default=save_every,
+                       help="epochs between writes of last.pt (%(default)s)")
+    group.add_argument("--resume", action=switch, default=False, help="continue the run in --out (%(default)s)")
+    group.add_argument("--overwrite", action=switch, default=False, help="replace the run in --out (%(default)s)")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
+    group.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
+                       help="auto: bf16 where the hardware multiplies it (%(default)s)")
+
+
+def plain_flags(args: argparse.Namespace, device: torch.device, precision: str) -> dict:
+    """The flags as plain types, with 'auto' settled: what log and checkpoint record."""
+    flags = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
+    return flags | {"device": str(device.type), "precision": precision}
+
+
+def he_init(model: nn.Module) -> None:
+    """Fresh weights of convolutions and linear layers: normal, variance 2 / fan-in, zero bias (He et al. 2015)."""
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+
+
+def make_optimizer(name: str, groups: list[dict], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Adam, Adagrad, RMSprop or SGD as PyTorch ships them, in their fused form where there is one."""
+    kinds = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
+    device = groups[0]["params"][0].device.type
+    fused = {} if name == "rmsprop" or (name == "adagrad" and device != "cpu") else {"fused": True}
+    return kinds[name](groups, lr=learning_rate, weight_decay=weight_decay, **fused)
+
+
+def start_log(path: Path, header: dict, epochs_done: int) -> None:
+    """Begin a log with its header row, or, on a resume, cut the rows past the checkpoint."""
+    rows = [json.dumps(header)]
+    if epochs_done and path.exists():
+        old = path.read_text().splitlines()
+        rows = old[:1] + [row for row in old[1 : epochs_done + 1]]
+    with checkpoint.atomic(path) as temporary:
+        temporary.write_text("".join(row + "\n" for row in rows))
+
+
+def log_row(path: Path, row: dict) -> None:
+    with open(path, "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def read_log(path: Path) -> list[dict]:
+    """The rows of a log, an epoch each, without the header."""
+    return [json.loads(row) for row in path.read_text().splitlines()[1:]]
+
+
+def check_finite(loss: float, epoch: int, step: int, learning_rate: float) -> None:
+    if not math.isfinite(loss):
+        raise UserError(f"the loss is {loss} at epoch {epoch}, step {step}, learning rate {learning_rate}; "
+                        f"the last checkpoint is kept; try a lower --learning-rate", exit_status=1)
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """Yield a list that receives the first SIGINT or SIGTERM, so the epoch can finish; a second one ends the process."""
+    caught = []
+
+    def remember(signum, frame):
+        caught.append(signum)
+        for number in former:
+            signal.signal(number, signal.SIG_DFL)
+        print("\ninterrupted: finishing this epoch and saving it (again to leave at once)", flush=True)
+
+    former = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
