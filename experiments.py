@@ -1,0 +1,137 @@
+"""Measurements over seeds: a declared list of runs, and the README's tables made from their files.
+
+    python experiments.py run                       # every run that is not finished, one after another
+    python experiments.py run --only final          # one row; --seeds 0 1 2 3 4
+    python experiments.py table --readme            # write the tables between the README's markers
+
+Writes results/runs/<row>-<seed>.json for each finished run, and the test predictions of reported rows beside it
+(results/predictions/, uint8). Any number of such processes may run at once: each run is locked by the one that does it, and
+a run that was killed is resumed. Checkpoints lie in runs/experiments/.
+
+The rows `search-...` choose the settings that the report leaves open, on validation images alone; only rows that
+report are measured on test images, once.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import checkpoint
+import runtime
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recipe: the flags of each stage that differ from the defaults, and whether test images are measured."""
+
+    autoencoder: list[str] = field(default_factory=list)
+    classifier: list[str] = field(default_factory=list)
+    report: bool = False
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    title: str = ""
+
+
+CENTRE, SQUASH, HE = (["--crop", "centre"], ["--crop", "squash"], ["--init", "he"])
+ROWS = {
+    "search-base": Row(CENTRE, CENTRE, seeds=(0,), title="the base: centre crop, learning rate 0.001, dropout after all "
+                       "activations, PyTorch's initial weights, pretrained encoder"),
+    "search-squash": Row(SQUASH, SQUASH, seeds=(0,), title="the whole photo squashed to a square"),
+    "search-dropout-linear": Row(CENTRE, CENTRE + ["--dropout-after", "linear"], seeds=(0,),
+                                 title="dropout after the linear layers only"),
+    "search-rate-0.002": Row(CENTRE, CENTRE + ["--learning-rate", "0.002"], seeds=(0,), title="learning rate 0.002"),
+    "search-rate-0.0005": Row(CENTRE, CENTRE + ["--learning-rate", "0.0005"], seeds=(0,), title="learning rate 0.0005"),
+    "search-scratch": Row(CENTRE, CENTRE + ["--from-scratch"], seeds=(0,), title="encoder from random weights"),
+    "search-he": Row(CENTRE + HE, CENTRE + HE, seeds=(0,), title="He's initial weights in both stages"),
+}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("run", "table"))
+    parser.add_argument("--only", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW", help="rows (all)")
+    parser.add_argument("--seeds", nargs="+", type=int, help="seeds (those of the row)")
+    parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of finished runs (%(default)s)")
+    parser.add_argument("--work", type=Path, default=Path("runs/experiments"), help="folder of checkpoints (%(default)s)")
+    parser.add_argument("--readme", action="store_true", help="write the tables into README.md instead of printing them")
+    return parser.parse_args(argv)
+
+
+@contextlib.contextmanager
+def lock(path: Path, wait: bool) -> Iterator[bool]:
+    """Yield whether this process holds the lock; the system releases it when the process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            yield True
+        except BlockingIOError:
+            yield False
+
+
+def train(stage, out: Path, finished: str, flags: list[str]) -> None:
+    """Run one training script to its end, resuming what an earlier process began."""
+    if (out / finished).exists():
+        return
+    how = "--resume" if (out / "last.pt").exists() else "--overwrite"
+    status = stage.main(stage.parse_args(["--out", str(out), how, *flags]))
+    if status:
+        sys.exit(status)
+
+
+def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
+    """Both stages of one run, its evaluation where the row reports, and its JSON file."""
+    import evaluate
+    import train_autoencoder
+    import train_classifier
+
+    common = ["--data-dir", args.data_dir, "--seed", str(seed)]
+    autoencoder = args.work / f"autoencoder-{seed}{'-'.join(['', *row.autoencoder]).replace('---', '-').replace('--', '-')}"
+    with lock(autoencoder.with_suffix(".lock"), wait=True):  # rows with the same flags share an autoencoder
+        train(train_autoencoder, autoencoder, "autoencoder.pt", [*common, *row.autoencoder])
+    out = args.work / f"{name}-{seed}"
+    source = [] if "--from-scratch" in row.classifier else ["--autoencoder", str(autoencoder / "autoencoder.pt")]
+    train(train_classifier, out, "classifier.pt", [*common, *source, "--save-every", "20", *row.classifier])
+
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    stage_one = [json.loads(line) for line in (autoencoder / "log.jsonl").read_text().splitlines()]
+    result = {"row": name, "seed": seed, "val_accuracy": log[-1]["val_accuracy"], "train_accuracy_last_epoch": log[-1]["train_accuracy"],
+              "autoencoder_cost": stage_one[-1]["cost"], "classifier_cost": log[-1]["cost"],
+              "autoencoder_seconds": round(sum(r["seconds"] for r in stage_one[1:]), 1),
+              "classifier_seconds": round(sum(r["seconds"] for r in log[1:]), 1),
+              **log[0], "autoencoder_flags": stage_one[0]["flags"]}
+    if row.report:
+        evaluate.main(evaluate.parse_args(["--classifier", str(out / "classifier.pt"), "--data-dir", args.data_dir,
+                                           "--autoencoder", str(autoencoder / "autoencoder.pt")]))
+        result["splits"] = json.loads((out / "evaluation.json").read_text())["splits"]
+    checkpoint.write_json(args.results / "runs" / f"{name}-{seed}.json", result)
+    for file in ("last.pt", "classifier.pt"):  # 1.9 GB a run
+        (out / file).unlink()
+
+
+def run(args: argparse.Namespace) -> int:
+    (args.results / "runs").mkdir(parents=True, exist_ok=True)
+    for name in args.only:
+        for seed in args.seeds or ROWS[name].seeds:
+            with lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
+                if is_ours and not (args.results / "runs" / f"{name}-{seed}.json").exists():
+                    start = time.perf_counter()
+                    print(f"== {name}, seed {seed}", flush=True)
+                    measure(name, ROWS[name], seed, args)
+                    print(f"== {name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
+    return 0
+
+
+def main(args: argparse.Namespace) -> int:
+    return {"run": run}[args.command](args)
+
+
+if __name__ == "__main__":
+    runtime.run(main, parse_args(sys.argv[1:]))
