@@ -22,9 +22,11 @@ def _spread(x: Tensor, edge: int) -> Tensor:
     if x.dim() != 4:
         raise ValueError(f"InverseMaxPool takes a 4-D tensor (B, C, H, W), not one of shape {tuple(x.shape)}")
     B, C, H, W = x.shape
-    memory_format = torch.channels_last if _channels_last(x) else torch.contiguous_format
-    size = (B, C, max(2 * H - edge, 0), max(2 * W - edge, 0))  # (a map of no rows stays one)
-    out = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=memory_format).zero_()
+    height, width = max(2 * H - edge, 0), max(2 * W - edge, 0)
+    if _channels_last(x):
+        out = x.new_zeros(B, height, width, C).permute(0, 3, 1, 2)  # (B, C, height, width)
+    else:
+        out = x.new_zeros(B, C, height, width)
     out[:, :, ::2, ::2] = x
     return out
 
