@@ -1,0 +1,141 @@
+"""Guards the way from photo to tensor: splits, labels and pixels as torchvision has them, the cache, and clear refusals."""
+
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import data
+from runtime import UserError
+
+SIZES = {"train": 1020, "val": 1020, "test": 6149}
+
+
+def load(folder, split, tmp_path, **options):
+    return data.load(str(folder), split, cache_dir=str(tmp_path / "cache"), **options)
+
+
+@pytest.mark.parametrize("crop", data.CROPS)
+@pytest.mark.parametrize("split", data.SPLITS)
+def test_flowers102_is_torchvisions_own(split, crop, photos, tmp_path):
+    """Every label and name; the pixels of each 10th photo of train and each 40th elsewhere."""
+    from torchvision import transforms
+    from torchvision.datasets import Flowers102
+
+    flowers = data.load("flowers102", split, photos, str(tmp_path), crop=crop)
+    oracle = Flowers102(photos, split)
+    assert len(flowers) == len(oracle) == SIZES[split]
+    assert flowers.labels.tolist() == oracle._labels and flowers.classes == Flowers102.classes
+    assert flowers.names == [f"jpg/{path.name}" for path in oracle._image_files]
+    resize = transforms.Resize((100, 100))
+    for i in range(0, len(oracle), 10 if split == "train" else 40):
+        photo, _ = oracle[i]
+        if crop == "centre":
+            photo = transforms.CenterCrop(min(photo.size))(photo)
+        pixels = torch.from_numpy(np.array(resize(photo))).permute(2, 0, 1)
+        assert torch.equal(flowers.images[i], pixels), oracle._image_files[i]
+
+
+def test_the_cache_holds_what_a_fresh_decode_gives_and_its_name_follows_the_source(folder, tmp_path):
+    fresh = load(folder, "train", tmp_path)
+    cached = load(folder, "train", tmp_path)
+    assert torch.equal(fresh.images, cached.images) and torch.equal(fresh.labels, cached.labels)
+    assert (fresh.classes, fresh.names) == (cached.classes, cached.names)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert load(folder, "train", tmp_path, size=64).images.shape[-2:] == (64, 64)
+    photo = folder / "train" / "daisy" / "0.jpg"
+    Image.new("RGB", (120, 120), "red").save(photo)
+    changed = load(folder, "train", tmp_path)
+    assert not torch.equal(changed.images[0], fresh.images[0]) and torch.equal(changed.images[1:], fresh.images[1:])
+
+
+def test_a_damaged_cache_is_rebuilt_with_a_line(folder, tmp_path, capsys):
+    fresh = load(folder, "train", tmp_path)
+    (cached,) = (tmp_path / "cache").iterdir()
+    content = bytearray(cached.read_bytes())
+    content[len(content) // 2] ^= 1
+    cached.write_bytes(content)
+    assert torch.equal(load(folder, "train", tmp_path).images, fresh.images)
+    assert "decoding the photos again" in capsys.readouterr().out
+    load(folder, "train", tmp_path)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_folder_has_its_own_classes_labels_and_names(folder, tmp_path):
+    for split, each in (("train", 4), ("val", 2), ("test", 3)):
+        flowers = load(folder, split, tmp_path)
+        assert flowers.classes == ["daisy", "rose", "tulip"]
+        assert flowers.labels.tolist() == [label for label in range(3) for _ in range(each)]
+        assert flowers.names[0] == f"{split}/daisy/0.jpg"
+        assert flowers.images.dtype == torch.uint8 and flowers.images.shape == (3 * each, 3, 100, 100)
+
+
+def test_grey_cmyk_transparent_and_rotated_photos_are_converted(tmp_path):
+    photo = Image.linear_gradient("L").resize((120, 80))
+    for name, mode in (("grey.jpg", "L"), ("cmyk.jpg", "CMYK"), ("palette.png", "P"), ("alpha.png", "RGBA"), ("bits.png", "1")):
+        photo.convert(mode).save(tmp_path / name)
+        pixels = data.decode(tmp_path / name, 50, "squash")
+        assert pixels.shape == (50, 50, 3) and pixels.dtype == np.uint8
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 270 degrees to see it upright
+    photo.save(tmp_path / "turned.jpg", exif=exif, quality=100)
+    expected = np.asarray(photo.convert("RGB").transpose(Image.Transpose.ROTATE_270).resize((50, 50), Image.Resampling.BILINEAR))
+    assert np.abs(data.decode(tmp_path / "turned.jpg", 50, "squash").astype(int) - expected).max() <= 4
+
+
+@pytest.mark.parametrize("damage", ("missing", "empty", "text", "truncated"))
+def test_a_bad_photo_is_named(folder, tmp_path, damage):
+    photo = folder / "train" / "rose" / "1.jpg"
+    whole = photo.read_bytes()
+    photo.write_bytes({"missing": whole, "empty": b"", "text": b"not a photo", "truncated": whole[: len(whole) // 2]}[damage])
+    with pytest.raises(UserError, match="rose/1.jpg"):
+        if damage == "missing":
+            data.decode(tmp_path / "rose/1.jpg", 100, "centre")
+        load(folder, "train", tmp_path)
+    assert not list(tmp_path.glob("cache/*"))
+
+
+def test_splits_that_differ_in_their_classes_and_folders_without_splits_are_refused(folder, tmp_path):
+    (folder / "test" / "rose").rename(folder / "test" / "lily")
+    with pytest.raises(UserError, match="lily, rose"):
+        load(folder, "test", tmp_path)
+    with pytest.raises(UserError, match="train"):
+        load(tmp_path, "train", tmp_path)
+
+
+def test_without_data_and_network_one_line_says_where_what_and_why(tmp_path, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    with pytest.raises(UserError) as refusal:
+        data.load("flowers102", "train", str(tmp_path / "photos"), str(tmp_path))
+    message = str(refusal.value)
+    assert str(tmp_path / "photos/flowers-102") in message and "jpg/image_00001.jpg" in message and "setid.mat" in message
+    assert "102flowers.tgz" in message and "no network" in message and "\n" not in message
+    assert not list(tmp_path.iterdir())  # nothing half-made is left
+
+
+def test_a_damaged_flowers102_is_refused_and_stays_as_it_is(tmp_path):
+    (tmp_path / "flowers-102" / "jpg").mkdir(parents=True)
+    with pytest.raises(UserError, match="not whole"):
+        data.load("flowers102", "train", str(tmp_path), str(tmp_path / "cache"))
+    assert [path.name for path in (tmp_path / "flowers-102").rglob("*")] == ["jpg"]
+
+
+@pytest.mark.parametrize("count,batch_size,sizes", ((10, 4, [4, 4, 2]), (9, 4, [4, 5]), (1, 4, [1]), (8, 4, [4, 4]), (3, 2, [3]), (1020, 128, [128] * 7 + [124])))
+def test_batches_hold_each_image_once_and_no_batch_of_one(count, batch_size, sizes):
+    plain = data.batches(count, batch_size)
+    assert [len(part) for part in plain] == sizes and torch.cat(plain).tolist() == list(range(count))
+    shuffled = torch.cat(data.batches(count, batch_size, torch.Generator().manual_seed(0)))
+    assert sorted(shuffled.tolist()) == list(range(count)) and (count < 8 or shuffled.tolist() != list(range(count)))
+
+
+def test_input_is_in_0_1_and_channels_last():
+    images = torch.arange(256, dtype=torch.uint8).repeat(3 * 4).reshape(1, 3, 32, 32)
+    x = data.to_input(images, torch.device("cpu"))
+    assert x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(x, images / 255)

@@ -1,0 +1,171 @@
+"""Guards the three scripts end to end: the files written, the lines printed, a resume, and one-line refusals."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import reference
+import torch
+from conftest import ROOT, draw_folder
+
+import data
+import evaluate
+import train_autoencoder
+import train_classifier
+import training
+from runtime import UserError
+
+FILES = {
+    "autoencoder": {"last.pt", "autoencoder.pt", "log.jsonl", "curve.png", "reconstruction_005.png", "reconstruction_006.png"},
+    "classifier": {"last.pt", "classifier.pt", "log.jsonl", "curve.png"},
+    "evaluation": {"evaluation.json", "per_class.csv", "predictions.csv", "confusion.png"},
+}
+COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu"]
+AUTOENCODER = ["--epochs", "6", "--batch-size", "5"]
+CLASSIFIER = ["--epochs", "2", "--val-every", "1", "--batch-size", "6"]
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    """All three scripts on a folder of 12 training photos, as a user runs them; their folder and what they printed."""
+    root = tmp_path_factory.mktemp("pipeline")
+    draw_folder(root / "photos")
+    printed = {}
+    evaluation = ["--autoencoder", "runs/autoencoder/autoencoder.pt", "--out", "evaluation"]
+    for script, flags in (("train_autoencoder", AUTOENCODER), ("train_classifier", CLASSIFIER), ("evaluate", evaluation)):
+        done = subprocess.run([sys.executable, ROOT / f"{script}.py", *COMMON, *flags], cwd=root, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "\r" not in done.stdout + done.stderr  # no progress bar where there is no terminal
+        printed[script] = done.stdout.splitlines()
+    return root, printed
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_exactly_the_files_of_the_design_are_written(pipeline):
+    root, _ = pipeline
+    found = {folder: {path.name for path in (root / path).iterdir()} for folder, path in
+             (("autoencoder", "runs/autoencoder"), ("classifier", "runs/classifier"), ("evaluation", "evaluation"))}
+    assert found == FILES
+
+
+def test_the_lines_are_the_reports_and_the_first_names_device_and_precision(pipeline):
+    _, printed = pipeline
+    for script, lines in printed.items():
+        assert re.fullmatch(r"device cpu \(.+, \d+ threads\), precision (fp32|bf16) \(--precision auto\)", lines[0]), script
+    epochs = [line for line in printed["train_autoencoder"] if line.startswith("Epoch")]
+    assert len(epochs) == 6 and all(re.fullmatch(rf"Epoch : {e} / 6, cost : \d+\.\d{{4}}", line) for e, line in enumerate(epochs, 1))
+    epochs = [line for line in printed["train_classifier"] if line.startswith("Epoch")]
+    assert len(epochs) == 2
+    assert all(re.fullmatch(r"Epoch : \d / 2, cost : \d+\.\d{4}, validation accuracy : \d+\.\d\d %", line) for line in epochs)
+    assert re.fullmatch(r"Accuracy of the network on train images: \d+\.\d+ %", printed["evaluate"][1])
+    assert re.fullmatch(r"Accuracy of the network on test images: \d+\.\d+ %", printed["evaluate"][2])
+
+
+def test_logs_begin_with_what_a_repetition_needs_and_have_a_row_an_epoch(pipeline):
+    root, _ = pipeline
+    for stage, epochs, splits in (("autoencoder", 6, {"train": 12}), ("classifier", 2, {"train": 12, "val": 6})):
+        header, *log = rows(root / f"runs/{stage}/log.jsonl")
+        assert header["splits"] == splits and header["flags"]["seed"] == 0 and header["flags"]["precision"] in ("fp32", "bf16")
+        assert {"commit", "versions", "device", "processor", "precision", "threads", "dataset"} <= header.keys()
+        assert [row["epoch"] for row in log] == list(range(1, epochs + 1))
+        assert all(row["cost"] > 0 and row["seconds"] > 0 for row in log)
+
+
+def test_evaluation_counts_each_image_once_and_agrees_with_its_tables(pipeline):
+    root, printed = pipeline
+    result = json.loads((root / "evaluation/evaluation.json").read_text())
+    with open(root / "evaluation/predictions.csv", newline="") as file:
+        predictions = list(csv.DictReader(file))
+    assert len({row["file"] for row in predictions}) == len(predictions) == 12 + 6 + 9
+    for split, count in (("train", 12), ("val", 6), ("test", 9)):
+        right = sum(row["class"] == row["predicted"] for row in predictions if row["split"] == split)
+        summary = result["splits"][split]
+        assert (summary["images"], summary["correct"]) == (count, right) and summary["accuracy"] == 100 * right / count
+        assert summary["accuracy_interval"][0] <= summary["accuracy"] <= summary["accuracy_interval"][1]
+    assert f"Accuracy of the network on test images: {result['splits']['test']['accuracy']} %" in printed["evaluate"]
+    with open(root / "evaluation/per_class.csv", newline="") as file:
+        per_class = list(csv.DictReader(file))
+    assert [row["class"] for row in per_class] == ["daisy", "rose", "tulip"]
+    assert sum(int(row["correct"]) for row in per_class) == result["splits"]["test"]["correct"]
+
+
+def test_reconstruction_error_is_the_mean_over_all_values(pipeline):
+    root, _ = pipeline
+    result = json.loads((root / "evaluation/evaluation.json").read_text())
+    theirs = reference.AutoEncoder().eval()
+    theirs.load_state_dict(torch.load(root / "runs/autoencoder/autoencoder.pt", weights_only=True)["model"])
+    x = data.load(str(root / "photos"), "test", cache_dir=str(root / "cache")).images / 255
+    with torch.no_grad():
+        expected = (theirs(x)[1] - x).square().mean().item()
+    assert result["splits"]["test"]["reconstruction_error"] == pytest.approx(expected, rel=0.02)  # bf16 against fp32
+
+
+def test_the_reports_code_loads_the_checkpoint_and_gives_the_same_logits(pipeline):
+    root, _ = pipeline
+    content = torch.load(root / "runs/classifier/classifier.pt", weights_only=True)
+    theirs = reference.Encoder().eval(), reference.Classifier(num_classes=3).eval()
+    for model, part in zip(theirs, ("encoder", "classifier")):
+        model.load_state_dict(content[part], strict=True)
+    images = data.load(str(root / "photos"), "test", cache_dir=str(root / "cache")).images
+    encoder, classifier, _ = evaluate.load_classifier(root / "runs/classifier/classifier.pt", torch.device("cpu"))
+    ours = evaluate.classify(encoder, classifier, images, torch.device("cpu"), "fp32")
+    with torch.no_grad():
+        torch.testing.assert_close(ours, theirs[1](theirs[0](images / 255)), rtol=1e-4, atol=1e-4)
+
+
+def test_a_run_is_not_replaced_unasked(pipeline):
+    root, _ = pipeline
+    for script, folder in (("train_autoencoder", "autoencoder"), ("train_classifier", "classifier")):
+        done = subprocess.run([sys.executable, ROOT / f"{script}.py", "--dataset", "photos"], cwd=root, capture_output=True, text=True)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        assert f"runs/{folder} holds a run already" in done.stderr and "--resume" in done.stderr and "--overwrite" in done.stderr
+
+
+@pytest.mark.parametrize("stage,folder,weights,first,flags", (
+    (train_autoencoder, "autoencoder", ("model",), 4, AUTOENCODER),
+    (train_classifier, "classifier", ("encoder", "classifier"), 1, CLASSIFIER),
+))
+def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, weights, first, flags, pipeline, tmp_path, monkeypatch):
+    """Against the pipeline's own run, in another process: stopped after `first` epochs, then continued to the end."""
+    root, _ = pipeline
+    monkeypatch.chdir(root)
+    flags = [*COMMON, *flags, "--out", str(tmp_path)]
+    stage.main(stage.parse_args([*flags, "--epochs", str(first)]))
+    with pytest.raises(UserError, match="--seed is 1, but .* was made with 0"):
+        stage.main(stage.parse_args([*flags, "--resume", "--seed", "1"]))
+    stage.main(stage.parse_args([*flags, "--resume"]))
+    uninterrupted = root / "runs" / folder
+    a, b = (torch.load(run / "last.pt", weights_only=True, mmap=True) for run in (uninterrupted, tmp_path))
+    for part in weights:
+        assert all(torch.equal(a[part][key], b[part][key]) for key in a[part])
+    for state_a, state_b in zip(a["optimizer"]["state"].values(), b["optimizer"]["state"].values()):
+        assert all(torch.equal(state_a[key], state_b[key]) for key in state_a)
+    strip = lambda row: {key: value for key, value in row.items() if key not in training.TIME_FIELDS}
+    log_a, log_b = (list(map(strip, rows(run / "log.jsonl")[1:])) for run in (uninterrupted, tmp_path))
+    assert log_a == log_b
+
+
+@pytest.mark.parametrize("script,flags,words", (
+    ("train_autoencoder", ["--dataset", "nowhere"], "nowhere"),
+    ("train_autoencoder", ["--epochs", "0"], "out of range"),
+    ("train_autoencoder", ["--learning-rate", "fast"], "invalid float value"),
+    ("train_autoencoder", ["--batch-size", "1"], "at least 2"),
+    ("train_classifier", ["--dataset", "photos", "--autoencoder", "nowhere.pt"], "run train_autoencoder.py first"),
+    ("train_classifier", ["--no-batch-norm"], "go with --from-scratch"),
+    ("train_classifier", ["--dropout", "1.5"], "at most 1"),
+    ("evaluate", ["--classifier", "runs/autoencoder/autoencoder.pt"], "'classifier'"),
+    ("evaluate", ["--classifier", "nowhere.pt"], "No such file"),
+))
+def test_bad_input_ends_with_status_2_and_one_line(script, flags, words, pipeline):
+    root, _ = pipeline
+    out = [] if script == "evaluate" else ["--out", "refused"]
+    done = subprocess.run([sys.executable, ROOT / f"{script}.py", *out, *flags], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 2
+    message = done.stderr[done.stderr.rindex(f"{script}.py: error: "):]
+    assert words in message and message.count("\n") == 1 and "Traceback" not in done.stderr
