@@ -94,6 +94,7 @@ def test_transforms_compose(window):
     x = values((3, 2, 2, 2, 3))
     square = lambda x: (POOLS[window].apply(x) ** 2).sum()
     assert torch.equal(torch.func.vmap(torch.func.grad(square))(x), 2 * x)  # each element of x stands in the output once
+    assert torch.equal(torch.func.grad(lambda x: torch.func.vmap(square)(x).sum())(x), 2 * x)
     assert torch.equal(torch.func.vmap(torch.func.vmap(lambda x: POOLS[window].apply(x[None])))(x)[:, :, 0],
                        torch.stack([LOOPS[window].apply(s) for s in x]))
 
@@ -131,7 +132,7 @@ def test_any_strides_and_channels_last_stays(window, layout):
 
 @both
 @pytest.mark.parametrize("shape", ((), (3,), (2, 3, 4), (1, 2, 3, 4, 5)))
-def test_what_is_not_4d_is_refused_with_its_shape(window, shape):
+def test_what_is_not_4d_is_refused(window, shape):
     for call in (POOLS[window].apply, lambda x: inverse_maxpool_conv2d(x, values((3, 3, 3, 3)), None, window)):
         with pytest.raises(ValueError, match=r"\(B, C, H, W\)"):
             call(values(shape))
