@@ -49,6 +49,7 @@ ROWS = {
     "search-rate-0.0005": Row(CENTRE, CENTRE + ["--learning-rate", "0.0005"], seeds=(0,), title="learning rate 0.0005"),
     "search-scratch": Row(CENTRE, CENTRE + ["--from-scratch"], seeds=(0,), title="encoder from random weights"),
     "search-he": Row(CENTRE + HE, CENTRE + HE, seeds=(0,), title="He's initial weights in both stages"),
+    "final": Row(report=True, title="the final model: every flag at its default"),
 }
 
 
@@ -129,8 +130,60 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def finished(results: Path) -> dict[str, list[dict]]:
+    """The finished runs of each row, by seed, in the order of the declaration."""
+    runs = {name: [results / "runs" / f"{name}-{seed}.json" for seed in row.seeds] for name, row in ROWS.items()}
+    return {name: [json.loads(path.read_text()) for path in paths if path.exists()] for name, paths in runs.items()}
+
+
+def search_table(runs: dict[str, list[dict]]) -> str:
+    """Validation accuracy of each setting, the best first."""
+    rows = [(name, *found) for name, found in runs.items() if name.startswith("search-") and found]
+    rows.sort(key=lambda row: -statistics.mean(run["val_accuracy"] for run in row[1:]))
+    lines = ["| setting | validation accuracy (%) |", "|---|---|"]
+    for name, *found in rows:
+        lines.append(f"| {ROWS[name].title} | {', '.join(format(run['val_accuracy'], '.2f') for run in found)} |")
+    return "\n".join(lines)
+
+
+def final_table(runs: dict[str, list[dict]]) -> str:
+    """Each seed of the final model on the three splits, then mean, standard deviation and 95 % interval of the mean."""
+    from scipy.stats import t
+
+    lines = ["| seed | train (%) | validation (%) | test (%) | test, mean of the classes (%) |", "|---|---|---|---|---|"]
+    columns = [[run["splits"]["train"]["accuracy"], run["splits"]["val"]["accuracy"], run["splits"]["test"]["accuracy"],
+                run["splits"]["test"]["per_class_accuracy"]] for run in runs["final"]]
+    for run, values in zip(runs["final"], columns):
+        lines.append(f"| {run['seed']} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
+    if len(columns) > 1:
+        cells = []
+        for values in zip(*columns):
+            mean, deviation, n = statistics.mean(values), statistics.stdev(values), len(values)
+            half = t.ppf(0.975, n - 1) * deviation / n**0.5
+            cells.append(f"{mean:.2f} ± {deviation:.2f} [{mean - half:.2f}, {mean + half:.2f}]")
+        lines.append(f"| mean ± standard deviation [95 % interval] | {' | '.join(cells)} |")
+    lines.append("| the report, one run | 100.00 | | 41.16 | |")
+    return "\n".join(lines)
+
+
+def table(args: argparse.Namespace) -> int:
+    """Print the tables, or write each between its markers in README.md."""
+    runs = finished(args.results)
+    tables = {"search": search_table(runs), "final": final_table(runs)}
+    readme = Path(__file__).parent / "README.md"
+    for name, text in tables.items():
+        if args.readme:
+            begin, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
+            before, rest = readme.read_text().split(begin)
+            with checkpoint.atomic(readme) as temporary:
+                temporary.write_text(before + begin + text + end + rest.split(end, 1)[1])
+        else:
+            print(text, end="\n\n")
+    return 0
+
+
 def main(args: argparse.Namespace) -> int:
-    return {"run": run}[args.command](args)
+    return {"run": run, "table": table}[args.command](args)
 
 
 if __name__ == "__main__":
