@@ -48,7 +48,7 @@ ROWS = {
     "search-rate-0.002": Row(CENTRE, CENTRE + ["--learning-rate", "0.002"], seeds=(0,), title="learning rate 0.002"),
     "search-rate-0.0005": Row(CENTRE, CENTRE + ["--learning-rate", "0.0005"], seeds=(0,), title="learning rate 0.0005"),
     "search-scratch": Row(CENTRE, CENTRE + ["--from-scratch"], seeds=(0,), title="encoder from random weights"),
-    "search-he": Row(CENTRE + HE, CENTRE + HE, seeds=(0,), title="He's initial weights in both stages"),
+    "search-he": Row(CENTRE, CENTRE + HE, seeds=(0,), title="He's initial weights in the classifier"),
     "final": Row(report=True, title="the final model: every flag at its default"),
 }
 
@@ -87,6 +87,11 @@ def train(stage, out: Path, finished: str, flags: list[str]) -> None:
         sys.exit(status)
 
 
+def recipe(flags: dict) -> dict:
+    """The flags that make the result, without those that say where things are."""
+    return {name: value for name, value in flags.items() if name not in checkpoint.FREE_FLAGS - {"epochs"} | {"autoencoder"}}
+
+
 def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
     """Both stages of one run, its evaluation where the row reports, and its JSON file."""
     import evaluate
@@ -107,7 +112,7 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
               "autoencoder_cost": stage_one[-1]["cost"], "classifier_cost": log[-1]["cost"],
               "autoencoder_seconds": round(sum(r["seconds"] for r in stage_one[1:]), 1),
               "classifier_seconds": round(sum(r["seconds"] for r in log[1:]), 1),
-              **log[0], "autoencoder_flags": stage_one[0]["flags"]}
+              **log[0], "flags": recipe(log[0]["flags"]), "autoencoder_flags": recipe(stage_one[0]["flags"])}
     if row.report:
         evaluate.main(evaluate.parse_args(["--classifier", str(out / "classifier.pt"), "--data-dir", args.data_dir,
                                            "--autoencoder", str(autoencoder / "autoencoder.pt")]))
@@ -173,10 +178,10 @@ def table(args: argparse.Namespace) -> int:
     readme = Path(__file__).parent / "README.md"
     for name, text in tables.items():
         if args.readme:
-            begin, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
-            before, rest = readme.read_text().split(begin)
+            before, rest = readme.read_text().split(f"<!-- {name} -->\n")
+            after = rest.split(f"<!-- /{name} -->")[1]
             with checkpoint.atomic(readme) as temporary:
-                temporary.write_text(before + begin + text + end + rest.split(end, 1)[1])
+                temporary.write_text(f"{before}<!-- {name} -->\n{text}\n<!-- /{name} -->{after}")
         else:
             print(text, end="\n\n")
     return 0
