@@ -29,9 +29,12 @@ import runtime
 
 @dataclass(frozen=True)
 class Row:
-    """One recipe: the flags of each stage that differ from the defaults, and whether test images are measured."""
+    """One recipe: the flags of each stage that differ from the defaults, and whether test images are measured.
 
-    autoencoder: list[str] = field(default_factory=list)
+    Without flags for an autoencoder (None, where [] is all defaults) the encoder starts from random weights.
+    """
+
+    autoencoder: list[str] | None = None
     classifier: list[str] = field(default_factory=list)
     report: bool = False
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -47,8 +50,14 @@ ROWS = {
                                  title="dropout after the linear layers only"),
     "search-rate-0.002": Row(CENTRE, CENTRE + ["--learning-rate", "0.002"], seeds=(0,), title="learning rate 0.002"),
     "search-rate-0.0005": Row(CENTRE, CENTRE + ["--learning-rate", "0.0005"], seeds=(0,), title="learning rate 0.0005"),
-    "search-scratch": Row(CENTRE, CENTRE + ["--from-scratch"], seeds=(0,), title="encoder from random weights"),
     "search-he": Row(CENTRE, CENTRE + HE, seeds=(0,), title="He's initial weights in the classifier"),
+    "search-encoder-rate-0.003": Row(CENTRE, CENTRE + ["--encoder-learning-rate", "0.003"], seeds=(0,),
+                                     title="learning rate 0.003 for the encoder, 0.001 for the classifier"),
+    "search-scratch": Row(None, CENTRE, seeds=(0,), title="encoder from random weights"),
+    "search-scratch-squash": Row(None, SQUASH, seeds=(0,), title="encoder from random weights, the whole photo squashed"),
+    "search-scratch-rate-0.002": Row(None, CENTRE + ["--learning-rate", "0.002"], seeds=(0,),
+                                     title="encoder from random weights, learning rate 0.002"),
+    "search-scratch-he": Row(None, CENTRE + HE, seeds=(0,), title="encoder from random weights, He's in both networks"),
     "final": Row(report=True, title="the final model: every flag at its default"),
 }
 
@@ -87,6 +96,10 @@ def train(stage, out: Path, finished: str, flags: list[str]) -> None:
         sys.exit(status)
 
 
+def read_log(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
 def recipe(flags: dict) -> dict:
     """The flags that make the result, without those that say where things are."""
     return {name: value for name, value in flags.items() if name not in checkpoint.FREE_FLAGS - {"epochs"} | {"autoencoder"}}
@@ -99,23 +112,23 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
     import train_classifier
 
     common = ["--data-dir", args.data_dir, "--seed", str(seed)]
-    autoencoder = args.work / f"autoencoder-{seed}{'-'.join(['', *row.autoencoder]).replace('---', '-').replace('--', '-')}"
-    with lock(autoencoder.with_suffix(".lock"), wait=True):  # rows with the same flags share an autoencoder
-        train(train_autoencoder, autoencoder, "autoencoder.pt", [*common, *row.autoencoder])
+    result = {"row": name, "seed": seed}
+    source = []
+    if row.autoencoder is not None:
+        slug = "-".join(flag.lstrip("-") for flag in ["autoencoder", str(seed), *row.autoencoder])
+        with lock(args.work / f"{slug}.lock", wait=True):  # rows with the same flags share an autoencoder
+            train(train_autoencoder, args.work / slug, "autoencoder.pt", [*common, *row.autoencoder])
+        source = ["--autoencoder", str(args.work / slug / "autoencoder.pt")]
+        header, *log = read_log(args.work / slug)
+        result |= {"autoencoder_flags": recipe(header["flags"]), "autoencoder_cost": log[-1]["cost"],
+                   "autoencoder_seconds": round(sum(epoch["seconds"] for epoch in log), 1)}
     out = args.work / f"{name}-{seed}"
-    source = [] if "--from-scratch" in row.classifier else ["--autoencoder", str(autoencoder / "autoencoder.pt")]
     train(train_classifier, out, "classifier.pt", [*common, *source, "--save-every", "20", *row.classifier])
-
-    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    stage_one = [json.loads(line) for line in (autoencoder / "log.jsonl").read_text().splitlines()]
-    result = {"row": name, "seed": seed, "val_accuracy": log[-1]["val_accuracy"], "train_accuracy_last_epoch": log[-1]["train_accuracy"],
-              "autoencoder_cost": stage_one[-1]["cost"], "classifier_cost": log[-1]["cost"],
-              "autoencoder_seconds": round(sum(r["seconds"] for r in stage_one[1:]), 1),
-              "classifier_seconds": round(sum(r["seconds"] for r in log[1:]), 1),
-              **log[0], "flags": recipe(log[0]["flags"]), "autoencoder_flags": recipe(stage_one[0]["flags"])}
+    header, *log = read_log(out)
+    result |= {**header, "flags": recipe(header["flags"]), "classifier_cost": log[-1]["cost"],
+               "classifier_seconds": round(sum(epoch["seconds"] for epoch in log), 1), "val_accuracy": log[-1]["val_accuracy"]}
     if row.report:
-        evaluate.main(evaluate.parse_args(["--classifier", str(out / "classifier.pt"), "--data-dir", args.data_dir,
-                                           "--autoencoder", str(autoencoder / "autoencoder.pt")]))
+        evaluate.main(evaluate.parse_args(["--classifier", str(out / "classifier.pt"), "--data-dir", args.data_dir, *source]))
         result["splits"] = json.loads((out / "evaluation.json").read_text())["splits"]
     checkpoint.write_json(args.results / "runs" / f"{name}-{seed}.json", result)
     for file in ("last.pt", "classifier.pt"):  # 1.9 GB a run

@@ -1,7 +1,7 @@
 """Stage two: train the encoder of stage one and a classifier on its code together.
 
-    python train_classifier.py                             # from runs/autoencoder/autoencoder.pt
-    python train_classifier.py --from-scratch              # from random weights, for comparison
+    python train_classifier.py                                                   # encoder from random weights
+    python train_classifier.py --autoencoder runs/autoencoder/autoencoder.pt     # encoder from stage one
 
 Writes to runs/classifier/: last.pt (for --resume), classifier.pt (weights of encoder and classifier, model
 configuration, class names; for evaluate.py and predict.py), log.jsonl and curve.png.
@@ -33,22 +33,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     training.add_arguments(parser, out="runs/classifier", epochs=40, optimizer="adagrad", save_every=10)
     group = parser.add_argument_group("model")
-    group.add_argument("--autoencoder", type=Path, default=Path("runs/autoencoder/autoencoder.pt"),
-                       help="checkpoint whose encoder is the start (%(default)s)")
-    group.add_argument("--from-scratch", action="store_true", help="start from random weights instead (off)")
+    start = group.add_mutually_exclusive_group()
+    start.add_argument("--autoencoder", type=Path, help="checkpoint of stage one whose encoder is the start (none)")
+    start.add_argument("--from-scratch", action="store_true", help="encoder from random weights: the default, said aloud")
     group.add_argument("--freeze-encoder", action="store_true", help="train the classifier alone (off)")
     group.add_argument("--encoder-learning-rate", type=training.number(float, 0, above=True),
                        help="learning rate of the encoder (that of the classifier)")
     group.add_argument("--batch-norm", action=argparse.BooleanOptionalAction,
-                       help="with --from-scratch; else as in the autoencoder (on)")
+                       help="without --autoencoder; else as in it (on)")
     group.add_argument("--dropout", type=training.number(float, 0, 1), default=0.25, help="probability (%(default)s)")
     group.add_argument("--dropout-after", choices=("all", "linear"), default="all",
                        help="every activation of the classifier, or those of its linear layers (%(default)s)")
     group.add_argument("--val-every", type=training.number(int, 1), default=5,
                        help="epochs between validations; the last is always validated (%(default)s)")
     args = parser.parse_args(argv)
+    args.from_scratch = args.autoencoder is None
     if args.batch_norm is not None and not args.from_scratch:
-        parser.error("--batch-norm and --no-batch-norm go with --from-scratch; else the autoencoder decides")
+        parser.error("--batch-norm and --no-batch-norm do not go with --autoencoder, which decides")
     if args.encoder_learning_rate is not None and args.freeze_encoder:
         parser.error("--encoder-learning-rate has no effect with --freeze-encoder")
     return args
@@ -57,13 +58,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def load_autoencoder(args: argparse.Namespace) -> AutoEncoder:
     """The autoencoder to start from, with a line for each way in which it was made for something else."""
     if args.from_scratch:
+        print("encoder from random weights (--autoencoder FILE starts from a trained one)")
         model = AutoEncoder(args.batch_norm is not False)
         if args.init == "he":
             training.he_init(model)
         return model
     if not args.autoencoder.exists():
-        raise UserError(f"there is no autoencoder {args.autoencoder}; run train_autoencoder.py first, name another with "
-                        f"--autoencoder, or start --from-scratch")
+        raise UserError(f"there is no autoencoder {args.autoencoder}; run train_autoencoder.py first, or leave "
+                        f"--autoencoder out to start from random weights")
     saved = checkpoint.load(args.autoencoder, "autoencoder")
     for name in ("dataset", "crop"):
         if saved[name] != vars(args)[name]:
