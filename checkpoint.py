@@ -19,6 +19,14 @@ from runtime import UserError
 
 # flags that a resume may change: they alter where things are and how often they are written, not the result
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir"}
+# what a checkpoint of each kind must hold
+FIELDS = {
+    "autoencoder": {"config", "model", "dataset", "crop"},
+    "classifier": {"config", "encoder", "classifier", "classes", "dataset", "crop", "flags"},
+    "autoencoder run": {"flags", "photos", "epoch", "model", "optimizer"},
+    "classifier run": {"flags", "photos", "epoch", "config", "encoder", "classifier", "optimizer"},
+    "photos": {"images", "labels", "classes", "names"},
+}
 
 
 @contextlib.contextmanager
@@ -40,7 +48,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}", exit_status=1) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def save(path: Path | str, content: dict) -> None:
@@ -76,13 +85,15 @@ def load(path: Path | str, kind: str) -> dict:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, KeyError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, KeyError) as error:
         raise UserError(f"{path} is not a checkpoint, or a damaged one: {error}") from error
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} is refused: it holds more than tensors and plain types") from error
     found = content.get("kind") if isinstance(content, dict) else None
     if found != kind:
         raise UserError(f"{path} is not of the kind '{kind}': it holds {f'the kind {found!r}' if found else 'something else'}")
+    if lacking := FIELDS[kind] - content.keys():
+        raise UserError(f"{path} is of the kind '{kind}', but lacks {', '.join(sorted(lacking))}: made by another version?")
     return content
 
 
@@ -95,7 +106,7 @@ def load_weights(module: nn.Module, state: dict, path: Path | str) -> None:
 
 
 def open_run(out: Path, resume: bool, overwrite: bool, kind: str) -> dict | None:
-    """Prepare a run's folder: the content of last.pt with resume, else None and a folder without a run.
+    """The content of last.pt with resume, else None; nothing is written or removed yet.
 
     UserError where the folder holds a run and neither was asked for, or where there is nothing to resume.
     """
@@ -104,26 +115,32 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str) -> dict | None
         if not last.exists():
             raise UserError(f"--resume: there is no {last}; start without --resume")
         return load(last, kind)
-    old_run = [path for path in (last, out / "log.jsonl") if path.exists()]
-    if old_run and not overwrite:
+    if last.exists() and not overwrite:
         raise UserError(f"{out} holds a run already; --resume continues it, --overwrite replaces it")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for path in old_run:
-            path.unlink()
-    except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror}") from error
     return None
 
 
-def check_flags(saved: dict, flags: dict, path: Path) -> None:
-    """UserError where a flag that changes the result differs from the one the checkpoint was made with."""
+def clear_run(out: Path, products: tuple[str, ...]) -> None:
+    """Make the folder of a new run, without the files (glob patterns) that an old run wrote there."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for pattern in ("last.pt", "log.jsonl", "*.tmp*", *products):
+            for path in out.glob(pattern):
+                path.unlink()
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror}") from error
+
+
+def check_resume(resumed: dict, flags: dict, photos: str, path: Path) -> None:
+    """UserError where what changes the result differs from what the checkpoint was made with: a flag, or the photos."""
     for name, value in flags.items():
-        if name not in FREE_FLAGS and saved.get(name) != value:
+        if name not in FREE_FLAGS and resumed["flags"].get(name) != value:
             flag = "--" + name.replace("_", "-")
-            raise UserError(f"--resume: {flag} is {value}, but {path} was made with {saved.get(name)}")
-    if flags["epochs"] < saved["epochs_done"]:
-        raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} has {saved['epochs_done']} behind it")
+            raise UserError(f"--resume: {flag} is {value}, but {path} was made with {resumed['flags'].get(name)}")
+    if flags["epochs"] < resumed["epoch"]:
+        raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} has {resumed['epoch']} behind it")
+    if photos != resumed["photos"]:
+        raise UserError(f"--resume: the training photos or labels are not those that {path} was made with")
 
 
 def write_json(path: Path, content) -> None:

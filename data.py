@@ -4,8 +4,12 @@ A split is one uint8 tensor (N, 3, H, W) in memory. Photos are decoded once and 
 index selections, converted on the device.
 """
 
+import contextlib
 import hashlib
+import http.client
 import os
+import struct
+import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,6 +41,10 @@ class FlowerSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def digest(self) -> str:
+        """A hash of pixels and labels: two sets with the same digest train alike."""
+        return hashlib.sha256(self.images.numpy().tobytes() + self.labels.numpy().tobytes()).hexdigest()
+
 
 def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".cache",
          size: int = 100, crop: str = "centre") -> FlowerSet:
@@ -58,14 +66,15 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
         root, index = Path(dataset), _folder
         if not (root / split).is_dir():
             raise UserError(f"--dataset {dataset}: neither 'flowers102' nor a folder with a folder {split}/ in it")
-    key = "\n".join(["1", dataset, split, str(size), crop, *_listing(root)])
+    folders = [root] if dataset == "flowers102" else [root / split, root / "train"]  # train/ names the classes
+    key = "\n".join(["1", split, str(size), crop, *(row for folder in folders for row in _listing(folder))])
     name = f"{Path(dataset).name}-{split}-{size}-{crop}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
     cached = Path(cache_dir) / name
     if cached.exists():
         try:
             content = checkpoint.load(cached, "photos")
             return FlowerSet(*(content[field] for field in ("images", "labels", "classes", "names")))
-        except (UserError, KeyError) as error:
+        except UserError as error:
             print(f"decoding the photos again: {error}")
     paths, labels, classes = index(root, split)
     flowers = FlowerSet(_decode_all(paths, size, crop, f"decoding {split} photos"), torch.tensor(labels), classes,
@@ -81,7 +90,7 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
 def _listing(root: Path) -> list[str]:
     """Every file below root with its size and time of change: what the cache's name stands for."""
     rows = []
-    for folder, _, _ in os.walk(root):
+    for folder, _, _ in os.walk(root, followlinks=True):
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_file():
@@ -98,7 +107,7 @@ def _flowers102(root: Path, split: str) -> tuple[list[Path], list[int], list[str
         dataset = Flowers102(root.parent, split)  # checks the md5s of both .mat files
     except (RuntimeError, OSError) as error:
         raise UserError(f"{root} is not whole (want {FLOWERS102_LAYOUT}, both .mat files with the md5 that torchvision "
-                        f"expects); restore it, or remove the folder to have it downloaded") from error
+                        f"expects); restore it, or remove the folder to have it downloaded: {error}") from error
     missing = [i for i in range(1, FLOWERS102_PHOTOS + 1) if not (root / "jpg" / f"image_{i:05d}.jpg").is_file()]
     if missing:
         raise UserError(f"{root}/jpg lacks {len(missing)} of {FLOWERS102_PHOTOS} photos, the first image_{missing[0]:05d}.jpg; "
@@ -115,15 +124,16 @@ def _download(data_dir: Path) -> None:
 
     looked_in = (data_dir / "flowers-102").absolute()
     print(f"{looked_in} does not exist: downloading Oxford Flowers-102 (345 MB)", flush=True)
-    created = not data_dir.exists()
+    existing = {folder for folder in (data_dir, *data_dir.parents) if folder.exists()}
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".flowers-102-", dir=data_dir) as temporary:
             Flowers102(temporary, download=True)
             os.rename(Path(temporary) / "flowers-102", data_dir / "flowers-102")
-    except (OSError, RuntimeError, EOFError) as error:
-        if created and data_dir.exists() and not any(data_dir.iterdir()):
-            data_dir.rmdir()
+    except (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError) as error:
+        for folder in (data_dir, *data_dir.parents):  # those that were made above
+            with contextlib.suppress(OSError):
+                folder.rmdir() if folder not in existing else None
         raise UserError(f"no photos: {looked_in} does not exist (--data-dir wants {FLOWERS102_LAYOUT} in it), and the "
                         f"download of {Flowers102._download_url_prefix}102flowers.tgz failed: {error}") from error
 
@@ -149,7 +159,7 @@ def decode(path: Path, size: int, crop: str) -> np.ndarray:
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
         raise UserError(f"cannot decode the photo {path}: {error}; replace or remove it") from error
     if crop == "centre":
         side = min(image.size)
@@ -163,12 +173,8 @@ def _decode_all(paths: list[Path], size: int, crop: str, title: str) -> Tensor:
     images = torch.empty(len(paths), size, size, 3, dtype=torch.uint8)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         decoded = pool.map(lambda path: decode(path, size, crop), paths)
-        try:
-            for i, image in enumerate(tqdm(decoded, title, len(paths), leave=False, disable=None)):
-                images[i] = torch.from_numpy(image.copy())
-        except UserError:
-            pool.shutdown(cancel_futures=True)
-            raise
+        for i, image in enumerate(tqdm(decoded, title, len(paths), leave=False, disable=None)):
+            images[i] = torch.from_numpy(image.copy())
     return images.permute(0, 3, 1, 2).contiguous()  # (N, size, size, 3) -> (N, 3, size, size)
 
 

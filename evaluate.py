@@ -23,6 +23,7 @@ import data
 import runtime
 import training
 from models import AutoEncoder, Classifier, Encoder
+from runtime import UserError
 
 BATCH_SIZE = 256
 
@@ -100,7 +101,7 @@ def summarise(correct: Tensor, labels: Tensor) -> dict:
 
 
 def write_csv(path: Path, header: list[str], rows) -> None:
-    with checkpoint.atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with checkpoint.atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file).writerows([header, *rows])
 
 
@@ -111,19 +112,26 @@ def main(args: argparse.Namespace) -> int:
     autoencoder = None
     if args.autoencoder:
         saved = checkpoint.load(args.autoencoder, "autoencoder")
+        for name in ("dataset", "crop"):
+            if saved[name] != content[name]:
+                print(f"{args.autoencoder} was trained with --{name} {saved[name]}, {args.classifier} with {content[name]}")
         autoencoder = AutoEncoder(**saved["config"]).eval()
         checkpoint.load_weights(autoencoder, saved["model"], args.autoencoder)
         autoencoder.to(device, memory_format=torch.channels_last)
     classes, dataset = content["classes"], args.dataset or content["dataset"]
     out = args.out or args.classifier.parent
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror}") from error
 
     splits, test_predictions, rows = {}, {}, []
     for split in data.SPLITS:
         flowers = data.load(dataset, split, args.data_dir, args.cache_dir, crop=content["crop"])
         if flowers.classes != classes:
-            raise runtime.UserError(f"{args.classifier} knows {len(classes)} classes ({classes[0]} ...), but {dataset} "
-                                    f"has {len(flowers.classes)} ({flowers.classes[0]} ...)")
+            odd = sorted(set(flowers.classes) ^ set(classes))
+            raise UserError(f"{args.classifier} knows {len(classes)} classes, {dataset} has {len(flowers.classes)}; "
+                            f"only one of them has: {', '.join(odd[:5])}{' ...' * (len(odd) > 5)}")
         probabilities = classify(encoder, classifier, flowers.images, device, precision).softmax(1)  # (N, classes)
         confidence, predicted = probabilities.max(1)  # (N,)
         splits[split] = summarise(predicted == flowers.labels, flowers.labels)

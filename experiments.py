@@ -4,9 +4,8 @@
     python experiments.py run --only final          # one row; --seeds 0 1 2 3 4
     python experiments.py table --readme            # write the tables between the README's markers
 
-Writes results/runs/<row>-<seed>.json for each finished run, and the test predictions of reported rows beside it
-(results/predictions/, uint8). Any number of such processes may run at once: each run is locked by the one that does it, and
-a run that was killed is resumed. Checkpoints lie in runs/experiments/.
+Writes results/runs/<row>-<seed>.json for each finished run. Any number of such processes may run at once: each run is
+locked by the one that does it, and a run that was killed is resumed. Checkpoints lie in runs/experiments/.
 
 The rows `search-...` choose the settings that the report leaves open, on validation images alone; only rows that
 report are measured on test images, once.
@@ -51,13 +50,10 @@ ROWS = {
     "search-rate-0.002": Row(CENTRE, CENTRE + ["--learning-rate", "0.002"], seeds=(0,), title="learning rate 0.002"),
     "search-rate-0.0005": Row(CENTRE, CENTRE + ["--learning-rate", "0.0005"], seeds=(0,), title="learning rate 0.0005"),
     "search-he": Row(CENTRE, CENTRE + HE, seeds=(0,), title="He's initial weights in the classifier"),
-    "search-encoder-rate-0.003": Row(CENTRE, CENTRE + ["--encoder-learning-rate", "0.003"], seeds=(0,),
-                                     title="learning rate 0.003 for the encoder, 0.001 for the classifier"),
     "search-scratch": Row(None, CENTRE, seeds=(0,), title="encoder from random weights"),
     "search-scratch-squash": Row(None, SQUASH, seeds=(0,), title="encoder from random weights, the whole photo squashed"),
     "search-scratch-rate-0.002": Row(None, CENTRE + ["--learning-rate", "0.002"], seeds=(0,),
                                      title="encoder from random weights, learning rate 0.002"),
-    "search-scratch-he": Row(None, CENTRE + HE, seeds=(0,), title="encoder from random weights, He's in both networks"),
     "final": Row(report=True, title="the final model: every flag at its default"),
 }
 

@@ -23,6 +23,7 @@ import training
 from models import AutoEncoder
 
 KIND = "autoencoder run"
+PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # what --overwrite removes, besides last.pt and the log
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -44,10 +45,13 @@ def main(args: argparse.Namespace) -> int:
     device, precision = runtime.set_up(args.device, args.precision)
     flags = training.plain_flags(args, device, precision)
     resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND)
-    if resumed:
-        checkpoint.check_flags(resumed["flags"] | {"epochs_done": resumed["epoch"]}, flags, args.out / "last.pt")
 
     flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, crop=args.crop)
+    photos = flowers.digest()
+    if resumed:
+        checkpoint.check_resume(resumed, flags, photos, args.out / "last.pt")
+    if len(flowers) < 2:
+        raise runtime.UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     images = flowers.images.to(device)  # uint8 (N, 3, 100, 100)
 
     runtime.seed_epoch(args.seed, 0)
@@ -65,14 +69,16 @@ def main(args: argparse.Namespace) -> int:
         print(f"resuming {args.out / 'last.pt'} after epoch {resumed['epoch']}")
 
     def save_last(epoch: int) -> None:
-        checkpoint.save(args.out / "last.pt", {"kind": KIND, "flags": flags, "epoch": epoch, "environment": environment,
+        checkpoint.save(args.out / "last.pt", {"kind": KIND, "flags": flags, "photos": photos, "epoch": epoch,
+                                               "environment": environment,
                                                "model": model.state_dict(), "optimizer": optimizer.state_dict()})
 
     environment = runtime.describe(device, precision)
     header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers)}}
-    training.start_log(args.out / "log.jsonl", header, first_epoch - 1)
     if not resumed:
+        checkpoint.clear_run(args.out, PRODUCTS)
         save_last(0)
+    training.start_log(args.out / "log.jsonl", header, first_epoch - 1)
 
     with training.interrupts() as interrupted:
         for epoch in range(first_epoch, args.epochs + 1):
@@ -105,12 +111,12 @@ def main(args: argparse.Namespace) -> int:
                 print(f"stopped after epoch {epoch}; the same command with --resume continues")
                 return 128 + interrupted[0]
 
-    import figures
-
-    figures.curve(args.out / "curve.png", training.read_log(args.out / "log.jsonl"), "cost (mean squared error)")
     checkpoint.save(args.out / "autoencoder.pt", {
         "kind": "autoencoder", "config": {"batch_norm": args.batch_norm}, "model": model.state_dict(),
         "dataset": args.dataset, "crop": args.crop, "flags": flags, "environment": environment})
+    import figures
+
+    figures.curve(args.out / "curve.png", training.read_log(args.out / "log.jsonl"), "cost (mean squared error)")
     print(f"wrote {args.out / 'autoencoder.pt'} after {time.perf_counter() - start:.1f} s")
     return 0
 

@@ -27,6 +27,7 @@ from models import AutoEncoder, Classifier
 from runtime import UserError
 
 KIND = "classifier run"
+PRODUCTS = ("classifier.pt", "curve.png", "evaluation.json", "per_class.csv", "predictions.csv", "confusion.png")  # what --overwrite removes, besides last.pt and the log
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -80,10 +81,13 @@ def main(args: argparse.Namespace) -> int:
     device, precision = runtime.set_up(args.device, args.precision)
     flags = training.plain_flags(args, device, precision)
     resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND)
-    if resumed:
-        checkpoint.check_flags(resumed["flags"] | {"epochs_done": resumed["epoch"]}, flags, args.out / "last.pt")
 
     flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir, crop=args.crop) for split in ("train", "val"))
+    photos = flowers.digest()
+    if resumed:
+        checkpoint.check_resume(resumed, flags, photos, args.out / "last.pt")
+    if len(flowers) < 2:
+        raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     images, labels = flowers.images.to(device), flowers.labels.to(device)  # uint8 (N, 3, 100, 100), (N,)
 
     runtime.seed_epoch(args.seed, 0)
@@ -113,13 +117,15 @@ def main(args: argparse.Namespace) -> int:
                 "encoder": encoder.state_dict(), "classifier": classifier.state_dict()}
 
     def save_last(epoch: int) -> None:
-        checkpoint.save(args.out / "last.pt", {"kind": KIND, **weights(), "epoch": epoch, "optimizer": optimizer.state_dict()})
+        checkpoint.save(args.out / "last.pt", {"kind": KIND, **weights(), "photos": photos, "epoch": epoch,
+                                               "optimizer": optimizer.state_dict()})
 
     environment = runtime.describe(device, precision)
     header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers), "val": len(val)}}
-    training.start_log(args.out / "log.jsonl", header, first_epoch - 1)
     if not resumed:
+        checkpoint.clear_run(args.out, PRODUCTS)
         save_last(0)
+    training.start_log(args.out / "log.jsonl", header, first_epoch - 1)
 
     with training.interrupts() as interrupted:
         for epoch in range(first_epoch, args.epochs + 1):
@@ -158,11 +164,11 @@ def main(args: argparse.Namespace) -> int:
                 print(f"stopped after epoch {epoch}; the same command with --resume continues")
                 return 128 + interrupted[0]
 
+    checkpoint.save(args.out / "classifier.pt", {"kind": "classifier", **weights(), "classes": flowers.classes,
+                                                 "dataset": args.dataset, "crop": args.crop})
     import figures
 
     figures.curve(args.out / "curve.png", training.read_log(args.out / "log.jsonl"), "cost (cross-entropy, nats)")
-    checkpoint.save(args.out / "classifier.pt", {"kind": "classifier", **weights(), "classes": flowers.classes,
-                                                 "dataset": args.dataset, "crop": args.crop})
     print(f"wrote {args.out / 'classifier.pt'} after {time.perf_counter() - start:.1f} s")
     return 0
 

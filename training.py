@@ -55,8 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimi
     group.add_argument("--out", type=Path, default=Path(out), help="folder to write to (%(default)s)")
     group.add_argument("--save-every", type=number(int, 1), default=save_every,
                        help="epochs between writes of last.pt (%(default)s)")
-    group.add_argument("--resume", action=switch, default=False, help="continue the run in --out (%(default)s)")
-    group.add_argument("--overwrite", action=switch, default=False, help="replace the run in --out (%(default)s)")
+    either = group.add_mutually_exclusive_group()
+    either.add_argument("--resume", action=switch, default=False, help="continue the run in --out (%(default)s)")
+    either.add_argument("--overwrite", action=switch, default=False, help="replace the run in --out (%(default)s)")
     group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
     group.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
                        help="auto: bf16 where the hardware multiplies it (%(default)s)")
@@ -77,9 +78,10 @@ def he_init(model: nn.Module) -> None:
 
 
 def make_optimizer(name: str, groups: list[dict], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Adam, Adagrad, RMSprop or SGD as PyTorch ships them, in their fused form where there is one."""
+    """Adam, Adagrad, RMSprop or SGD as PyTorch ships them, fused: one pass over the weights (RMSprop has no such form)."""
     kinds = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
     device = groups[0]["params"][0].device.type
+    # Adagrad's was for the CPU alone in PyTorch's earlier releases
     fused = {} if name == "rmsprop" or (name == "adagrad" and device != "cpu") else {"fused": True}
     return kinds[name](groups, lr=learning_rate, weight_decay=weight_decay, **fused)
 
@@ -87,16 +89,22 @@ def make_optimizer(name: str, groups: list[dict], learning_rate: float, weight_d
 def start_log(path: Path, header: dict, epochs_done: int) -> None:
     """Begin a log with its header row, or, on a resume, cut the rows past the checkpoint."""
     rows = [json.dumps(header)]
-    if epochs_done and path.exists():
-        old = path.read_text().splitlines()
-        rows = old[:1] + [row for row in old[1 : epochs_done + 1]]
+    if epochs_done:
+        try:
+            rows += path.read_text().splitlines()[1 : epochs_done + 1]
+            assert [json.loads(row)["epoch"] for row in rows[1:]] == list(range(1, epochs_done + 1))
+        except (OSError, ValueError, AssertionError) as error:
+            raise UserError(f"{path} is missing or damaged: it should hold {epochs_done} finished epochs") from error
     with checkpoint.atomic(path) as temporary:
         temporary.write_text("".join(row + "\n" for row in rows))
 
 
 def log_row(path: Path, row: dict) -> None:
-    with open(path, "a") as file:
-        file.write(json.dumps(row) + "\n")
+    try:
+        with open(path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}", exit_status=1) from error
 
 
 def read_log(path: Path) -> list[dict]:
@@ -117,13 +125,13 @@ def interrupts() -> Iterator[list[int]]:
 
     def remember(signum, frame):
         caught.append(signum)
-        for number in former:
-            signal.signal(number, signal.SIG_DFL)
+        for each in former:
+            signal.signal(each, signal.SIG_DFL)
         print("\ninterrupted: finishing this epoch and saving it (again to leave at once)", flush=True)
 
-    former = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {each: signal.signal(each, remember) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield caught
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        for each, handler in former.items():
+            signal.signal(each, handler)

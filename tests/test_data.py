@@ -52,6 +52,17 @@ def test_the_cache_holds_what_a_fresh_decode_gives_and_its_name_follows_the_sour
     assert not torch.equal(changed.images[0], fresh.images[0]) and torch.equal(changed.images[1:], fresh.images[1:])
 
 
+def test_the_cache_follows_linked_folders_and_does_not_mind_lying_in_the_data(folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    (folder / "train" / "daisy").rename(elsewhere)
+    (folder / "train" / "daisy").symlink_to(elsewhere)
+    first = data.load(str(folder), "train", cache_dir=str(folder / "cache"))
+    data.load(str(folder), "train", cache_dir=str(folder / "cache"))
+    assert len(list((folder / "cache").iterdir())) == 1
+    Image.new("RGB", (120, 120), "red").save(elsewhere / "0.jpg")
+    assert not torch.equal(data.load(str(folder), "train", cache_dir=str(folder / "cache")).images[0], first.images[0])
+
+
 def test_a_damaged_cache_is_rebuilt_with_a_line(folder, tmp_path, capsys):
     fresh = load(folder, "train", tmp_path)
     (cached,) = (tmp_path / "cache").iterdir()
@@ -112,9 +123,9 @@ def test_without_data_and_network_one_line_says_where_what_and_why(tmp_path, mon
 
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
     with pytest.raises(UserError) as refusal:
-        data.load("flowers102", "train", str(tmp_path / "photos"), str(tmp_path))
+        data.load("flowers102", "train", str(tmp_path / "deep" / "photos"), str(tmp_path))
     message = str(refusal.value)
-    assert str(tmp_path / "photos/flowers-102") in message and "jpg/image_00001.jpg" in message and "setid.mat" in message
+    assert str(tmp_path / "deep/photos/flowers-102") in message and "jpg/image_00001.jpg" in message and "setid.mat" in message
     assert "102flowers.tgz" in message and "no network" in message and "\n" not in message
     assert not list(tmp_path.iterdir())  # nothing half-made is left
 

@@ -25,7 +25,7 @@ FILES = {
 }
 COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu"]
 AUTOENCODER = ["--epochs", "6", "--batch-size", "5"]
-CLASSIFIER = ["--epochs", "2", "--val-every", "1", "--batch-size", "6"]
+CLASSIFIER = ["--autoencoder", "runs/autoencoder/autoencoder.pt", "--epochs", "2", "--val-every", "1", "--batch-size", "6"]
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +137,8 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, weigh
     monkeypatch.chdir(root)
     flags = [*COMMON, *flags, "--out", str(tmp_path)]
     stage.main(stage.parse_args([*flags, "--epochs", str(first)]))
+    with open(tmp_path / "log.jsonl", "a") as log:
+        log.write('{"epoch": ' + f"{first + 1}" + ', "cost": 9.9}\n{"epo')  # as if killed between an epoch's row and its checkpoint
     with pytest.raises(UserError, match="--seed is 1, but .* was made with 0"):
         stage.main(stage.parse_args([*flags, "--resume", "--seed", "1"]))
     stage.main(stage.parse_args([*flags, "--resume"]))
@@ -157,7 +159,9 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, weigh
     ("train_autoencoder", ["--learning-rate", "fast"], "invalid float value"),
     ("train_autoencoder", ["--batch-size", "1"], "at least 2"),
     ("train_classifier", ["--dataset", "photos", "--autoencoder", "nowhere.pt"], "run train_autoencoder.py first"),
-    ("train_classifier", ["--no-batch-norm"], "go with --from-scratch"),
+    ("train_classifier", ["--no-batch-norm", "--autoencoder", "a.pt"], "do not go with --autoencoder"),
+    ("train_classifier", ["--from-scratch", "--autoencoder", "a.pt"], "not allowed with"),
+    ("train_autoencoder", ["--resume", "--overwrite"], "not allowed with"),
     ("train_classifier", ["--dropout", "1.5"], "at most 1"),
     ("evaluate", ["--classifier", "runs/autoencoder/autoencoder.pt"], "'classifier'"),
     ("evaluate", ["--classifier", "nowhere.pt"], "No such file"),
@@ -169,3 +173,69 @@ def test_bad_input_ends_with_status_2_and_one_line(script, flags, words, pipelin
     assert done.returncode == 2
     message = done.stderr[done.stderr.rindex(f"{script}.py: error: "):]
     assert words in message and message.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_overwrite_removes_the_old_run_but_not_before_the_new_one_can_begin(pipeline, tmp_path, monkeypatch):
+    root, _ = pipeline
+    monkeypatch.chdir(root)
+    flags = [*COMMON, "--batch-size", "5", "--out", str(tmp_path / "run")]
+    train_autoencoder.main(train_autoencoder.parse_args([*flags, "--epochs", "5"]))
+    before = sorted(path.name for path in (tmp_path / "run").iterdir())
+    with pytest.raises(UserError, match="nowhere"):
+        train_autoencoder.main(train_autoencoder.parse_args([*flags, "--dataset", "nowhere", "--overwrite"]))
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
+    train_autoencoder.main(train_autoencoder.parse_args([*flags, "--epochs", "1", "--overwrite"]))
+    after = {path.name for path in (tmp_path / "run").iterdir()}
+    assert after == {"last.pt", "autoencoder.pt", "log.jsonl", "curve.png", "reconstruction_001.png"}
+
+
+def test_a_resume_with_other_photos_is_refused(tmp_path):
+    photos = draw_folder(tmp_path / "photos")
+    flags = ["--dataset", str(photos), "--cache-dir", str(tmp_path / "cache"), "--out", str(tmp_path / "run")]
+    train_autoencoder.main(train_autoencoder.parse_args([*flags, "--epochs", "1"]))
+    (photos / "train/rose/1.jpg").unlink()
+    with pytest.raises(UserError, match="photos or labels"):
+        train_autoencoder.main(train_autoencoder.parse_args([*flags, "--epochs", "2", "--resume"]))
+
+
+def test_the_encoder_starts_from_the_autoencoder_or_from_random_weights(pipeline, monkeypatch, capsys):
+    root, _ = pipeline
+    monkeypatch.chdir(root)
+    saved = torch.load("runs/autoencoder/autoencoder.pt", weights_only=True)["model"]
+    start = lambda *flags: train_classifier.load_autoencoder(train_classifier.parse_args(["--dataset", "photos", *flags])).state_dict()
+    pretrained, fresh = start("--autoencoder", "runs/autoencoder/autoencoder.pt"), start()
+    assert all(torch.equal(pretrained[key], saved[key]) for key in saved)
+    assert not torch.equal(fresh["encoder.conv1.weight"], saved["encoder.conv1.weight"])
+    assert "random weights" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("batch_size", (2, 4, 9))
+def test_ragged_batches_count_each_image_once(pipeline, batch_size, monkeypatch):
+    """Logits and reconstruction error do not depend on how the nine test photos are cut into batches."""
+    root, _ = pipeline
+    device = torch.device("cpu")
+    encoder, classifier, _ = evaluate.load_classifier(root / "runs/classifier/classifier.pt", device)
+    autoencoder = train_autoencoder.AutoEncoder().eval()
+    images = data.load(str(root / "photos"), "test", cache_dir=str(root / "cache")).images
+    whole = evaluate.classify(encoder, classifier, images, device, "fp32")
+    error = evaluate.reconstruction_error(autoencoder, images, device, "fp32")
+    monkeypatch.setattr(evaluate, "BATCH_SIZE", batch_size)
+    cut = evaluate.classify(encoder, classifier, images, device, "fp32")
+    assert cut.shape == (9, 3)
+    torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-4)
+    assert evaluate.reconstruction_error(autoencoder, images, device, "fp32") == pytest.approx(error, rel=1e-5)
+
+
+def test_summary_of_the_reports_final_result():
+    """2531 of 6149: the report's percentage, and Wilson's interval by its formula."""
+    labels = torch.arange(6149) % 100
+    result = evaluate.summarise(torch.arange(6149) < 2531, labels)
+    assert result["accuracy"] == pytest.approx(41.16116441697837, rel=1e-15)
+    n, p, z = 6149, 2531 / 6149, 1.959963984540054
+    centre, half = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
+    low, high = (100 * (centre + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
+    assert result["accuracy_interval"] == pytest.approx([low, high], rel=1e-9)
+    of_class = [sum(range_ < 2531 for range_ in range(c, 6149, 100)) / len(range(c, 6149, 100)) for c in range(100)]
+    assert result["per_class_accuracy"] == pytest.approx(100 * sum(of_class) / 100)
+    spread = (sum(p * (1 - p) / len(range(c, 6149, 100)) for c, p in enumerate(of_class)) / 100**2) ** 0.5  # of a stratified mean
+    assert result["per_class_interval"] == pytest.approx([result["per_class_accuracy"] + 100 * s * z * spread for s in (-1, 1)], abs=0.1)
