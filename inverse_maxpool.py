@@ -50,10 +50,7 @@ class InverseMaxPool2(torch.autograd.Function):
 
 
 class InverseMaxPool3(InverseMaxPool2):
-    """(B, C, H, W) -> (B, C, 2H-1, 2W-1): x[k, l] lands at [2k, 2l], the centre of its padded window.
-
-    Else as InverseMaxPool2. Inverse of max_pool2d(kernel 3, stride 2, padding 1): 4 -> 7 -> 13 -> 25.
-    """
+    """As InverseMaxPool2, to (B, C, 2H-1, 2W-1): [2k, 2l] is the centre of a window of max_pool2d(3, stride 2, padding 1)."""
 
     @staticmethod
     def forward(x):
@@ -72,12 +69,11 @@ def inverse_maxpool_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, windo
     """conv2d(InverseMaxPool{window}(x), weight, bias, padding=1), without the zeros: a quarter of the work.
 
     x (B, C, H, W), weight (D, C, 3, 3), bias (D,) or None, window 2 or 3 -> (B, D, 2H, 2W) or (B, D, 2H-1, 2W-1).
-    A map spread over even positions and convolved is a transposed convolution of stride 2, once the kernel is
-    flipped and its channel axes are swapped. ValueError for other x or window.
+    It is a transposed convolution of stride 2, the kernel flipped, its channel axes swapped. Else ValueError.
     """
     if x.dim() != 4 or window not in (2, 3):
         raise ValueError(f"want x (B, C, H, W) and window 2 or 3, not {x.dim()} dimensions and window {window}")
     kernel = weight.flip(2, 3).transpose(0, 1)  # (D, C, 3, 3) -> (C, D, 3, 3)
     out = F.conv_transpose2d(x, kernel, bias, stride=2, padding=1, output_padding=1)  # (B, D, 2H, 2W)
-    # asked for the odd size, oneDNN takes a kernel several times slower than for the even one; batch norm wants a dense map
+    # (oneDNN is slow when asked for the odd size in bf16; batch norm is when its input is not dense)
     return out if window == 2 else out[..., :-1, :-1].clone()  # (B, D, 2H-1, 2W-1)
