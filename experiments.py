@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import fcntl
 import json
+import re
 import statistics
 import sys
 import time
@@ -180,12 +181,23 @@ def final_table(runs: dict[str, list[dict]]) -> str:
     return "\n".join(lines)
 
 
+def commands_block(results: Path) -> str:
+    """What the three commands printed (results/commands.txt), of their epochs the last."""
+    path = results / "commands.txt"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return "\n".join(f"    {line}" for line in lines if not re.match(r"Epoch : (\d+) / (?!\1,)", line))
+
+
+def tables(results: Path) -> dict[str, str]:
+    """The text between each pair of markers in README.md, by the markers' name."""
+    runs = finished(results)
+    return {"search": search_table(runs), "final": final_table(runs), "commands": commands_block(results)}
+
+
 def table(args: argparse.Namespace) -> int:
     """Print the tables, or write each between its markers in README.md."""
-    runs = finished(args.results)
-    tables = {"search": search_table(runs), "final": final_table(runs)}
     readme = Path(__file__).parent / "README.md"
-    for name, text in tables.items():
+    for name, text in tables(args.results).items():
         if args.readme:
             before, rest = readme.read_text().split(f"<!-- {name} -->\n")
             after = rest.split(f"<!-- /{name} -->")[1]
