@@ -21,7 +21,6 @@ from torch import Tensor, nn
 import checkpoint
 import data
 import runtime
-import training
 from models import AutoEncoder, Classifier, Encoder
 from runtime import UserError
 
@@ -125,8 +124,8 @@ def main(args: argparse.Namespace) -> int:
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}") from error
 
-    splits, test_predictions, rows = {}, {}, []
-    for split in data.SPLITS:
+    splits, rows = {}, []
+    for split in data.SPLITS:  # test comes last: its labels and predictions are the tables' and the figure's
         flowers = data.load(dataset, split, args.data_dir, args.cache_dir, crop=content["crop"])
         if flowers.classes != classes:
             odd = sorted(set(flowers.classes) ^ set(classes))
@@ -139,7 +138,6 @@ def main(args: argparse.Namespace) -> int:
             splits[split]["reconstruction_error"] = reconstruction_error(autoencoder, flowers.images, device, precision)
         rows += [[split, name, classes[label], classes[guess], f"{p:.4f}"] for name, label, guess, p in
                  zip(flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist())]
-        test_predictions = {"labels": flowers.labels, "predictions": predicted}
 
     print(f"Accuracy of the network on train images: {splits['train']['accuracy']} %")
     print(f"Accuracy of the network on test images: {splits['test']['accuracy']} %")
@@ -155,7 +153,7 @@ def main(args: argparse.Namespace) -> int:
 
     import figures
 
-    labels, predicted = test_predictions["labels"], test_predictions["predictions"]
+    labels = flowers.labels
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
     right = torch.bincount(labels[labels == predicted], minlength=len(classes)).tolist()
     write_csv(out / "per_class.csv", ["class", "test images", "correct", "accuracy (%)"],

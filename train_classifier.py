@@ -27,7 +27,8 @@ from models import AutoEncoder, Classifier
 from runtime import UserError
 
 KIND = "classifier run"
-PRODUCTS = ("classifier.pt", "curve.png", "evaluation.json", "per_class.csv", "predictions.csv", "confusion.png")  # what --overwrite removes, besides last.pt and the log
+# what --overwrite removes, besides last.pt and the log: this script's files, and evaluate.py's of the old classifier
+PRODUCTS = ("classifier.pt", "curve.png", "evaluation.json", "per_class.csv", "predictions.csv", "confusion.png")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
