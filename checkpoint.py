@@ -97,10 +97,10 @@ def load(path: Path | str, kind: str) -> dict:
     return content
 
 
-def load_weights(module: nn.Module, state: dict, path: Path | str) -> None:
-    """Copy a state dict into a module, strictly; UserError that names the file where it does not fit."""
+def load_weights(module: nn.Module, state: dict, path: Path | str, assign: bool = False) -> None:
+    """Copy a state dict into a module (or make its tensors the weights), strictly; UserError with the file where it does not fit."""
     try:
-        module.load_state_dict(state)
+        module.load_state_dict(state, assign=assign)
     except RuntimeError as error:
         raise UserError(f"{path} does not fit {type(module).__name__}: {error}") from error
 

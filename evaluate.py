@@ -45,11 +45,12 @@ def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, Classifi
     """Encoder and classifier in eval mode, rebuilt from a classifier.pt, and the rest of its content."""
     content = checkpoint.load(path, "classifier")
     config = content["config"]
-    encoder, classifier = Encoder(config["batch_norm"]), Classifier(**config)
-    checkpoint.load_weights(encoder, content.pop("encoder"), path)
-    checkpoint.load_weights(classifier, content.pop("classifier"), path)
+    with torch.device("meta"):  # no memory, no random numbers: the checkpoint's tensors become the weights
+        encoder, classifier = Encoder(config["batch_norm"]), Classifier(**config)
+    checkpoint.load_weights(encoder, content.pop("encoder"), path, assign=True)
+    checkpoint.load_weights(classifier, content.pop("classifier"), path, assign=True)
     for model in (encoder, classifier):
-        model.to(device, memory_format=torch.channels_last).eval()
+        model.to(device, torch.float32, memory_format=torch.channels_last).eval()
     return encoder, classifier, content
 
 
@@ -60,8 +61,8 @@ def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: 
     encoder.eval()
     classifier.eval()
     logits = []
-    for batch in data.batches(len(images), BATCH_SIZE):
-        with runtime.autocast(device, precision):
+    with runtime.autocast(device, precision):  # around the loop: it casts the weights once
+        for batch in data.batches(len(images), BATCH_SIZE):
             logits.append(classifier(encoder(data.to_input(images[batch], device))).float().cpu())  # (B, classes)
     for model, mode in modes:
         model.train(mode)

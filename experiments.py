@@ -1,8 +1,8 @@
-"""Measurements over seeds: a declared list of runs, and the README's tables made from their files.
+"""Measurements over seeds: a declared list of runs, kept as one file each.
 
     python experiments.py run                       # every run that is not finished, one after another
     python experiments.py run --only final          # one row; --seeds 0 1 2 3 4
-    python experiments.py table --readme            # write the tables between the README's markers
+    python experiments.py table --readme            # tables.py's, between the README's markers
 
 Writes results/runs/<row>-<seed>.json for each finished run. Any number of such processes may run at once: each run is
 locked by the one that does it, and a run that was killed is resumed. Checkpoints lie in runs/experiments/.
@@ -15,8 +15,6 @@ import argparse
 import contextlib
 import fcntl
 import json
-import re
-import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ from pathlib import Path
 
 import checkpoint
 import runtime
+import training
 
 
 @dataclass(frozen=True)
@@ -93,10 +92,6 @@ def train(stage, out: Path, finished: str, flags: list[str]) -> None:
         sys.exit(status)
 
 
-def read_log(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-
-
 def recipe(flags: dict) -> dict:
     """The flags that make the result, without those that say where things are."""
     return {name: value for name, value in flags.items() if name not in checkpoint.FREE_FLAGS - {"epochs"} | {"autoencoder"}}
@@ -116,12 +111,12 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
         with lock(args.work / f"{slug}.lock", wait=True):  # rows with the same flags share an autoencoder
             train(train_autoencoder, args.work / slug, "autoencoder.pt", [*common, *row.autoencoder])
         source = ["--autoencoder", str(args.work / slug / "autoencoder.pt")]
-        header, *log = read_log(args.work / slug)
+        header, log = training.read_log(args.work / slug / "log.jsonl")
         result |= {"autoencoder_flags": recipe(header["flags"]), "autoencoder_cost": log[-1]["cost"],
                    "autoencoder_seconds": round(sum(epoch["seconds"] for epoch in log), 1)}
     out = args.work / f"{name}-{seed}"
     train(train_classifier, out, "classifier.pt", [*common, *source, "--save-every", "20", *row.classifier])
-    header, *log = read_log(out)
+    header, log = training.read_log(out / "log.jsonl")
     result |= {**header, "flags": recipe(header["flags"]), "classifier_cost": log[-1]["cost"],
                "classifier_seconds": round(sum(epoch["seconds"] for epoch in log), 1), "val_accuracy": log[-1]["val_accuracy"]}
     if row.report:
@@ -145,66 +140,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def finished(results: Path) -> dict[str, list[dict]]:
-    """The finished runs of each row, by seed, in the order of the declaration."""
-    runs = {name: [results / "runs" / f"{name}-{seed}.json" for seed in row.seeds] for name, row in ROWS.items()}
-    return {name: [json.loads(path.read_text()) for path in paths if path.exists()] for name, paths in runs.items()}
-
-
-def search_table(runs: dict[str, list[dict]]) -> str:
-    """Validation accuracy of each setting, the best first."""
-    rows = [(name, *found) for name, found in runs.items() if name.startswith("search-") and found]
-    rows.sort(key=lambda row: -statistics.mean(run["val_accuracy"] for run in row[1:]))
-    lines = ["| setting | validation accuracy (%) |", "|---|---|"]
-    for name, *found in rows:
-        lines.append(f"| {ROWS[name].title} | {', '.join(format(run['val_accuracy'], '.2f') for run in found)} |")
-    return "\n".join(lines)
-
-
-def final_table(runs: dict[str, list[dict]]) -> str:
-    """Each seed of the final model on the three splits, then mean, standard deviation and 95 % interval of the mean."""
-    from scipy.stats import t
-
-    lines = ["| seed | train (%) | validation (%) | test (%) | test, mean of the classes (%) |", "|---|---|---|---|---|"]
-    columns = [[run["splits"]["train"]["accuracy"], run["splits"]["val"]["accuracy"], run["splits"]["test"]["accuracy"],
-                run["splits"]["test"]["per_class_accuracy"]] for run in runs["final"]]
-    for run, values in zip(runs["final"], columns):
-        lines.append(f"| {run['seed']} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
-    if len(columns) > 1:
-        cells = []
-        for values in zip(*columns):
-            mean, deviation, n = statistics.mean(values), statistics.stdev(values), len(values)
-            half = t.ppf(0.975, n - 1) * deviation / n**0.5
-            cells.append(f"{mean:.2f} ± {deviation:.2f} [{mean - half:.2f}, {mean + half:.2f}]")
-        lines.append(f"| mean ± standard deviation [95 % interval] | {' | '.join(cells)} |")
-    lines.append("| the report, one run | 100.00 | | 41.16 | |")
-    return "\n".join(lines)
-
-
-def commands_block(results: Path) -> str:
-    """What the three commands printed (results/commands.txt), of their epochs the last."""
-    path = results / "commands.txt"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return "\n".join(f"    {line}" for line in lines if not re.match(r"Epoch : (\d+) / (?!\1,)", line))
-
-
-def tables(results: Path) -> dict[str, str]:
-    """The text between each pair of markers in README.md, by the markers' name."""
-    runs = finished(results)
-    return {"search": search_table(runs), "final": final_table(runs), "commands": commands_block(results)}
-
-
 def table(args: argparse.Namespace) -> int:
-    """Print the tables, or write each between its markers in README.md."""
-    readme = Path(__file__).parent / "README.md"
-    for name, text in tables(args.results).items():
-        if args.readme:
-            before, rest = readme.read_text().split(f"<!-- {name} -->\n")
-            after = rest.split(f"<!-- /{name} -->")[1]
-            with checkpoint.atomic(readme) as temporary:
-                temporary.write_text(f"{before}<!-- {name} -->\n{text}\n<!-- /{name} -->{after}")
-        else:
-            print(text, end="\n\n")
+    import tables
+
+    tables.write(args.results, Path(__file__).with_name("README.md") if args.readme else None)
     return 0
 
 

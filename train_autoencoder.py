@@ -116,7 +116,7 @@ def main(args: argparse.Namespace) -> int:
         "dataset": args.dataset, "crop": args.crop, "flags": flags, "environment": environment})
     import figures
 
-    figures.curve(args.out / "curve.png", training.read_log(args.out / "log.jsonl"), "cost (mean squared error)")
+    figures.curve(args.out / "curve.png", training.read_log(args.out / "log.jsonl")[1], "cost (mean squared error)")
     print(f"wrote {args.out / 'autoencoder.pt'} after {time.perf_counter() - start:.1f} s")
     return 0
 

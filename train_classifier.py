@@ -169,7 +169,7 @@ def main(args: argparse.Namespace) -> int:
                                                  "dataset": args.dataset, "crop": args.crop})
     import figures
 
-    figures.curve(args.out / "curve.png", training.read_log(args.out / "log.jsonl"), "cost (cross-entropy, nats)")
+    figures.curve(args.out / "curve.png", training.read_log(args.out / "log.jsonl")[1], "cost (cross-entropy, nats)")
     print(f"wrote {args.out / 'classifier.pt'} after {time.perf_counter() - start:.1f} s")
     return 0
 

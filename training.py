@@ -107,9 +107,10 @@ def log_row(path: Path, row: dict) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}", exit_status=1) from error
 
 
-def read_log(path: Path) -> list[dict]:
-    """The rows of a log, an epoch each, without the header."""
-    return [json.loads(row) for row in path.read_text().splitlines()[1:]]
+def read_log(path: Path) -> tuple[dict, list[dict]]:
+    """The header of a log, and its rows, an epoch each."""
+    header, *rows = map(json.loads, path.read_text().splitlines())
+    return header, rows
 
 
 def check_finite(loss: float, epoch: int, step: int, learning_rate: float) -> None:

@@ -7,7 +7,7 @@ import shlex
 import pytest
 from conftest import ROOT
 
-import experiments
+import tables
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = sorted(set(re.findall(r"^ +python (\w+\.py[^#\n]*)", README, re.MULTILINE)))
@@ -23,7 +23,7 @@ def test_the_commands_of_the_pipeline_are_there():
     assert {"train_autoencoder.py", "train_classifier.py", "evaluate.py"} <= {command.strip() for command in COMMANDS}
 
 
-@pytest.mark.parametrize("name,text", experiments.tables(ROOT / "results").items())
+@pytest.mark.parametrize("name,text", tables.tables(ROOT / "results").items())
 def test_each_table_is_what_the_script_makes_of_the_results(name, text):
     assert README.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0] == text
 

@@ -1,0 +1,125 @@
+"""The README's tables, made from the files in results/: no number there is typed by hand.
+
+`python experiments.py table` prints them, with --readme it writes each between its markers.
+"""
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+import checkpoint
+from experiments import ROWS
+
+
+def markdown(header: list[str], rows: list[list]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def finished(results: Path) -> dict[str, list[dict]]:
+    """The finished runs of each row, by seed, in the order of the declaration."""
+    runs = {name: [results / "runs" / f"{name}-{seed}.json" for seed in row.seeds] for name, row in ROWS.items()}
+    return {name: [json.loads(path.read_text()) for path in paths if path.exists()] for name, paths in runs.items()}
+
+
+def search(results: Path) -> str:
+    """Validation accuracy of each setting, the best first."""
+    rows = [(ROWS[name].title, [run["val_accuracy"] for run in found]) for name, found in finished(results).items()
+            if name.startswith("search-") and found]
+    rows.sort(key=lambda row: -statistics.mean(row[1]))
+    return markdown(["setting", "validation accuracy (%)"],
+                    [[title, ", ".join(f"{value:.2f}" for value in values)] for title, values in rows])
+
+
+def final(results: Path) -> str:
+    """Each seed of the final model on the three splits, then mean, standard deviation and 95 % interval of the mean."""
+    from scipy.stats import t
+
+    runs = finished(results)["final"]
+    columns = [[run["splits"][split]["accuracy"] for split in ("train", "val", "test")]
+               + [run["splits"]["test"]["per_class_accuracy"]] for run in runs]
+    rows = [[run["seed"], *(f"{value:.2f}" for value in values)] for run, values in zip(runs, columns)]
+    if len(columns) > 1:
+        cells = []
+        for values in zip(*columns):
+            mean, deviation, n = statistics.mean(values), statistics.stdev(values), len(values)
+            half = t.ppf(0.975, n - 1) * deviation / n**0.5
+            cells.append(f"{mean:.2f} ± {deviation:.2f} [{mean - half:.2f}, {mean + half:.2f}]")
+        rows.append(["mean ± standard deviation [95 % interval]", *cells])
+    rows.append(["the report, one run", "100.00", "", "41.16", ""])
+    return markdown(["seed", "train (%)", "validation (%)", "test (%)", "test, mean of the classes (%)"], rows)
+
+
+def commands(results: Path) -> str:
+    """What the three commands printed (results/commands.txt), of their epochs the last."""
+    path = results / "commands.txt"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return "\n".join(f"    {line}" for line in lines if not re.match(r"Epoch : (\d+) / (?!\1,)", line))
+
+
+def steps(benchmark: dict) -> str:
+    """Each side of a training step against the listing, and how near it is to the machine's own limit."""
+    limit = {row["what"]: row["per second"] for row in benchmark["limits"]["rows"]}
+    dtype = {"fp32": "float32", "bf16": "bfloat16"}
+    rows, found, batch = [], benchmark["steps"]["rows"], benchmark["steps"]["batch_size"]
+    for stage in ("autoencoder", "classifier"):
+        listing = next(row for row in found if row["stage"] == stage and row["side"] == "the listing")
+        for row in (row for row in found if row["stage"] == stage):
+            share = row["flops"] / row["seconds"] / limit[f"matrix product, {dtype[row['precision']]}"]
+            rows.append([f"{stage}: {row['side']}", f"{row['seconds']:.2f}", f"{batch / row['seconds']:.0f}",
+                         f"{listing['to ours'] / row['to ours']:.2f}", f"{100 * share:.0f} %", f"{row['memory'] / 1e9:.2f}"])
+    return markdown(["training step", "seconds", "images/s", "times the listing's speed", "share of the limit", "peak memory (GB)"], rows)
+
+
+def layers(benchmark: dict) -> str:
+    """InverseMaxPool alone and with its convolution: milliseconds, summed over the decoder's five sizes."""
+    total = {}
+    for row in benchmark["layers"]["rows"]:
+        total.setdefault(row["what"], {}).setdefault(row["side"], 0.0)
+        total[row["what"]][row["side"]] += 1000 * row["seconds"]
+    sides = ["loops", "max_unpool2d", "nearest", "plain", "fused"]
+    return markdown(["forward and backward (ms)", *sides],
+                    [[what, *(f"{of[side]:.1f}" if side in of else "" for side in sides)] for what, of in total.items()])
+
+
+def growth(benchmark: dict) -> str:
+    return markdown(["batch", "photos", "ms an image", "peak memory (GB)"],
+                    [[row["batch"], row["photos"], f"{1000 * row['seconds'] / row['batch']:.2f}", f"{row['memory'] / 1e9:.2f}"]
+                     for row in benchmark["growth"]["rows"]])
+
+
+def seconds(benchmark: dict) -> str:
+    return markdown(["command", "seconds"], [[row["what"], f"{row['seconds']:.1f}"] for section in ("commands", "full")
+                                             for row in benchmark.get(section, {"rows": []})["rows"]])
+
+
+def machine(benchmark: dict) -> str:
+    """Whose numbers these are."""
+    of = benchmark["steps"]
+    limit = {row["what"]: row["per second"] for row in benchmark["limits"]["rows"]}
+    return (f"Measured on {of['processor']}, {of['threads']} threads, torch {of['versions']['torch']}, batches of {of['batch_size']}, medians of "
+            f"{of['rounds']} rounds. Its limits, in the same run: matrix product {limit['matrix product, float32'] / 1e9:.0f} GFLOP/s in fp32 and "
+            f"{limit['matrix product, bfloat16'] / 1e9:.0f} in bf16, memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
+
+
+def tables(results: Path) -> dict[str, str]:
+    """The text between each pair of markers in README.md, by the markers' name."""
+    found = {"search": search(results), "final": final(results), "commands": commands(results)}
+    path = results / "benchmark.json"
+    if path.exists():
+        benchmark = json.loads(path.read_text())
+        found |= {name.__name__: name(benchmark) for name in (machine, steps, layers, growth, seconds)}
+    return found
+
+
+def write(results: Path, readme: Path | None) -> None:
+    """Print the tables, or write each between its markers in the readme."""
+    for name, text in tables(results).items():
+        if readme:
+            before, rest = readme.read_text().split(f"<!-- {name} -->\n")
+            after = rest.split(f"<!-- /{name} -->")[1]
+            with checkpoint.atomic(readme) as temporary:
+                temporary.write_text(f"{before}<!-- {name} -->\n{text}\n<!-- /{name} -->{after}")
+        else:
+            print(text, end="\n\n")
