@@ -1,0 +1,284 @@
+"""Speed and memory against the report's listing and the alternatives, side by side in one run.
+
+    python benchmark.py                           # every section but `full`: about 9 minutes on two cores
+    python benchmark.py --only layers steps       # two sections; the file keeps the others
+    python benchmark.py --only full --data-dir data    # 30 + 30 epochs by the training scripts, as the report timed them
+
+Writes results/benchmark.json. Seconds are medians over rounds in which the sides take turns. The listing is
+tests/reference.py: loops, fp32, contiguous, default optimizer, in stage two the decoder as well. Each side of a step is a
+process of its own, as its user would run it: the allocator's settings and the peak memory belong to a process.
+"""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+import checkpoint
+import data
+import inverse_maxpool
+import models
+import runtime
+import training
+
+sys.path.append(str(Path(__file__).parent / "tests"))
+import reference  # noqa: E402
+
+DECODER = ((400, 256, 4, 3), (256, 144, 7, 3), (144, 64, 13, 3), (64, 16, 25, 2), (16, 3, 50, 2))  # C in, C out, H, window
+# what a step of ours has and the listing has not, each to be switched alone
+LEVERS = {"autoencoder": ("fusion", "channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool"),
+          "classifier": ("no decoder", "channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool")}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS)[:-1], metavar="SECTION",
+                        help=f"of {', '.join(SECTIONS)} (all but full)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
+    parser.add_argument("--batch-size", type=training.number(int, 2), default=128, help="images a step (%(default)s)")
+    parser.add_argument("--rounds", type=training.number(int, 1), default=5, help="turns of each side (%(default)s)")
+    parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/, for commands and full (%(default)s)")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of benchmark.json (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def seconds(function: Callable[[], object], device: torch.device) -> float:
+    wait = getattr(torch, device.type).synchronize
+    wait()
+    start = time.perf_counter()
+    function()
+    wait()
+    return time.perf_counter() - start
+
+
+def take_turns(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """The seconds of each side in each round; a first round, not counted, warms up."""
+    turns = [{name: side() for name, side in sides.items()} for _ in range(rounds + 1)][1:]
+    return {name: [turn[name] for turn in turns] for name in sides}
+
+
+def limits(args, device) -> list[dict]:
+    """The machine's own: matrix product in FLOP/s, memory copy in bytes/s, read and written."""
+    rows = []
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = (torch.randn(4096, 4096, device=device).to(dtype) for _ in range(2))
+        best = min(seconds(lambda: a @ b, device) for _ in range(args.rounds + 1))
+        rows.append({"what": f"matrix product, {str(dtype)[6:]}", "per second": 2 * 4096**3 / best})
+    a, b = torch.zeros(2, 2**28, dtype=torch.uint8, device=device)
+    best = min(seconds(lambda: b.copy_(a), device) for _ in range(args.rounds + 1))
+    return [*rows, {"what": "memory copy", "per second": 2 * a.numel() / best}]
+
+
+def layers(args, device) -> list[dict]:
+    """InverseMaxPool, alone and with its convolution, at the decoder's sizes: forward and backward."""
+    runtime.keep_memory()
+    rows = []
+
+    def measure(what: str, sides: dict[str, Callable], inputs: list[torch.Tensor]) -> None:
+        def both_ways(function):
+            grad = torch.randn_like(function(*inputs))
+            return lambda: seconds(lambda: torch.autograd.grad(function(*inputs), inputs, grad), device)
+
+        times = take_turns({name: both_ways(function) for name, function in sides.items()}, args.rounds)
+        rows.extend({"what": what, "size": f"{C} x {H} x {H}", "side": name, "seconds": statistics.median(values)}
+                    for name, values in times.items())
+
+    for C, D, H, window in DECODER:
+        loops, plain = (getattr(module, f"InverseMaxPool{window}").apply for module in (reference, inverse_maxpool))
+        size, grid = 2 * H - (window == 3), 2 * torch.arange(H, device=device)
+        indices = (grid[:, None] * size + grid).expand(args.batch_size, C, H, H).contiguous()
+        x = torch.randn(args.batch_size, C, H, H, device=device, requires_grad=True)
+        measure("alone", {"loops": loops, "max_unpool2d": lambda x: F.max_unpool2d(x, indices, 2, output_size=(size, size)),
+                          "plain": plain}, [x])
+        weight, bias = torch.randn(D, C, 3, 3, device=device), torch.randn(D, device=device)
+        sides = {"loops": lambda x, *conv: F.conv2d(loops(x), *conv, padding=1),
+                 "plain": lambda x, *conv: F.conv2d(plain(x), *conv, padding=1),
+                 "fused": lambda x, *conv: inverse_maxpool.inverse_maxpool_conv2d(x, *conv, window),
+                 "nearest": lambda x, *conv: F.conv2d(F.interpolate(x, size=(size, size)), *conv, padding=1)}
+        for dtype in (torch.float32, torch.bfloat16):
+            for layout in (torch.contiguous_format, torch.channels_last):
+                inputs = [t.detach().to(dtype, memory_format=layout if t.dim() == 4 else torch.preserve_format).requires_grad_()
+                          for t in (x, weight, bias)]
+                measure(f"with convolution, {str(dtype)[6:]}, {str(layout)[6:].removesuffix('_format')}", sides, inputs)
+    return rows
+
+
+def make_step(stage: str, levers: set[str], device: torch.device, batch_size: int, photos: int) -> Callable[[], None]:
+    """One training step of a stage on random photos: the report's listing with some levers pulled."""
+    if "allocator" in levers:
+        runtime.keep_memory()
+    if levers - {"allocator"}:  # all sides but the listing: where not fused, its decoder has our plain layers
+        reference.InverseMaxPool2, reference.InverseMaxPool3 = inverse_maxpool.InverseMaxPool2, inverse_maxpool.InverseMaxPool3
+    layout = torch.channels_last if "channels_last" in levers else torch.contiguous_format
+    encoder = (models if "ReLU after pool" in levers else reference).Encoder()
+    head = models.Classifier(dropout=0.25) if stage == "classifier" else None
+    decoder = None if "no decoder" in levers else (models if "fusion" in levers else reference).Decoder()
+    parts = torch.nn.ModuleList(part for part in (encoder, decoder, head) if part).to(device, memory_format=layout)
+    name = {"autoencoder": "adam", "classifier": "adagrad"}[stage]
+    if "fused optimizer" in levers:
+        optimizer = training.make_optimizer(name, [{"params": list(parts.parameters())}], 0.001, 0.0)
+    else:
+        optimizer = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[name](parts.parameters(), lr=0.001)
+    images = torch.randint(256, (photos, 3, 100, 100), dtype=torch.uint8).to(device)
+    labels = torch.randint(102, (photos,)).to(device)
+
+    def step() -> None:
+        batch = torch.randint(photos, (batch_size,))
+        x = images[batch].to(torch.float32, memory_format=layout).div_(255)
+        with runtime.autocast(device, "bf16" if "bf16" in levers else "fp32"):
+            z = encoder(x)
+            x_hat = decoder(z) if decoder else None
+            logits = head(z) if head else None
+        loss = F.cross_entropy(logits.float(), labels[batch]) if head else F.mse_loss(x_hat.float(), x)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the largest resident set of this process so far, or the largest allocation on its GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")  # (getrusage would tell the parent's too)
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+
+
+def begin(*what) -> None:
+    global step
+    step = make_step(*what)
+
+
+def timed_step(device: torch.device) -> float:
+    return seconds(step, device)
+
+
+def arithmetic() -> int:
+    """Floating-point operations of a step's convolutions and matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops()
+
+
+@contextlib.contextmanager
+def process(stage: str, levers: set[str], device, batch_size: int, photos: int = 1020) -> Iterator[tuple[Callable, ...]]:
+    """A step in a process of its own: functions that give its seconds, the memory it added in bytes, its arithmetic."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        idle = pool.submit(peak_memory, device).result()
+        pool.submit(begin, stage, levers, device, batch_size, photos).result()
+        yield (lambda: pool.submit(timed_step, device).result(),
+               lambda: pool.submit(peak_memory, device).result() - idle,
+               lambda: pool.submit(arithmetic).result())
+
+
+def steps(args, device) -> list[dict]:
+    """Our step in turns with each other side: the listing, and ours with one lever switched."""
+    rows, is_bf16 = [], runtime.choose_precision("auto", device) == "bf16"
+    for stage, levers in LEVERS.items():
+        ours = {lever for lever in levers if lever != "bf16" or is_bf16}
+        sides = {"the listing": set(), "the listing, our allocator": {"allocator"}}
+        sides |= {f"ours {'without' if lever in ours else 'with'} {lever}": ours ^ {lever} for lever in levers}
+        with process(stage, ours, device, args.batch_size) as (time_ours, memory_of_ours, flops_of_ours):
+            flops = flops_of_ours()
+            for name, switched in sides.items():
+                with process(stage, switched, device, args.batch_size) as (time_side, memory, _):
+                    times = take_turns({"side": time_side, "ours": time_ours}, args.rounds)
+                    rows.append({"stage": stage, "side": name, "seconds": statistics.median(times["side"]),
+                                 "to ours": statistics.median(a / b for a, b in zip(times["side"], times["ours"])),
+                                 "memory": memory(), "flops": flops, "precision": "bf16" if "bf16" in switched else "fp32"})
+                if name == "the listing":
+                    rows.append({**rows[-1], "side": "ours", "seconds": statistics.median(times["ours"]), "to ours": 1.0,
+                                 "memory": memory_of_ours(), "precision": "bf16" if is_bf16 else "fp32"})
+    return rows
+
+
+def growth(args, device) -> list[dict]:
+    """Our autoencoder step by batch size, and by the number of photos in memory."""
+    sizes = [(batch, 1020) for batch in (16, 32, 64, 128, 256, 512)] + [(args.batch_size, 1020 * k) for k in (2, 4, 8)]
+    with contextlib.ExitStack() as stack:
+        sides = {size: stack.enter_context(process("autoencoder", set(LEVERS["autoencoder"]), device, *size)) for size in sizes}
+        times = take_turns({size: timed for size, (timed, _, _) in sides.items()}, args.rounds)
+        return [{"batch": size[0], "photos": size[1], "seconds": statistics.median(times[size]), "memory": memory()}
+                for size, (_, memory, _) in sides.items()]
+
+
+def command(script: str, args, *flags) -> list:
+    return [sys.executable, Path(__file__).with_name(f"{script}.py"), "--data-dir", args.data_dir, "--device", args.device, *flags]
+
+
+def commands(args, device) -> list[dict]:
+    """Whole commands on the photos; the classifier that is evaluated has random weights."""
+    def first_step(script: str) -> float:
+        shutil.rmtree(out, ignore_errors=True)
+        start = time.perf_counter()
+        child = subprocess.Popen(command(script, args, "--cache-dir", cache, "--out", out), stdout=subprocess.DEVNULL)
+        while child.poll() is None and not (out / "log.jsonl").exists():  # the log is begun right before the first step
+            time.sleep(0.005)
+        took = time.perf_counter() - start
+        child.kill()
+        if child.wait() > 0:
+            raise runtime.UserError(f"{script}.py failed, as its line above says", exit_status=1)
+        return took
+
+    with tempfile.TemporaryDirectory() as folder:
+        cache, out = Path(folder) / "cache", Path(folder) / "run"
+        rows = [("train_autoencoder.py to its first step, cache cold", first_step("train_autoencoder"))]
+        shutil.rmtree(cache)
+        rows.append(("decoding all photos", seconds(lambda: [data.load("flowers102", split, args.data_dir, cache)
+                                                             for split in data.SPLITS], device)))
+        for script in ("train_autoencoder", "train_classifier"):
+            times = [first_step(script) for _ in range(3)]
+            rows.append((f"{script}.py to its first step, cache warm", statistics.median(times)))
+        content = torch.load(out / "last.pt", weights_only=True)
+        rows.append(("writing the classifier's last.pt", seconds(lambda: checkpoint.save(out / "last.pt", content), device)))
+        classes = data.load("flowers102", "train", args.data_dir, cache).classes
+        checkpoint.save(out / "classifier.pt", content | {"kind": "classifier", "classes": classes, "dataset": "flowers102",
+                                                          "crop": "centre", "optimizer": None})
+        evaluation = command("evaluate", args, "--classifier", out / "classifier.pt", "--cache-dir", cache)
+        rows.append(("evaluate.py", seconds(lambda: subprocess.run(evaluation, check=True), device)))
+    return [{"what": what, "seconds": took} for what, took in rows]
+
+
+def full(args, device) -> list[dict]:
+    """30 + 30 epochs, everything included, as the report timed them."""
+    with tempfile.TemporaryDirectory() as out:
+        return [{"what": f"{script}.py, 30 epochs", "seconds": seconds(lambda: subprocess.run(
+            command(script, args, "--epochs", "30", "--out", f"{out}/{script}"), check=True), device)}
+            for script in ("train_autoencoder", "train_classifier")]
+
+
+SECTIONS = {"limits": limits, "layers": layers, "steps": steps, "growth": growth, "commands": commands, "full": full}
+
+
+def main(args: argparse.Namespace) -> int:
+    device = runtime.choose_device(args.device)
+    path = args.results / "benchmark.json"
+    result = json.loads(path.read_text()) if path.exists() else {}
+    for name in args.only:
+        start = time.perf_counter()
+        rows = SECTIONS[name](args, device)
+        machine = runtime.describe(device, runtime.choose_precision("auto", device))
+        result[name] = {**machine, "batch_size": args.batch_size, "rounds": args.rounds, "rows": rows}
+        checkpoint.write_json(path, result)
+        print(f"{name}: {time.perf_counter() - start:.0f} s", *map(str, rows), sep="\n  ", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    runtime.run(main, parse_args(sys.argv[1:]))
