@@ -2,7 +2,7 @@
 
     python benchmark.py                           # every section but `full`: about 9 minutes on two cores
     python benchmark.py --only layers steps       # two sections; the file keeps the others
-    python benchmark.py --only full --data-dir data    # 30 + 30 epochs by the training scripts, as the report timed them
+    python benchmark.py --only full --data-dir data    # 30 + 30 epochs by the training scripts
 
 Writes results/benchmark.json. Seconds are medians over rounds in which the sides take turns. The listing is
 tests/reference.py: loops, fp32, contiguous, default optimizer, in stage two the decoder as well. Each side of a step is a
@@ -49,7 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help=f"of {', '.join(SECTIONS)} (all but full)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
     parser.add_argument("--batch-size", type=training.number(int, 2), default=128, help="images a step (%(default)s)")
-    parser.add_argument("--rounds", type=training.number(int, 1), default=5, help="turns of each side (%(default)s)")
+    parser.add_argument("--rounds", type=training.number(int, 1), default=4, help="turns of each side (%(default)s)")
     parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/, for commands and full (%(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of benchmark.json (%(default)s)")
     return parser.parse_args(argv)
@@ -258,7 +258,7 @@ def commands(args, device) -> list[dict]:
 def full(args, device) -> list[dict]:
     """30 + 30 epochs, everything included, as the report timed them."""
     with tempfile.TemporaryDirectory() as out:
-        return [{"what": f"{script}.py, 30 epochs", "seconds": seconds(lambda: subprocess.run(
+        return [{"what": f"{script}.py --epochs 30", "seconds": seconds(lambda: subprocess.run(
             command(script, args, "--epochs", "30", "--out", f"{out}/{script}"), check=True), device)}
             for script in ("train_autoencoder", "train_classifier")]
 

@@ -19,12 +19,13 @@ from runtime import UserError
 
 # flags that a resume may change: they alter where things are and how often they are written, not the result
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir"}
+ORPHANS = "*.[0-9]*.tmp*"  # what a killed save leaves: see `atomic`
 # what a checkpoint of each kind must hold
 FIELDS = {
     "autoencoder": {"config", "model", "dataset", "crop"},
     "classifier": {"config", "encoder", "classifier", "classes", "dataset", "crop", "flags"},
-    "autoencoder run": {"flags", "photos", "epoch", "model", "optimizer"},
-    "classifier run": {"flags", "photos", "epoch", "config", "encoder", "classifier", "optimizer"},
+    "autoencoder run": {"flags", "environment", "photos", "epoch", "model", "optimizer"},
+    "classifier run": {"flags", "environment", "photos", "epoch", "config", "encoder", "classifier", "optimizer"},
     "photos": {"images", "labels", "classes", "names"},
 }
 
@@ -42,9 +43,10 @@ def atomic(path: Path | str) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)  # the rename itself lives in the folder
-        os.fsync(folder)
-        os.close(folder)
+        if os.name == "posix":
+            folder = os.open(path.parent, os.O_RDONLY)  # the rename itself lives in the folder
+            os.fsync(folder)
+            os.close(folder)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}", exit_status=1) from error
     finally:
@@ -58,9 +60,10 @@ def save(path: Path | str, content: dict) -> None:
         try:
             with open(temporary, "wb") as file:
                 torch.save(content, file)
-        except RuntimeError as error:  # how torch reports a failed write
+        except (OSError, RuntimeError) as error:  # torch reports some failed writes as its own
             needed = sum(t.numel() * t.element_size() for t in _tensors(content))
-            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}", exit_status=1) from error
+            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}; make room, then go on with --resume",
+                            exit_status=1) from error
 
 
 def _tensors(content) -> Iterator[torch.Tensor]:
@@ -79,16 +82,17 @@ def load(path: Path | str, kind: str) -> dict:
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load alone accepts a flipped byte
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise UserError(f"{path} is damaged (CRC of {damaged})")
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise zipfile.BadZipFile("it is compressed, which no checkpoint is")  # and might unfold to any size
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"wrong CRC of {damaged}")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is not a checkpoint, or a damaged one: {error}") from error
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} is refused: it holds more than tensors and plain types") from error
+    except Exception as error:  # a damaged file makes zipfile and torch fail in many ways
+        raise UserError(f"{path} is not a checkpoint, or a damaged one: {error}") from error
     found = content.get("kind") if isinstance(content, dict) else None
     if found != kind:
         raise UserError(f"{path} is not of the kind '{kind}': it holds {f'the kind {found!r}' if found else 'something else'}")
@@ -97,42 +101,83 @@ def load(path: Path | str, kind: str) -> dict:
     return content
 
 
-def load_weights(module: nn.Module, state: dict, path: Path | str, assign: bool = False) -> None:
-    """Copy a state dict into a module (or make its tensors the weights), strictly; UserError with the file where it does not fit."""
+def load_weights(module: nn.Module, state: dict, path: Path | str) -> None:
+    """Copy a state dict into a module, strictly; UserError that names the file where it does not fit."""
     try:
-        module.load_state_dict(state, assign=assign)
-    except RuntimeError as error:
+        module.load_state_dict(state)
+    except (RuntimeError, TypeError) as error:
         raise UserError(f"{path} does not fit {type(module).__name__}: {error}") from error
 
 
-def open_run(out: Path, resume: bool, overwrite: bool, kind: str) -> dict | None:
-    """The content of last.pt with resume, else None; nothing is written or removed yet.
+def rebuild(kind: type[nn.Module], config: dict, state: dict, path: Path | str) -> nn.Module:
+    """A module from its configuration and state dict, the state's tensors as its weights; UserError where they do not fit."""
+    try:
+        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced
+            module = kind(**config)
+        module.load_state_dict(state, assign=True)
+    except (RuntimeError, TypeError) as error:
+        raise UserError(f"{path} does not fit {kind.__name__}: {error}") from error
+    return module.float()
 
-    UserError where the folder holds a run and neither was asked for, or where there is nothing to resume.
+
+def open_run(out: Path, resume: bool, overwrite: bool, kind: str) -> dict | None:
+    """The content of last.pt with resume, else None; nothing is written yet, nothing removed but a killed save's remains.
+
+    UserError where the folder holds a run and neither was asked for, where there is nothing to resume, or where
+    another process is at work in the folder.
     """
     last = out / "last.pt"
+    if out.is_dir():
+        lock(out)
     if resume:
         if not last.exists():
             raise UserError(f"--resume: there is no {last}; start without --resume")
-        return load(last, kind)
+        content = load(last, kind)
+        for orphan in out.glob(ORPHANS):
+            orphan.unlink()
+        return content
     if last.exists() and not overwrite:
         raise UserError(f"{out} holds a run already; --resume continues it, --overwrite replaces it")
     return None
+
+
+LOCKS: dict[Path, int] = {}  # folders of this process's runs, open as long as it lives
+
+
+def lock(out: Path) -> None:
+    """Claim a run's folder until this process ends, however it ends. UserError where another process has it."""
+    if os.name != "posix" or out.resolve() in LOCKS:
+        return
+    import fcntl
+
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(folder)
+        raise UserError(f"--out {out}: another process is writing a run there; wait for it, or name another folder") from error
+    except OSError:  # a file system without locks
+        pass
+    LOCKS[out.resolve()] = folder
 
 
 def clear_run(out: Path, products: tuple[str, ...]) -> None:
     """Make the folder of a new run, without the files (glob patterns) that an old run wrote there."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for pattern in ("last.pt", "log.jsonl", "*.tmp*", *products):
+        lock(out)
+        for pattern in ("last.pt", "log.jsonl", ORPHANS, *products):
             for path in out.glob(pattern):
                 path.unlink()
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}") from error
 
 
-def check_resume(resumed: dict, flags: dict, photos: str, path: Path) -> None:
-    """UserError where what changes the result differs from what the checkpoint was made with: a flag, or the photos."""
+def check_resume(resumed: dict, flags: dict, environment: dict, photos: str, path: Path) -> None:
+    """UserError where what changes the result differs from what the checkpoint was made with: a flag, or the photos.
+
+    Another machine may go on, but rounds differently: a line says so.
+    """
     for name, value in flags.items():
         if name not in FREE_FLAGS and resumed["flags"].get(name) != value:
             flag = "--" + name.replace("_", "-")
@@ -141,6 +186,10 @@ def check_resume(resumed: dict, flags: dict, photos: str, path: Path) -> None:
         raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} has {resumed['epoch']} behind it")
     if photos != resumed["photos"]:
         raise UserError(f"--resume: the training photos or labels are not those that {path} was made with")
+    for name in ("versions", "processor", "threads"):
+        then, now = (made.get(name) if name != "versions" else made[name].get("torch") for made in (resumed["environment"], environment))
+        if then != now:
+            print(f"not the same bits as without a break: {path} was made with {name.replace('versions', 'torch')} {then}, this is {now}")
 
 
 def write_json(path: Path, content) -> None:

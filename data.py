@@ -160,7 +160,10 @@ def decode(path: Path, size: int, crop: str) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image).convert("RGB")
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I;16"):  # Pillow would clip 16-bit grey
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            image = image.convert("RGB")
     except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
         raise UserError(f"cannot decode the photo {path}: {error}; replace or remove it") from error
     if crop == "centre":

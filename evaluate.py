@@ -45,12 +45,10 @@ def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, Classifi
     """Encoder and classifier in eval mode, rebuilt from a classifier.pt, and the rest of its content."""
     content = checkpoint.load(path, "classifier")
     config = content["config"]
-    with torch.device("meta"):  # no memory, no random numbers: the checkpoint's tensors become the weights
-        encoder, classifier = Encoder(config["batch_norm"]), Classifier(**config)
-    checkpoint.load_weights(encoder, content.pop("encoder"), path, assign=True)
-    checkpoint.load_weights(classifier, content.pop("classifier"), path, assign=True)
+    encoder = checkpoint.rebuild(Encoder, {"batch_norm": config.get("batch_norm")}, content.pop("encoder"), path)
+    classifier = checkpoint.rebuild(Classifier, config, content.pop("classifier"), path)
     for model in (encoder, classifier):
-        model.to(device, torch.float32, memory_format=torch.channels_last).eval()
+        model.to(device, memory_format=torch.channels_last).eval()
     return encoder, classifier, content
 
 
@@ -115,9 +113,8 @@ def main(args: argparse.Namespace) -> int:
         for name in ("dataset", "crop"):
             if saved[name] != content[name]:
                 print(f"{args.autoencoder} was trained with --{name} {saved[name]}, {args.classifier} with {content[name]}")
-        autoencoder = AutoEncoder(**saved["config"]).eval()
-        checkpoint.load_weights(autoencoder, saved["model"], args.autoencoder)
-        autoencoder.to(device, memory_format=torch.channels_last)
+        autoencoder = checkpoint.rebuild(AutoEncoder, saved["config"], saved["model"], args.autoencoder)
+        autoencoder.to(device, memory_format=torch.channels_last).eval()
     classes, dataset = content["classes"], args.dataset or content["dataset"]
     out = args.out or args.classifier.parent
     try:

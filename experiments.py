@@ -4,8 +4,9 @@
     python experiments.py run --only final          # one row; --seeds 0 1 2 3 4
     python experiments.py table --readme            # tables.py's, between the README's markers
 
-Writes results/runs/<row>-<seed>.json for each finished run. Any number of such processes may run at once: each run is
-locked by the one that does it, and a run that was killed is resumed. Checkpoints lie in runs/experiments/.
+Writes results/runs/<row>-<seed>.json for each finished run. Any number of such processes may run at once (`torchrun
+--nproc-per-node N experiments.py run`, on several machines with a shared folder too): each run is locked by the one
+that does it, and a run that was killed is resumed. Checkpoints lie in runs/experiments/.
 
 The rows `search-...` choose the settings that the report leaves open, on validation images alone; only rows that
 report are measured on test images, once.
@@ -13,13 +14,17 @@ report are measured on test images, once.
 
 import argparse
 import contextlib
+import csv
 import fcntl
 import json
+import statistics
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 import checkpoint
 import runtime
@@ -33,28 +38,56 @@ class Row:
     Without flags for an autoencoder (None, where [] is all defaults) the encoder starts from random weights.
     """
 
-    autoencoder: list[str] | None = None
     classifier: list[str] = field(default_factory=list)
-    report: bool = False
-    seeds: tuple[int, ...] = (0,)
+    autoencoder: list[str] | None = None
+    report: bool = True
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     title: str = ""
 
 
-CENTRE, SQUASH, HE = (["--crop", "centre"], ["--crop", "squash"], ["--init", "he"])
+def flags(**values) -> list[str]:
+    """flags(learning_rate=0.1, batch_norm=False) -> ["--learning-rate", "0.1", "--no-batch-norm"]"""
+    found = []
+    for name, value in values.items():
+        name = name.replace("_", "-")
+        found += [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
+    return found
+
+
+def search(title: str, pretrained: bool = True, **values) -> Row:
+    """A setting of the search: seed 0, validation images alone."""
+    values = {"crop": "centre"} | values
+    return Row(flags(**values), flags(crop=values["crop"]) if pretrained else None, report=False, seeds=(0,), title=title)
+
+
+def section_5(title: str, **values) -> Row:
+    """A row of the report's section 5: 30 epochs, learning rate 0.001, from random weights."""
+    return Row(flags(**{"epochs": 30, "learning_rate": 0.001, "dropout": 0} | values), title=title)
+
+
 ROWS = {
-    "search-base": Row(CENTRE, CENTRE, title="the base: centre crop, learning rate 0.001, dropout after all "
-                       "activations, PyTorch's initial weights, pretrained encoder"),
-    "search-squash": Row(SQUASH, SQUASH, title="the whole photo squashed to a square"),
-    "search-dropout-linear": Row(CENTRE, CENTRE + ["--dropout-after", "linear"],
-                                 title="dropout after the linear layers only"),
-    "search-rate-0.002": Row(CENTRE, CENTRE + ["--learning-rate", "0.002"], title="learning rate 0.002"),
-    "search-rate-0.0005": Row(CENTRE, CENTRE + ["--learning-rate", "0.0005"], title="learning rate 0.0005"),
-    "search-he": Row(CENTRE, CENTRE + HE, title="He's initial weights in the classifier"),
-    "search-scratch": Row(None, CENTRE, title="encoder from random weights"),
-    "search-scratch-squash": Row(None, SQUASH, title="encoder from random weights, the whole photo squashed"),
-    "search-scratch-rate-0.002": Row(None, CENTRE + ["--learning-rate", "0.002"],
-                                     title="encoder from random weights, learning rate 0.002"),
-    "final": Row(report=True, seeds=(0, 1, 2, 3, 4), title="the final model: every flag at its default"),
+    "search-base": search("the base: centre crop, learning rate 0.001, dropout after all activations, PyTorch's initial weights, "
+                          "pretrained encoder"),
+    "search-squash": search("the whole photo squashed to a square", crop="squash"),
+    "search-dropout-linear": search("dropout after the linear layers only", dropout_after="linear"),
+    "search-rate-0.002": search("learning rate 0.002", learning_rate=0.002),
+    "search-rate-0.0005": search("learning rate 0.0005", learning_rate=0.0005),
+    "search-he": search("He's initial weights in the classifier", init="he"),
+    "search-scratch": search("encoder from random weights", pretrained=False),
+    "search-scratch-squash": search("encoder from random weights, the whole photo squashed", pretrained=False, crop="squash"),
+    "search-scratch-rate-0.002": search("encoder from random weights, learning rate 0.002", pretrained=False, learning_rate=0.002),
+    "final": Row(title="the final model: every flag at its default"),
+    "final-fp32": Row(flags(precision="fp32"), report=False, title="the final model in fp32"),
+    "adagrad": section_5("Adagrad", optimizer="adagrad"),
+    "adam": section_5("Adam (and batch norm on)", optimizer="adam"),
+    "no-batch-norm": section_5("Adam, no batch norm", optimizer="adam", batch_norm=False),
+    "sgd": section_5("SGD", optimizer="sgd"),
+    "rmsprop": section_5("RMSprop", optimizer="rmsprop"),
+    "dropout-0.25": section_5("Adagrad, dropout 0.25", optimizer="adagrad", dropout=0.25),
+    "dropout-0.5": section_5("Adagrad, dropout 0.5", optimizer="adagrad", dropout=0.5),
+    "dropout-0.75": section_5("Adagrad, dropout 0.75", optimizer="adagrad", dropout=0.75),
+    "l2-0.007": section_5("Adagrad, L2 0.007", optimizer="adagrad", weight_decay=0.007),
+    "l2-0.01": section_5("Adagrad, L2 0.01", optimizer="adagrad", weight_decay=0.01),
 }
 
 
@@ -66,6 +99,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of finished runs (%(default)s)")
     parser.add_argument("--work", type=Path, default=Path("runs/experiments"), help="folder of checkpoints (%(default)s)")
+    parser.add_argument("--dry-run", action="store_true", help="print the runs that are left and what they may take")
     parser.add_argument("--readme", action="store_true", help="write the tables into README.md instead of printing them")
     return parser.parse_args(argv)
 
@@ -97,6 +131,17 @@ def recipe(flags: dict) -> dict:
     return {name: value for name, value in flags.items() if name not in checkpoint.FREE_FLAGS - {"epochs"} | {"autoencoder"}}
 
 
+def keep_predictions(table: Path, path: Path) -> None:
+    """The label and the predicted class of each test image, in the data set's order, as uint8."""
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    classes = sorted({row["class"] for row in rows})  # every class has test images
+    columns = {name: np.array([classes.index(row[column]) for row in rows], np.uint8)
+               for name, column in (("labels", "class"), ("predicted", "predicted"))}
+    with checkpoint.atomic(path) as temporary:
+        np.savez_compressed(temporary, classes=classes, **columns)
+
+
 def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
     """Both stages of one run, its evaluation where the row reports, and its JSON file."""
     import evaluate
@@ -122,21 +167,36 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
     if row.report:
         evaluate.main(evaluate.parse_args(["--classifier", str(out / "classifier.pt"), "--data-dir", args.data_dir, *source]))
         result["splits"] = json.loads((out / "evaluation.json").read_text())["splits"]
-    checkpoint.write_json(args.results / "runs" / f"{name}-{seed}.json", result)
+        keep_predictions(out / "predictions.csv", path_of(args, name, seed).with_suffix(".npz"))
+    checkpoint.write_json(path_of(args, name, seed), result)
     for file in ("last.pt", "classifier.pt"):  # 1.9 GB a run
         (out / file).unlink()
 
 
+def path_of(args: argparse.Namespace, name: str, seed: int) -> Path:
+    return args.results / "runs" / f"{name}-{seed}.json"
+
+
 def run(args: argparse.Namespace) -> int:
+    """Do what is left, beside any other process that does the same; wait for what others have begun, lest they die."""
     (args.results / "runs").mkdir(parents=True, exist_ok=True)
-    for name in args.only:
-        for seed in args.seeds or ROWS[name].seeds:
+    wanted = [(name, seed) for name in args.only for seed in args.seeds or ROWS[name].seeds]
+    while left := [each for each in wanted if not path_of(args, *each).exists()]:
+        if args.dry_run:
+            known = [json.loads(path.read_text()) for path in (args.results / "runs").glob("*.json")]
+            times = [run["classifier_seconds"] + run.get("autoencoder_seconds", 0) for run in known]
+            print(*(f"{name}, seed {seed}" for name, seed in left), sep="\n")
+            print(f"{len(left)} runs, some {len(left) * statistics.median(times or [600]) / 3600:.1f} hours for one process")
+            return 0
+        done = 0
+        for name, seed in left:
             with lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
-                if is_ours and not (args.results / "runs" / f"{name}-{seed}.json").exists():
-                    start = time.perf_counter()
+                if is_ours and not path_of(args, name, seed).exists():
+                    start, done = time.perf_counter(), done + 1
                     print(f"== {name}, seed {seed}", flush=True)
                     measure(name, ROWS[name], seed, args)
                     print(f"== {name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
+        time.sleep(0 if done else 10)
     return 0
 
 

@@ -1,6 +1,7 @@
 """Where and how a script runs: device, precision, seeds, memory allocator, and how it ends."""
 
 import ctypes
+import errno
 import os
 import platform
 import subprocess
@@ -24,18 +25,33 @@ class UserError(Exception):
 
 
 def run(main: Callable, args) -> None:
-    """Run a script's main and exit: with the status it returns, or with the one line of a UserError."""
+    """Run a script's main and exit: with the status it returns, or with one line for what the user can put right."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream:  # None where it is closed
+            stream.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding lacks
     try:
         status = main(args)
-        sys.stdout.flush()
-    except UserError as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        status = error.exit_status
+        if sys.stdout:
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        status = 130
+        message, status = "interrupted", 130
+    except UserError as error:
+        message, status = str(error), error.exit_status
     except BrokenPipeError:  # the reader of our output is gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (MemoryError, RuntimeError, OSError) as error:
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
+            message = f"not enough memory ({str(error)[:200]}); lower --batch-size"
+        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            message = f"cannot write {error.filename or 'the output'}: {error.strerror}; make room"
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        else:
+            raise
         status = 1
+    else:
+        sys.exit(status)
+    print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -43,11 +59,10 @@ def keep_memory() -> None:
     """Stop glibc from returning large blocks to the kernel; does nothing elsewhere.
 
     Each training step frees and allocates the same hundreds of megabytes. By default glibc maps them anew every time and the
-    kernel zeroes every page. Call it before torch allocates: torch reads THP_MEM_ALLOC_ENABLE (huge pages) once.
+    kernel zeroes every page. Call it before torch allocates.
     """
     if platform.libc_ver()[0] != "glibc":
         return
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
     libc = ctypes.CDLL(None)
     libc.mallopt(M_MMAP_MAX, 0)

@@ -103,6 +103,13 @@ def machine(benchmark: dict) -> str:
             f"{limit['matrix product, bfloat16'] / 1e9:.0f} in bf16, memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
 
 
+def kills(results: Path) -> str:
+    """What tests/kill_runs.py counted."""
+    rows = json.loads((results / "kills.json").read_text())["rows"]
+    return markdown(["stage", "killed", "of them while a checkpoint was written", "resumed to the bits of an uninterrupted run"],
+                    [[row["stage"], row["kills"], row["while saving"], "no" if row["differences"] else "yes"] for row in rows])
+
+
 def tables(results: Path) -> dict[str, str]:
     """The text between each pair of markers in README.md, by the markers' name."""
     found = {"search": search(results), "final": final(results), "commands": commands(results)}
@@ -110,6 +117,8 @@ def tables(results: Path) -> dict[str, str]:
     if path.exists():
         benchmark = json.loads(path.read_text())
         found |= {name.__name__: name(benchmark) for name in (machine, steps, layers, growth, seconds)}
+    if (results / "kills.json").exists():
+        found["kills"] = kills(results)
     return found
 
 
@@ -117,9 +126,9 @@ def write(results: Path, readme: Path | None) -> None:
     """Print the tables, or write each between its markers in the readme."""
     for name, text in tables(results).items():
         if readme:
-            before, rest = readme.read_text().split(f"<!-- {name} -->\n")
+            before, rest = readme.read_text(encoding="utf-8").split(f"<!-- {name} -->\n")
             after = rest.split(f"<!-- /{name} -->")[1]
             with checkpoint.atomic(readme) as temporary:
-                temporary.write_text(f"{before}<!-- {name} -->\n{text}\n<!-- /{name} -->{after}")
+                temporary.write_text(f"{before}<!-- {name} -->\n{text}\n<!-- /{name} -->{after}", encoding="utf-8")
         else:
             print(text, end="\n\n")

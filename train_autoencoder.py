@@ -43,13 +43,13 @@ def pictured(count: int) -> torch.Tensor:
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = runtime.set_up(args.device, args.precision)
-    flags = training.plain_flags(args, device, precision)
+    flags, environment = training.plain_flags(args, device, precision), runtime.describe(device, precision)
     resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND)
 
     flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, crop=args.crop)
     photos = flowers.digest()
     if resumed:
-        checkpoint.check_resume(resumed, flags, photos, args.out / "last.pt")
+        checkpoint.check_resume(resumed, flags, environment, photos, args.out / "last.pt")
     if len(flowers) < 2:
         raise runtime.UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     images = flowers.images.to(device)  # uint8 (N, 3, 100, 100)
@@ -63,8 +63,8 @@ def main(args: argparse.Namespace) -> int:
                                         args.learning_rate, args.weight_decay)
     first_epoch = 1
     if resumed:
-        checkpoint.load_weights(model, resumed["model"], args.out / "last.pt")
-        optimizer.load_state_dict(resumed["optimizer"])
+        checkpoint.load_weights(model, resumed.pop("model"), args.out / "last.pt")
+        optimizer.load_state_dict(resumed.pop("optimizer"))
         first_epoch = resumed["epoch"] + 1
         print(f"resuming {args.out / 'last.pt'} after epoch {resumed['epoch']}")
 
@@ -73,7 +73,6 @@ def main(args: argparse.Namespace) -> int:
                                                "environment": environment,
                                                "model": model.state_dict(), "optimizer": optimizer.state_dict()})
 
-    environment = runtime.describe(device, precision)
     header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers)}}
     if not resumed:
         checkpoint.clear_run(args.out, PRODUCTS)

@@ -59,9 +59,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def load_autoencoder(args: argparse.Namespace) -> AutoEncoder:
     """The autoencoder to start from, with a line for each way in which it was made for something else."""
+    model = AutoEncoder(args.batch_norm is not False)  # drawn in any case: the classifier's weights come after, the same for both
     if args.from_scratch:
         print("encoder from random weights (--autoencoder FILE starts from a trained one)")
-        model = AutoEncoder(args.batch_norm is not False)
         if args.init == "he":
             training.he_init(model)
         return model
@@ -72,21 +72,19 @@ def load_autoencoder(args: argparse.Namespace) -> AutoEncoder:
     for name in ("dataset", "crop"):
         if saved[name] != vars(args)[name]:
             print(f"transfer: {args.autoencoder} was trained with --{name} {saved[name]}, now it is {vars(args)[name]}")
-    model = AutoEncoder(**saved["config"])
-    checkpoint.load_weights(model, saved["model"], args.autoencoder)
-    return model
+    return checkpoint.rebuild(AutoEncoder, saved["config"], saved["model"], args.autoencoder)
 
 
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = runtime.set_up(args.device, args.precision)
-    flags = training.plain_flags(args, device, precision)
+    flags, environment = training.plain_flags(args, device, precision), runtime.describe(device, precision)
     resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND)
 
     flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir, crop=args.crop) for split in ("train", "val"))
     photos = flowers.digest()
     if resumed:
-        checkpoint.check_resume(resumed, flags, photos, args.out / "last.pt")
+        checkpoint.check_resume(resumed, flags, environment, photos, args.out / "last.pt")
     if len(flowers) < 2:
         raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     images, labels = flowers.images.to(device), flowers.labels.to(device)  # uint8 (N, 3, 100, 100), (N,)
@@ -107,9 +105,9 @@ def main(args: argparse.Namespace) -> int:
     optimizer = training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
     first_epoch = 1
     if resumed:
-        checkpoint.load_weights(encoder, resumed["encoder"], args.out / "last.pt")
-        checkpoint.load_weights(classifier, resumed["classifier"], args.out / "last.pt")
-        optimizer.load_state_dict(resumed["optimizer"])
+        checkpoint.load_weights(encoder, resumed.pop("encoder"), args.out / "last.pt")
+        checkpoint.load_weights(classifier, resumed.pop("classifier"), args.out / "last.pt")
+        optimizer.load_state_dict(resumed.pop("optimizer"))
         first_epoch = resumed["epoch"] + 1
         print(f"resuming {args.out / 'last.pt'} after epoch {resumed['epoch']}")
 
@@ -121,7 +119,6 @@ def main(args: argparse.Namespace) -> int:
         checkpoint.save(args.out / "last.pt", {"kind": KIND, **weights(), "photos": photos, "epoch": epoch,
                                                "optimizer": optimizer.state_dict()})
 
-    environment = runtime.describe(device, precision)
     header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers), "val": len(val)}}
     if not resumed:
         checkpoint.clear_run(args.out, PRODUCTS)

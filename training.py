@@ -4,7 +4,9 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,7 +130,8 @@ def interrupts() -> Iterator[list[int]]:
         caught.append(signum)
         for each in former:
             signal.signal(each, signal.SIG_DFL)
-        print("\ninterrupted: finishing this epoch and saving it (again to leave at once)", flush=True)
+        with contextlib.suppress(OSError, AttributeError):  # (print may be at work already, and cannot be entered twice)
+            os.write(sys.stdout.fileno(), b"\ninterrupted: finishing this epoch and saving it (again to leave at once)\n")
 
     former = {each: signal.signal(each, remember) for each in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,0 +1,107 @@
+"""Kill training runs at random moments and compare what their resumes end with to an uninterrupted run.
+
+    python tests/kill_runs.py --kills 20      # about 8 minutes; writes results/kills.json
+
+Each stage trains on a dozen drawn photos in processes of its own, which are sent SIGKILL, also while a checkpoint is written.
+"""
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from conftest import ROOT, draw_folder
+
+import checkpoint
+import runtime
+import training
+
+FLAGS = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--batch-size", "6", "--save-every", "1"]
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20, help="of each stage (%(default)s)")
+    parser.add_argument("--results", type=Path, default=ROOT / "results", help="folder of kills.json (%(default)s)")
+    return parser.parse_args(argv)
+
+
+def train(stage: str, folder: Path, out: str, epochs: int, *flags: str) -> subprocess.Popen:
+    command = [sys.executable, ROOT / f"train_{stage}.py", *FLAGS, "--epochs", str(epochs), "--out", out, *flags]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+
+
+def differences(a: Path, b: Path) -> list[str]:
+    """What two runs' last checkpoints and logs do not share, time fields apart."""
+    found = []
+
+    def compare(where: str, x, y) -> None:
+        if isinstance(x, dict):
+            found.extend([where] if x.keys() != y.keys() else [])
+            for key in x.keys() & y.keys():
+                compare(f"{where}/{key}", x[key], y[key])
+        elif isinstance(x, list):
+            found.extend([where] if len(x) != len(y) else [])
+            for i, pair in enumerate(zip(x, y)):
+                compare(f"{where}/{i}", *pair)
+        elif not (torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y):
+            found.append(where)
+
+    contents = [torch.load(run / "last.pt", weights_only=True, mmap=True) for run in (a, b)]
+    for content in contents:
+        for flag in checkpoint.FREE_FLAGS - {"epochs"}:
+            content["flags"].pop(flag)
+    compare("last.pt", *contents)
+    logs = [training.read_log(run / "log.jsonl")[1] for run in (a, b)]
+    compare("log", *([{name: row[name] for name in row if name not in training.TIME_FIELDS} for row in log] for log in logs))
+    return found
+
+
+def is_saving(run: Path) -> bool:
+    return any(run.glob("last.pt.*.tmp*"))
+
+
+def kill_runs(stage: str, kills: int, folder: Path, seed: int = 0) -> dict:
+    """Kill a stage's run so many times, resume it to its end; the counts, and what differs from an uninterrupted run."""
+    draw_folder(folder / "photos")
+    epochs, delays = 2 * kills + 2, random.Random(seed)
+    start = time.perf_counter()
+    whole = train(stage, folder, "whole", epochs)
+    assert whole.wait() == 0, "the uninterrupted run failed"
+    cycle = (time.perf_counter() - start) / epochs  # an epoch with its save
+    done, in_save = 0, 0
+    while done < kills:
+        child = train(stage, folder, "killed", epochs, *(["--resume"] if (folder / "killed/last.pt").exists() else []))
+        next(line for line in child.stdout if line.startswith("Epoch"))  # so that each process gets on
+        time.sleep(delays.uniform(0, cycle))
+        while done % 2 and child.poll() is None and not is_saving(folder / "killed"):
+            pass  # every other kill comes while last.pt is being written
+        child.send_signal(signal.SIGKILL)
+        if child.wait() != -signal.SIGKILL:
+            break  # it had ended
+        done += 1
+        in_save += is_saving(folder / "killed")
+    resumed = train(stage, folder, "killed", epochs, "--resume")
+    assert resumed.wait() == 0, "the resume failed"
+    return {"stage": stage, "kills": done, "while saving": in_save, "epochs": epochs,
+            "differences": differences(folder / "whole", folder / "killed")}
+
+
+def main(args: argparse.Namespace) -> int:
+    rows = []
+    for stage in ("autoencoder", "classifier"):
+        with tempfile.TemporaryDirectory() as folder:
+            rows.append(kill_runs(stage, args.kills, Path(folder)))
+            print(rows[-1], flush=True)
+    checkpoint.write_json(args.results / "kills.json", {**runtime.describe(torch.device("cpu"), "auto"), "rows": rows})
+    return int(any(row["differences"] for row in rows))
+
+
+if __name__ == "__main__":
+    runtime.run(main, parse_args(sys.argv[1:]))

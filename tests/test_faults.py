@@ -1,0 +1,399 @@
+"""Guards runs against what can happen to them: kills, full disks, damaged or hostile files, bad flags, closed terminals."""
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import zipfile
+from pathlib import Path
+
+import kill_runs
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, draw_folder
+from PIL import Image
+
+import checkpoint
+import data
+import runtime
+import train_autoencoder
+import training
+from runtime import UserError
+
+COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--batch-size", "6"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with photos/, a decoded cache and runs/autoencoder/ of two epochs."""
+    root = tmp_path_factory.mktemp("faults")
+    draw_folder(root / "photos")
+    assert python(root, "train_autoencoder", *COMMON, "--epochs", "2").returncode == 0
+    return root
+
+
+def python(folder, script: str, *flags, before: str = "", **options) -> subprocess.CompletedProcess:
+    """A script as a user runs it; `before` is code to run first, in the same process."""
+    code = f"import sys; sys.argv = {[script + '.py', *map(str, flags)]!r}\n{textwrap.dedent(before)}\n" \
+           f"import runtime, {script}; runtime.run({script}.main, {script}.parse_args())"
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}, **options)
+
+
+def assert_one_line(done: subprocess.CompletedProcess, status: int, *words: str) -> None:
+    assert (done.returncode, done.stderr.count("\n")) == (status, 1), done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def contents(run) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run.iterdir()}
+
+
+# --- kills and interrupts ---
+
+
+@pytest.mark.parametrize("stage,kills", (("autoencoder", 4), ("classifier", 2)))
+def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, tmp_path):
+    result = kill_runs.kill_runs(stage, kills, tmp_path)
+    assert result["kills"] == kills and result["while saving"] >= 1
+    assert result["differences"] == []
+
+
+@pytest.mark.parametrize("number,status", ((signal.SIGINT, 130), (signal.SIGTERM, 143)))
+def test_an_interrupt_finishes_the_epoch_says_so_and_can_be_resumed(number, status, trained, tmp_path):
+    flags = [*COMMON, "--epochs", "100000", "--save-every", "100000", "--out", str(tmp_path / "run")]
+    child = subprocess.Popen([sys.executable, ROOT / "train_autoencoder.py", *flags], cwd=trained, stdout=subprocess.PIPE, text=True)
+    next(line for line in child.stdout if line.startswith("Epoch : 2 "))
+    child.send_signal(number)
+    printed = child.stdout.read()
+    assert child.wait() == status
+    assert "finishing this epoch" in printed and "--resume continues" in printed
+    finished = len(training.read_log(tmp_path / "run/log.jsonl")[1])
+    assert torch.load(tmp_path / "run/last.pt", weights_only=True)["epoch"] == finished >= 2
+
+
+def test_a_second_interrupt_leaves_at_once_and_the_old_checkpoint_is_whole(trained, tmp_path):
+    slow = "import torch.nn.functional as F, time, sys; mse = F.mse_loss; F.mse_loss = lambda *x: (time.sleep(60), mse(*x))[1]"
+    code = f"{slow}; sys.argv[0] = 'train_autoencoder.py'; import runtime, train_autoencoder as t; runtime.run(t.main, t.parse_args())"
+    child = subprocess.Popen([sys.executable, "-c", code, *COMMON, "--out", str(tmp_path / "run")], cwd=trained,
+                             stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    while not (tmp_path / "run/log.jsonl").exists():
+        time.sleep(0.05)
+    time.sleep(1)  # into the epoch of a minute
+    child.send_signal(signal.SIGINT)
+    next(line for line in child.stdout if "finishing this epoch" in line)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(timeout=20) == -signal.SIGINT
+    assert checkpoint.load(tmp_path / "run/last.pt", "autoencoder run")["epoch"] == 0
+
+
+def test_two_processes_do_not_write_one_run(trained, tmp_path):
+    child = subprocess.Popen([sys.executable, ROOT / "train_autoencoder.py", *COMMON, "--epochs", "100000", "--out", str(tmp_path)],
+                             cwd=trained, stdout=subprocess.PIPE, text=True)
+    next(line for line in child.stdout if line.startswith("Epoch"))
+    for how in ("--resume", "--overwrite"):
+        assert_one_line(python(trained, "train_autoencoder", *COMMON, "--out", tmp_path, how), 2, str(tmp_path), "another process")
+    child.kill()
+    child.wait()
+    assert python(trained, "train_autoencoder", *COMMON, "--out", tmp_path, "--overwrite", "--epochs", "1").returncode == 0
+
+
+# --- full disks ---
+
+
+def test_a_full_disk_is_one_line_and_the_old_checkpoint_stays(trained, tmp_path):
+    """RLIMIT_FSIZE stands for the full disk: a write past it fails."""
+    run = tmp_path / "run"
+    assert python(trained, "train_autoencoder", *COMMON, "--epochs", "1", "--out", run).returncode == 0
+    before = contents(run)
+    shrink = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))"
+    done = python(trained, "train_autoencoder", *COMMON, "--epochs", "2", "--out", run, "--resume", before=shrink)
+    assert_one_line(done, 1, str(run / "last.pt"), "bytes", "--resume")
+    after = contents(run)
+    assert after.keys() - before.keys() == {"reconstruction_002.png"} and after["last.pt"] == before["last.pt"]
+    assert python(trained, "train_autoencoder", *COMMON, "--epochs", "2", "--out", run, "--resume").returncode == 0
+    assert kill_runs.differences(trained / "runs/autoencoder", run) == []
+
+
+def test_a_log_that_cannot_grow_is_named():
+    with pytest.raises(UserError, match="cannot write /dev/full: No space left") as caught:
+        training.log_row(Path("/dev/full"), {"epoch": 1})
+    assert caught.value.exit_status == 1
+
+
+def test_a_full_disk_under_the_output_is_one_line(trained, tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, ROOT / "train_autoencoder.py", *COMMON, "--epochs", "1", "--out", str(tmp_path / "run")],
+                              cwd=trained, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
+
+
+def test_a_cache_that_does_not_fit_is_done_without(trained, tmp_path):
+    shrink = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))"
+    code = f"{shrink}\nimport data; print(len(data.load('photos', 'train', cache_dir={str(tmp_path)!r})))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=trained, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert "going on without a cache" in done.stdout and done.stdout.endswith("12\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- damaged and hostile checkpoints ---
+
+VALUES = {"kind": "autoencoder", "config": {"batch_norm": True}, "model": {"weight": torch.arange(7.0), "count": torch.tensor(3)},
+          "dataset": "flowers102", "crop": "centre"}
+
+
+def same(a, b) -> bool:
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def load_or_refuse(path) -> str:
+    try:
+        assert same(checkpoint.load(path, "autoencoder"), VALUES)
+        return "same"
+    except UserError as error:
+        assert str(path) in str(error) and error.exit_status == 2
+        return "refused"
+
+
+def test_each_cut_and_each_flipped_byte_is_refused_or_changes_nothing(tmp_path):
+    path = tmp_path / "whole.pt"
+    checkpoint.save(path, VALUES)
+    whole, damaged = path.read_bytes(), tmp_path / "damaged.pt"
+    assert load_or_refuse(path) == "same"
+    for length in range(len(whole)):
+        damaged.write_bytes(whole[:length])
+        assert load_or_refuse(damaged) == "refused", length
+    for i in range(len(whole)):
+        for bit in (1, 128):
+            damaged.write_bytes(whole[:i] + bytes([whole[i] ^ bit]) + whole[i + 1 :])
+            load_or_refuse(damaged)
+
+
+def test_a_flipped_byte_in_real_weights_is_refused(trained, tmp_path):
+    whole = bytearray((trained / "runs/autoencoder/last.pt").read_bytes())
+    for place in np.random.default_rng(0).integers(0, len(whole), 20):
+        whole[place] ^= 64
+        (tmp_path / "last.pt").write_bytes(whole)
+        whole[place] ^= 64
+        try:
+            content = checkpoint.load(tmp_path / "last.pt", "autoencoder run")
+            assert same(content, torch.load(trained / "runs/autoencoder/last.pt", weights_only=True))
+        except UserError:
+            pass
+
+
+@pytest.mark.parametrize("what", ("missing", "empty", "folder", "text", "photo", "compressed", "other kind", "plain tensor", "lacks a field"))
+def test_what_is_no_checkpoint_is_refused_and_named(what, trained, tmp_path):
+    path = tmp_path / "file.pt"
+    if what == "empty":
+        path.touch()
+    elif what == "folder":
+        path.mkdir()
+    elif what == "text":
+        path.write_text("weights")
+    elif what == "photo":
+        path.write_bytes((trained / "photos/train/rose/0.jpg").read_bytes())
+    elif what == "compressed":
+        with zipfile.ZipFile(trained / "runs/autoencoder/autoencoder.pt") as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+            for name in old.namelist():
+                new.writestr(name, old.read(name))
+    elif what == "other kind":
+        checkpoint.save(path, {"kind": "classifier"})
+    elif what == "plain tensor":
+        torch.save(torch.zeros(3), path)
+    elif what == "lacks a field":
+        checkpoint.save(path, {"kind": "autoencoder"})
+    done = python(trained, "train_classifier", *COMMON, "--autoencoder", path, "--out", tmp_path / "run")
+    assert_one_line(done, 2, str(path))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_run_is_never_begun_afresh(trained, tmp_path):
+    (tmp_path / "last.pt").write_bytes((trained / "runs/autoencoder/last.pt").read_bytes()[:-100])
+    before = contents(tmp_path)
+    assert_one_line(python(trained, "train_autoencoder", *COMMON, "--resume", "--out", tmp_path), 2, "last.pt", "damaged")
+    assert contents(tmp_path) == before
+
+
+class Payload:
+    def __reduce__(self):
+        return os.system, ("touch harmed",)
+
+
+@pytest.mark.parametrize("form", ("zip", "legacy", "pickle"))
+def test_a_payload_is_refused_and_not_run(form, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    content = {"kind": "autoencoder", "model": Payload()}
+    if form == "pickle":
+        (tmp_path / "bad.pt").write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, "bad.pt", _use_new_zipfile_serialization=form == "zip")
+    with pytest.raises(UserError, match="bad.pt"):
+        checkpoint.load("bad.pt", "autoencoder")
+    assert not (tmp_path / "harmed").exists()
+
+
+def unprivileged(folder, *command) -> subprocess.CompletedProcess:
+    """A command that file modes stop, as they do not stop root."""
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("root, and no setpriv to give up root's rights with")
+        command = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", *command)
+    return subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True)
+
+
+def test_files_without_permission_are_named(trained, tmp_path):
+    secret, locked, photos = tmp_path / "secret.pt", tmp_path / "locked", draw_folder(tmp_path / "photos")
+    secret.write_bytes((trained / "runs/autoencoder/autoencoder.pt").read_bytes())
+    secret.chmod(0)
+    locked.mkdir(mode=0o555)
+    flags = ["--dataset", photos, "--cache-dir", tmp_path / "cache", "--epochs", "1"]
+    train = lambda stage, *more: unprivileged(tmp_path, sys.executable, ROOT / f"train_{stage}.py", *flags, *more)
+    assert_one_line(train("classifier", "--autoencoder", secret, "--out", tmp_path / "run"), 2, str(secret), "Permission denied")
+    assert_one_line(train("autoencoder", "--out", locked / "run"), 2, str(locked / "run"), "Permission denied")
+    done = train("autoencoder", "--cache-dir", locked, "--out", tmp_path / "run")
+    assert done.returncode == 0 and "going on without a cache" in done.stdout and str(locked) in done.stdout
+    (photos / "train/rose/1.jpg").chmod(0)
+    assert_one_line(train("autoencoder", "--cache-dir", tmp_path / "new", "--out", tmp_path / "run2"), 2, "rose/1.jpg", "Permission denied")
+
+
+def test_an_autoencoder_of_another_data_set_is_transfer_and_a_classifier_of_other_classes_is_refused(trained, tmp_path):
+    done = python(trained, "train_classifier", *COMMON, "--autoencoder", "runs/autoencoder/autoencoder.pt", "--crop", "squash",
+                  "--epochs", "1", "--out", tmp_path)
+    assert done.returncode == 0 and "transfer: " in done.stdout and "--crop centre" in done.stdout
+    other = draw_folder(tmp_path / "other")
+    for split in data.SPLITS:
+        (other / split / "rose").rename(other / split / "orchid")
+    done = python(trained, "evaluate", "--classifier", tmp_path / "classifier.pt", "--dataset", other, "--cache-dir", "cache")
+    assert_one_line(done, 2, "orchid", "rose")
+
+
+def test_a_resume_elsewhere_says_that_the_bits_may_differ(trained, tmp_path):
+    content = torch.load(trained / "runs/autoencoder/last.pt", weights_only=True)
+    content["environment"]["versions"]["torch"] = "1.0"
+    content["environment"]["threads"] = 64
+    checkpoint.save(tmp_path / "last.pt", content)
+    (tmp_path / "log.jsonl").write_bytes((trained / "runs/autoencoder/log.jsonl").read_bytes())
+    done = python(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", tmp_path)
+    assert done.returncode == 0 and "made with torch 1.0, this is" in done.stdout and "made with threads 64" in done.stdout
+
+
+@pytest.mark.parametrize("flag,value", (("--seed", "1"), ("--batch-size", "5"), ("--optimizer", "sgd"), ("--learning-rate", "0.1"),
+                                        ("--weight-decay", "0.1"), ("--crop", "squash"), ("--init", "he"), ("--precision", "other"),
+                                        ("--no-batch-norm", None)))
+def test_a_resume_with_another_flag_is_refused_with_both_values(flag, value, trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    made = torch.load("runs/autoencoder/last.pt", weights_only=True)["flags"]["precision"]
+    value = {"fp32": "bf16", "bf16": "fp32"}[made] if value == "other" else value
+    args = train_autoencoder.parse_args([*COMMON, "--epochs", "2", "--resume", flag, *([value] if value else [])])
+    name = flag.removeprefix("--no-")
+    with pytest.raises(UserError, match=f"--resume: --{name.removeprefix('--')} is {value or False}, but .* was made with"):
+        train_autoencoder.main(args)
+
+
+# --- data ---
+
+
+def test_a_bomb_of_pixels_is_named_not_decoded(folder, tmp_path):
+    bomb = folder / "train/rose/bomb.png"
+    Image.new("1", (20000, 20000)).save(bomb)
+    with pytest.raises(UserError, match="bomb.png"):
+        data.load(str(folder), "train", cache_dir=tmp_path / "cache")
+
+
+def test_16_bit_grey_keeps_its_tones(tmp_path):
+    Image.fromarray(np.linspace(0, 65535, 100 * 100).astype(np.uint16).reshape(100, 100)).save(tmp_path / "deep.png")
+    pixels = data.decode(tmp_path / "deep.png", 100, "centre")
+    assert np.array_equal(pixels[..., 0].ravel(), np.linspace(0, 65535, 10000).astype(np.uint16) >> 8)
+
+
+def test_two_processes_build_one_cache(folder, tmp_path):
+    code = f"import data; print(int(data.load({str(folder)!r}, 'train', cache_dir={str(tmp_path / 'cache')!r}).images.long().sum()))"
+    children = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+                for _ in range(2)]
+    sums = {child.communicate()[0] for child in children}
+    assert len(sums) == 1 and [child.returncode for child in children] == [0, 0]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_cache_with_other_content_is_rebuilt_with_a_line(folder, tmp_path, capsys):
+    fresh = data.load(str(folder), "train", cache_dir=tmp_path)
+    cached = next(tmp_path.glob("*.pt"))
+    for content in ({"kind": "photos"}, {"kind": "autoencoder"}):  # of another version; something else
+        checkpoint.save(cached, content)
+        assert torch.equal(data.load(str(folder), "train", cache_dir=tmp_path).images, fresh.images)
+        assert "decoding the photos again" in capsys.readouterr().out
+
+
+# --- the run itself ---
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(trained, tmp_path):
+    flags = [*COMMON, "--out", tmp_path, "--optimizer", "sgd", "--learning-rate", "1e30", "--save-every", "1000"]
+    assert_one_line(python(trained, "train_autoencoder", *flags), 1, "epoch", "step", "1e+30")
+    assert all(torch.isfinite(w).all() for w in checkpoint.load(tmp_path / "last.pt", "autoencoder run")["model"].values())
+
+
+def test_too_little_memory_is_one_line_with_the_flag_to_lower(trained, tmp_path):
+    limit = """
+        import resource, train_classifier, torch
+        torch.ones(10) @ torch.ones(10)
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000,) * 2)"""
+    done = python(trained, "train_classifier", *COMMON, "--out", tmp_path / "run", before=limit)
+    assert_one_line(done, 1, "not enough memory", "--batch-size")
+
+
+@pytest.mark.parametrize("environment", ({"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"NO_COLOR": "1", "TERM": "dumb"}))
+def test_any_locale_and_terminal_will_do_and_no_control_characters_reach_a_file(environment, trained, tmp_path):
+    photos = draw_folder(tmp_path / "fleurs-é")
+    done = python(trained, "train_autoencoder", "--dataset", photos, "--cache-dir", tmp_path / "cache", "--epochs", "1",
+                  "--out", tmp_path / "run-ü", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "" and all(character.isprintable() or character == "\n" for character in done.stdout)
+
+
+@pytest.mark.parametrize("stdout", ("| head -1", ">&-"))
+def test_a_closed_output_is_no_traceback(stdout, trained, tmp_path):
+    command = f"{sys.executable} {ROOT}/train_autoencoder.py {' '.join(COMMON)} --epochs 5 --out {tmp_path} {stdout}"
+    done = subprocess.run(["bash", "-c", command], cwd=trained, stderr=subprocess.PIPE, text=True, stdout=subprocess.PIPE)
+    assert done.stderr == ""
+    assert checkpoint.load(tmp_path / "last.pt", "autoencoder run")  # whatever was saved is whole
+
+
+def test_the_progress_bar_changes_no_bit(trained, tmp_path):
+    """A run in a terminal, where the bar is drawn, against the run of `trained`, where it is not."""
+    import pty
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(trained)
+        script = f"stty rows 24 cols 80; exec {sys.executable} {ROOT}/train_autoencoder.py {' '.join(COMMON)} --epochs 2 --out {tmp_path}/run"
+        os.execvp("sh", ["sh", "-c", script])
+    shown = b""
+    try:
+        while piece := os.read(terminal, 4096):
+            shown += piece
+    except OSError:  # how Linux tells the end
+        pass
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 and b"\r" in shown and b"epoch 1" in shown
+    assert kill_runs.differences(trained / "runs/autoencoder", tmp_path / "run") == []
+
+
+def test_every_source_of_randomness_follows_seed_and_epoch():
+    def draw(seed, epoch):
+        shuffle = runtime.seed_epoch(seed, epoch)
+        return torch.randperm(50, generator=shuffle).tolist(), torch.rand(3).tolist()
+
+    draws = {(seed, epoch): draw(seed, epoch) for seed in range(3) for epoch in range(3)}
+    torch.rand(7)  # what was drawn in between does not matter
+    assert draw(1, 2) == draws[1, 2]
+    assert len({json.dumps(each) for each in draws.values()}) == 9
