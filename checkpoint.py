@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+import runtime
 from runtime import UserError
 
 # flags that a resume may change: they alter where things are and how often they are written, not the result
@@ -62,7 +63,7 @@ def save(path: Path | str, content: dict) -> None:
                 torch.save(content, file)
         except (OSError, RuntimeError) as error:  # torch reports some failed writes as its own
             needed = sum(t.numel() * t.element_size() for t in _tensors(content))
-            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}; make room, then go on with --resume",
+            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}; make room (a run then goes on with --resume)",
                             exit_status=1) from error
 
 
@@ -128,7 +129,7 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str) -> dict | None
     """
     last = out / "last.pt"
     if out.is_dir():
-        lock(out)
+        claim(out)
     if resume:
         if not last.exists():
             raise UserError(f"--resume: there is no {last}; start without --resume")
@@ -141,31 +142,22 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str) -> dict | None
     return None
 
 
-LOCKS: dict[Path, int] = {}  # folders of this process's runs, open as long as it lives
+CLAIMED, LOCKS = set(), contextlib.ExitStack()  # the folders of this process's runs, locked as long as it lives
 
 
-def lock(out: Path) -> None:
-    """Claim a run's folder until this process ends, however it ends. UserError where another process has it."""
-    if os.name != "posix" or out.resolve() in LOCKS:
-        return
-    import fcntl
-
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(folder)
-        raise UserError(f"--out {out}: another process is writing a run there; wait for it, or name another folder") from error
-    except OSError:  # a file system without locks
-        pass
-    LOCKS[out.resolve()] = folder
+def claim(out: Path) -> None:
+    """Lock a run's folder until this process ends. UserError where another process has it."""
+    if out.resolve() not in CLAIMED:
+        if not LOCKS.enter_context(runtime.lock(out, wait=False)):
+            raise UserError(f"--out {out}: another process is writing a run there; wait for it, or name another folder")
+        CLAIMED.add(out.resolve())
 
 
 def clear_run(out: Path, products: tuple[str, ...]) -> None:
     """Make the folder of a new run, without the files (glob patterns) that an old run wrote there."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock(out)
+        claim(out)
         for pattern in ("last.pt", "log.jsonl", ORPHANS, *products):
             for path in out.glob(pattern):
                 path.unlink()

@@ -1,12 +1,13 @@
-"""Where and how a script runs: device, precision, seeds, memory allocator, and how it ends."""
+"""Where and how a script runs: device, precision, seeds, memory allocator, beside which processes, and how it ends."""
 
+import contextlib
 import ctypes
 import errno
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,27 @@ def run(main: Callable, args) -> None:
         sys.exit(status)
     print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def lock(path: Path, wait: bool) -> Iterator[bool]:
+    """Yield whether this process holds the lock on a file or folder; the system releases it when the process ends, however it ends."""
+    if os.name != "posix":
+        yield True
+        return
+    import fcntl
+
+    held, descriptor = True, os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        held = False
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield held
+    finally:
+        os.close(descriptor)
 
 
 def keep_memory() -> None:
