@@ -187,11 +187,16 @@ def process(stage: str, levers: set[str], device, batch_size: int, photos: int =
                lambda: pool.submit(arithmetic).result())
 
 
+def levers_of_ours(stage: str, device: torch.device) -> set[str]:
+    """All, but bf16 only where the scripts take it by default."""
+    return set(LEVERS[stage]) - ({"bf16"} if runtime.choose_precision("auto", device) == "fp32" else set())
+
+
 def steps(args, device) -> list[dict]:
     """Our step in turns with each other side: the listing, and ours with one lever switched."""
-    rows, is_bf16 = [], runtime.choose_precision("auto", device) == "bf16"
+    rows = []
     for stage, levers in LEVERS.items():
-        ours = {lever for lever in levers if lever != "bf16" or is_bf16}
+        ours = levers_of_ours(stage, device)
         sides = {"the listing": set(), "the listing, our allocator": {"allocator"}}
         sides |= {f"ours {'without' if lever in ours else 'with'} {lever}": ours ^ {lever} for lever in levers}
         with process(stage, ours, device, args.batch_size) as (time_ours, memory_of_ours, flops_of_ours):
@@ -204,7 +209,7 @@ def steps(args, device) -> list[dict]:
                                  "memory": memory(), "flops": flops, "precision": "bf16" if "bf16" in switched else "fp32"})
                 if name == "the listing":
                     rows.append({**rows[-1], "side": "ours", "seconds": statistics.median(times["ours"]), "to ours": 1.0,
-                                 "memory": memory_of_ours(), "precision": "bf16" if is_bf16 else "fp32"})
+                                 "memory": memory_of_ours(), "precision": "bf16" if "bf16" in ours else "fp32"})
     return rows
 
 
@@ -212,7 +217,7 @@ def growth(args, device) -> list[dict]:
     """Our autoencoder step by batch size, and by the number of photos in memory."""
     sizes = [(batch, 1020) for batch in (16, 32, 64, 128, 256, 512)] + [(args.batch_size, 1020 * k) for k in (2, 4, 8)]
     with contextlib.ExitStack() as stack:
-        sides = {size: stack.enter_context(process("autoencoder", set(LEVERS["autoencoder"]), device, *size)) for size in sizes}
+        sides = {size: stack.enter_context(process("autoencoder", levers_of_ours("autoencoder", device), device, *size)) for size in sizes}
         times = take_turns({size: timed for size, (timed, _, _) in sides.items()}, args.rounds)
         return [{"batch": size[0], "photos": size[1], "seconds": statistics.median(times[size]), "memory": memory()}
                 for size, (_, memory, _) in sides.items()]

@@ -13,15 +13,12 @@ report are measured on test images, once.
 """
 
 import argparse
-import contextlib
 import csv
-import fcntl
 import json
 import statistics
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,59 +32,47 @@ import training
 class Row:
     """One recipe: the flags of each stage that differ from the defaults, and whether test images are measured.
 
-    Without flags for an autoencoder (None, where [] is all defaults) the encoder starts from random weights.
+    Without flags for an autoencoder (None, where "" is all defaults) the encoder starts from random weights.
     """
 
-    classifier: list[str] = field(default_factory=list)
-    autoencoder: list[str] | None = None
+    title: str
+    classifier: str = ""
+    autoencoder: str | None = None
     report: bool = True
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    title: str = ""
 
 
-def flags(**values) -> list[str]:
-    """flags(learning_rate=0.1, batch_norm=False) -> ["--learning-rate", "0.1", "--no-batch-norm"]"""
-    found = []
-    for name, value in values.items():
-        name = name.replace("_", "-")
-        found += [f"--{name}" if value else f"--no-{name}"] if isinstance(value, bool) else [f"--{name}", str(value)]
-    return found
-
-
-def search(title: str, pretrained: bool = True, **values) -> Row:
+def search(title: str, classifier: str, autoencoder: str | None) -> Row:
     """A setting of the search: seed 0, validation images alone."""
-    values = {"crop": "centre"} | values
-    return Row(flags(**values), flags(crop=values["crop"]) if pretrained else None, report=False, seeds=(0,), title=title)
+    return Row(title, classifier, autoencoder, report=False, seeds=(0,))
 
 
-def section_5(title: str, **values) -> Row:
-    """A row of the report's section 5: 30 epochs, learning rate 0.001, from random weights."""
-    return Row(flags(**{"epochs": 30, "learning_rate": 0.001, "dropout": 0} | values), title=title)
-
-
+CENTRE, SQUASH = "--crop centre", "--crop squash"
+ADAM, ADAGRAD, SGD, RMSPROP = (f"--epochs 30 --learning-rate 0.001 --dropout {{}} --optimizer {name}"  # the report's section 5
+                               for name in ("adam", "adagrad", "sgd", "rmsprop"))
 ROWS = {
     "search-base": search("the base: centre crop, learning rate 0.001, dropout after all activations, PyTorch's initial weights, "
-                          "pretrained encoder"),
-    "search-squash": search("the whole photo squashed to a square", crop="squash"),
-    "search-dropout-linear": search("dropout after the linear layers only", dropout_after="linear"),
-    "search-rate-0.002": search("learning rate 0.002", learning_rate=0.002),
-    "search-rate-0.0005": search("learning rate 0.0005", learning_rate=0.0005),
-    "search-he": search("He's initial weights in the classifier", init="he"),
-    "search-scratch": search("encoder from random weights", pretrained=False),
-    "search-scratch-squash": search("encoder from random weights, the whole photo squashed", pretrained=False, crop="squash"),
-    "search-scratch-rate-0.002": search("encoder from random weights, learning rate 0.002", pretrained=False, learning_rate=0.002),
-    "final": Row(title="the final model: every flag at its default"),
-    "final-fp32": Row(flags(precision="fp32"), report=False, title="the final model in fp32"),
-    "adagrad": section_5("Adagrad", optimizer="adagrad"),
-    "adam": section_5("Adam (and batch norm on)", optimizer="adam"),
-    "no-batch-norm": section_5("Adam, no batch norm", optimizer="adam", batch_norm=False),
-    "sgd": section_5("SGD", optimizer="sgd"),
-    "rmsprop": section_5("RMSprop", optimizer="rmsprop"),
-    "dropout-0.25": section_5("Adagrad, dropout 0.25", optimizer="adagrad", dropout=0.25),
-    "dropout-0.5": section_5("Adagrad, dropout 0.5", optimizer="adagrad", dropout=0.5),
-    "dropout-0.75": section_5("Adagrad, dropout 0.75", optimizer="adagrad", dropout=0.75),
-    "l2-0.007": section_5("Adagrad, L2 0.007", optimizer="adagrad", weight_decay=0.007),
-    "l2-0.01": section_5("Adagrad, L2 0.01", optimizer="adagrad", weight_decay=0.01),
+                          "pretrained encoder", CENTRE, CENTRE),
+    "search-squash": search("the whole photo squashed to a square", SQUASH, SQUASH),
+    "search-dropout-linear": search("dropout after the linear layers only", f"{CENTRE} --dropout-after linear", CENTRE),
+    "search-rate-0.002": search("learning rate 0.002", f"{CENTRE} --learning-rate 0.002", CENTRE),
+    "search-rate-0.0005": search("learning rate 0.0005", f"{CENTRE} --learning-rate 0.0005", CENTRE),
+    "search-he": search("He's initial weights in the classifier", f"{CENTRE} --init he", CENTRE),
+    "search-scratch": search("encoder from random weights", CENTRE, None),
+    "search-scratch-squash": search("encoder from random weights, the whole photo squashed", SQUASH, None),
+    "search-scratch-rate-0.002": search("encoder from random weights, learning rate 0.002", f"{CENTRE} --learning-rate 0.002", None),
+    "final": Row("the final model: every flag at its default"),
+    "final-fp32": Row("the final model in fp32", "--precision fp32", report=False),
+    "adagrad": Row("Adagrad", ADAGRAD.format(0)),
+    "adam": Row("Adam (and batch norm on)", ADAM.format(0)),
+    "no-batch-norm": Row("Adam, no batch norm", f"{ADAM.format(0)} --no-batch-norm"),
+    "sgd": Row("SGD", SGD.format(0)),
+    "rmsprop": Row("RMSprop", RMSPROP.format(0)),
+    "dropout-0.25": Row("Adagrad, dropout 0.25", ADAGRAD.format(0.25)),
+    "dropout-0.5": Row("Adagrad, dropout 0.5", ADAGRAD.format(0.5)),
+    "dropout-0.75": Row("Adagrad, dropout 0.75", ADAGRAD.format(0.75)),
+    "l2-0.007": Row("Adagrad, L2 0.007", f"{ADAGRAD.format(0)} --weight-decay 0.007"),
+    "l2-0.01": Row("Adagrad, L2 0.01", f"{ADAGRAD.format(0)} --weight-decay 0.01"),
 }
 
 
@@ -102,18 +87,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="print the runs that are left and what they may take")
     parser.add_argument("--readme", action="store_true", help="write the tables into README.md instead of printing them")
     return parser.parse_args(argv)
-
-
-@contextlib.contextmanager
-def lock(path: Path, wait: bool) -> Iterator[bool]:
-    """Yield whether this process holds the lock; the system releases it when the process ends, however it ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            yield True
-        except BlockingIOError:
-            yield False
 
 
 def train(stage, out: Path, finished: str, flags: list[str]) -> None:
@@ -152,15 +125,15 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
     result = {"row": name, "seed": seed}
     source = []
     if row.autoencoder is not None:
-        slug = "-".join(flag.lstrip("-") for flag in ["autoencoder", str(seed), *row.autoencoder])
-        with lock(args.work / f"{slug}.lock", wait=True):  # rows with the same flags share an autoencoder
-            train(train_autoencoder, args.work / slug, "autoencoder.pt", [*common, *row.autoencoder])
+        slug = "-".join(flag.lstrip("-") for flag in ["autoencoder", str(seed), *row.autoencoder.split()])
+        with runtime.lock(args.work / f"{slug}.lock", wait=True):  # rows with the same flags share an autoencoder
+            train(train_autoencoder, args.work / slug, "autoencoder.pt", [*common, *row.autoencoder.split()])
         source = ["--autoencoder", str(args.work / slug / "autoencoder.pt")]
         header, log = training.read_log(args.work / slug / "log.jsonl")
         result |= {"autoencoder_flags": recipe(header["flags"]), "autoencoder_cost": log[-1]["cost"],
                    "autoencoder_seconds": round(sum(epoch["seconds"] for epoch in log), 1)}
     out = args.work / f"{name}-{seed}"
-    train(train_classifier, out, "classifier.pt", [*common, *source, "--save-every", "20", *row.classifier])
+    train(train_classifier, out, "classifier.pt", [*common, *source, "--save-every", "20", *row.classifier.split()])
     header, log = training.read_log(out / "log.jsonl")
     result |= {**header, "flags": recipe(header["flags"]), "classifier_cost": log[-1]["cost"],
                "classifier_seconds": round(sum(epoch["seconds"] for epoch in log), 1), "val_accuracy": log[-1]["val_accuracy"]}
@@ -177,20 +150,30 @@ def path_of(args: argparse.Namespace, name: str, seed: int) -> Path:
     return args.results / "runs" / f"{name}-{seed}.json"
 
 
+def left(args: argparse.Namespace) -> list[tuple[str, int]]:
+    """Row and seed of each run that was asked for and is not finished."""
+    return [(name, seed) for name in args.only for seed in args.seeds or ROWS[name].seeds if not path_of(args, name, seed).exists()]
+
+
+def plan(args: argparse.Namespace) -> int:
+    """Print what is left, and how long it may take by the seconds of what is finished."""
+    known = [json.loads(path.read_text()) for path in (args.results / "runs").glob("*.json")]
+    times = [run["classifier_seconds"] + run.get("autoencoder_seconds", 0) for run in known]
+    print(*(f"{name}, seed {seed}" for name, seed in left(args)), sep="\n")
+    print(f"{len(left(args))} runs, some {len(left(args)) * statistics.median(times or [600]) / 3600:.1f} hours for one process")
+    return 0
+
+
 def run(args: argparse.Namespace) -> int:
     """Do what is left, beside any other process that does the same; wait for what others have begun, lest they die."""
+    if args.dry_run:
+        return plan(args)
     (args.results / "runs").mkdir(parents=True, exist_ok=True)
-    wanted = [(name, seed) for name in args.only for seed in args.seeds or ROWS[name].seeds]
-    while left := [each for each in wanted if not path_of(args, *each).exists()]:
-        if args.dry_run:
-            known = [json.loads(path.read_text()) for path in (args.results / "runs").glob("*.json")]
-            times = [run["classifier_seconds"] + run.get("autoencoder_seconds", 0) for run in known]
-            print(*(f"{name}, seed {seed}" for name, seed in left), sep="\n")
-            print(f"{len(left)} runs, some {len(left) * statistics.median(times or [600]) / 3600:.1f} hours for one process")
-            return 0
+    args.work.mkdir(parents=True, exist_ok=True)
+    while runs := left(args):
         done = 0
-        for name, seed in left:
-            with lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
+        for name, seed in runs:
+            with runtime.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
                 if is_ours and not path_of(args, name, seed).exists():
                     start, done = time.perf_counter(), done + 1
                     print(f"== {name}, seed {seed}", flush=True)

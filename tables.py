@@ -23,20 +23,20 @@ def finished(results: Path) -> dict[str, list[dict]]:
     return {name: [json.loads(path.read_text()) for path in paths if path.exists()] for name, paths in runs.items()}
 
 
-def search(results: Path) -> str:
+def search(runs: dict[str, list[dict]]) -> str:
     """Validation accuracy of each setting, the best first."""
-    rows = [(ROWS[name].title, [run["val_accuracy"] for run in found]) for name, found in finished(results).items()
+    rows = [(ROWS[name].title, [run["val_accuracy"] for run in found]) for name, found in runs.items()
             if name.startswith("search-") and found]
     rows.sort(key=lambda row: -statistics.mean(row[1]))
     return markdown(["setting", "validation accuracy (%)"],
                     [[title, ", ".join(f"{value:.2f}" for value in values)] for title, values in rows])
 
 
-def final(results: Path) -> str:
+def final(runs: dict[str, list[dict]]) -> str:
     """Each seed of the final model on the three splits, then mean, standard deviation and 95 % interval of the mean."""
     from scipy.stats import t
 
-    runs = finished(results)["final"]
+    runs = runs["final"]
     columns = [[run["splits"][split]["accuracy"] for split in ("train", "val", "test")]
                + [run["splits"]["test"]["per_class_accuracy"]] for run in runs]
     rows = [[run["seed"], *(f"{value:.2f}" for value in values)] for run, values in zip(runs, columns)]
@@ -58,9 +58,13 @@ def commands(results: Path) -> str:
     return "\n".join(f"    {line}" for line in lines if not re.match(r"Epoch : (\d+) / (?!\1,)", line))
 
 
+def limits(benchmark: dict) -> dict[str, float]:
+    return {row["what"]: row["per second"] for row in benchmark["limits"]["rows"]}
+
+
 def steps(benchmark: dict) -> str:
     """Each side of a training step against the listing, and how near it is to the machine's own limit."""
-    limit = {row["what"]: row["per second"] for row in benchmark["limits"]["rows"]}
+    limit = limits(benchmark)
     dtype = {"fp32": "float32", "bf16": "bfloat16"}
     rows, found, batch = [], benchmark["steps"]["rows"], benchmark["steps"]["batch_size"]
     for stage in ("autoencoder", "classifier"):
@@ -96,8 +100,7 @@ def seconds(benchmark: dict) -> str:
 
 def machine(benchmark: dict) -> str:
     """Whose numbers these are."""
-    of = benchmark["steps"]
-    limit = {row["what"]: row["per second"] for row in benchmark["limits"]["rows"]}
+    of, limit = benchmark["steps"], limits(benchmark)
     return (f"Measured on {of['processor']}, {of['threads']} threads, torch {of['versions']['torch']}, batches of {of['batch_size']}, medians of "
             f"{of['rounds']} rounds. Its limits, in the same run: matrix product {limit['matrix product, float32'] / 1e9:.0f} GFLOP/s in fp32 and "
             f"{limit['matrix product, bfloat16'] / 1e9:.0f} in bf16, memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
@@ -112,7 +115,8 @@ def kills(results: Path) -> str:
 
 def tables(results: Path) -> dict[str, str]:
     """The text between each pair of markers in README.md, by the markers' name."""
-    found = {"search": search(results), "final": final(results), "commands": commands(results)}
+    runs = finished(results)
+    found = {"search": search(runs), "final": final(runs), "commands": commands(results)}
     path = results / "benchmark.json"
     if path.exists():
         benchmark = json.loads(path.read_text())
@@ -124,11 +128,13 @@ def tables(results: Path) -> dict[str, str]:
 
 def write(results: Path, readme: Path | None) -> None:
     """Print the tables, or write each between its markers in the readme."""
-    for name, text in tables(results).items():
+    text = readme.read_text(encoding="utf-8") if readme else ""
+    for name, table in tables(results).items():
         if readme:
-            before, rest = readme.read_text(encoding="utf-8").split(f"<!-- {name} -->\n")
-            after = rest.split(f"<!-- /{name} -->")[1]
-            with checkpoint.atomic(readme) as temporary:
-                temporary.write_text(f"{before}<!-- {name} -->\n{text}\n<!-- /{name} -->{after}", encoding="utf-8")
+            before, rest = text.split(f"<!-- {name} -->\n")
+            text = f"{before}<!-- {name} -->\n{table}\n<!-- /{name} -->" + rest.split(f"<!-- /{name} -->")[1]
         else:
-            print(text, end="\n\n")
+            print(table, end="\n\n")
+    if readme:
+        with checkpoint.atomic(readme) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import kill_runs
 import pytest
 import reference
 import torch
@@ -15,7 +16,6 @@ import data
 import evaluate
 import train_autoencoder
 import train_classifier
-import training
 from runtime import UserError
 
 FILES = {
@@ -127,11 +127,11 @@ def test_a_run_is_not_replaced_unasked(pipeline):
         assert f"runs/{folder} holds a run already" in done.stderr and "--resume" in done.stderr and "--overwrite" in done.stderr
 
 
-@pytest.mark.parametrize("stage,folder,weights,first,flags", (
-    (train_autoencoder, "autoencoder", ("model",), 4, AUTOENCODER),
-    (train_classifier, "classifier", ("encoder", "classifier"), 1, CLASSIFIER),
+@pytest.mark.parametrize("stage,folder,first,flags", (
+    (train_autoencoder, "autoencoder", 4, AUTOENCODER),
+    (train_classifier, "classifier", 1, CLASSIFIER),
 ))
-def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, weights, first, flags, pipeline, tmp_path, monkeypatch):
+def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, first, flags, pipeline, tmp_path, monkeypatch):
     """Against the pipeline's own run, in another process: stopped after `first` epochs, then continued to the end."""
     root, _ = pipeline
     monkeypatch.chdir(root)
@@ -142,15 +142,7 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, weigh
     with pytest.raises(UserError, match="--seed is 1, but .* was made with 0"):
         stage.main(stage.parse_args([*flags, "--resume", "--seed", "1"]))
     stage.main(stage.parse_args([*flags, "--resume"]))
-    uninterrupted = root / "runs" / folder
-    a, b = (torch.load(run / "last.pt", weights_only=True, mmap=True) for run in (uninterrupted, tmp_path))
-    for part in weights:
-        assert all(torch.equal(a[part][key], b[part][key]) for key in a[part])
-    for state_a, state_b in zip(a["optimizer"]["state"].values(), b["optimizer"]["state"].values()):
-        assert all(torch.equal(state_a[key], state_b[key]) for key in state_a)
-    strip = lambda row: {key: value for key, value in row.items() if key not in training.TIME_FIELDS}
-    log_a, log_b = (list(map(strip, rows(run / "log.jsonl")[1:])) for run in (uninterrupted, tmp_path))
-    assert log_a == log_b
+    assert kill_runs.differences(root / "runs" / folder, tmp_path) == []
 
 
 @pytest.mark.parametrize("script,flags,words", (
