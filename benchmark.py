@@ -273,6 +273,7 @@ SECTIONS = {"limits": limits, "layers": layers, "steps": steps, "growth": growth
 
 def main(args: argparse.Namespace) -> int:
     device = runtime.choose_device(args.device)
+    args.results.mkdir(parents=True, exist_ok=True)
     path = args.results / "benchmark.json"
     result = json.loads(path.read_text()) if path.exists() else {}
     for name in args.only:
