@@ -4,43 +4,33 @@
     python benchmark.py --only layers steps       # two sections; the file keeps the others
     python benchmark.py --only full --data-dir data    # 30 + 30 epochs by the training scripts
 
-Writes results/benchmark.json. Seconds are medians over rounds in which the sides take turns. The listing is
-tests/reference.py: loops, fp32, contiguous, default optimizer, in stage two the decoder as well. Each side of a step is a
-process of its own, as its user would run it: the allocator's settings and the peak memory belong to a process.
+Writes results/benchmark.json. Seconds are medians over rounds in which the sides take turns, each side of a training
+step in a process of its own (levers.py).
 """
 
 import argparse
 import contextlib
 import json
-import multiprocessing
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 import checkpoint
 import data
 import inverse_maxpool
-import models
 import runtime
 import training
-
-sys.path.append(str(Path(__file__).parent / "tests"))
-import reference  # noqa: E402
+from levers import LEVERS, levers_of_ours, process, reference, seconds
 
 DECODER = ((400, 256, 4, 3), (256, 144, 7, 3), (144, 64, 13, 3), (64, 16, 25, 2), (16, 3, 50, 2))  # C in, C out, H, window
-# what a step of ours has and the listing has not, each to be switched alone
-LEVERS = {"autoencoder": ("fusion", "channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool"),
-          "classifier": ("no decoder", "channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool")}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -53,15 +43,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/, for commands and full (%(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of benchmark.json (%(default)s)")
     return parser.parse_args(argv)
-
-
-def seconds(function: Callable[[], object], device: torch.device) -> float:
-    wait = getattr(torch, device.type).synchronize
-    wait()
-    start = time.perf_counter()
-    function()
-    wait()
-    return time.perf_counter() - start
 
 
 def take_turns(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -114,82 +95,6 @@ def layers(args, device) -> list[dict]:
                           for t in (x, weight, bias)]
                 measure(f"with convolution, {str(dtype)[6:]}, {str(layout)[6:].removesuffix('_format')}", sides, inputs)
     return rows
-
-
-def make_step(stage: str, levers: set[str], device: torch.device, batch_size: int, photos: int) -> Callable[[], None]:
-    """One training step of a stage on random photos: the report's listing with some levers pulled."""
-    if "allocator" in levers:
-        runtime.keep_memory()
-    if levers - {"allocator"}:  # all sides but the listing: where not fused, its decoder has our plain layers
-        reference.InverseMaxPool2, reference.InverseMaxPool3 = inverse_maxpool.InverseMaxPool2, inverse_maxpool.InverseMaxPool3
-    layout = torch.channels_last if "channels_last" in levers else torch.contiguous_format
-    encoder = (models if "ReLU after pool" in levers else reference).Encoder()
-    head = models.Classifier(dropout=0.25) if stage == "classifier" else None
-    decoder = None if "no decoder" in levers else (models if "fusion" in levers else reference).Decoder()
-    parts = torch.nn.ModuleList(part for part in (encoder, decoder, head) if part).to(device, memory_format=layout)
-    name = {"autoencoder": "adam", "classifier": "adagrad"}[stage]
-    if "fused optimizer" in levers:
-        optimizer = training.make_optimizer(name, [{"params": list(parts.parameters())}], 0.001, 0.0)
-    else:
-        optimizer = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[name](parts.parameters(), lr=0.001)
-    images = torch.randint(256, (photos, 3, 100, 100), dtype=torch.uint8).to(device)
-    labels = torch.randint(102, (photos,)).to(device)
-
-    def step() -> None:
-        batch = torch.randint(photos, (batch_size,))
-        x = images[batch].to(torch.float32, memory_format=layout).div_(255)
-        with runtime.autocast(device, "bf16" if "bf16" in levers else "fp32"):
-            z = encoder(x)
-            x_hat = decoder(z) if decoder else None
-            logits = head(z) if head else None
-        loss = F.cross_entropy(logits.float(), labels[batch]) if head else F.mse_loss(x_hat.float(), x)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        loss.item()
-
-    return step
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: the largest resident set of this process so far, or the largest allocation on its GPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")  # (getrusage would tell the parent's too)
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
-
-
-def begin(*what) -> None:
-    global step
-    step = make_step(*what)
-
-
-def timed_step(device: torch.device) -> float:
-    return seconds(step, device)
-
-
-def arithmetic() -> int:
-    """Floating-point operations of a step's convolutions and matrix products."""
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops()
-
-
-@contextlib.contextmanager
-def process(stage: str, levers: set[str], device, batch_size: int, photos: int = 1020) -> Iterator[tuple[Callable, ...]]:
-    """A step in a process of its own: functions that give its seconds, the memory it added in bytes, its arithmetic."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        idle = pool.submit(peak_memory, device).result()
-        pool.submit(begin, stage, levers, device, batch_size, photos).result()
-        yield (lambda: pool.submit(timed_step, device).result(),
-               lambda: pool.submit(peak_memory, device).result() - idle,
-               lambda: pool.submit(arithmetic).result())
-
-
-def levers_of_ours(stage: str, device: torch.device) -> set[str]:
-    """All, but bf16 only where the scripts take it by default."""
-    return set(LEVERS[stage]) - ({"bf16"} if runtime.choose_precision("auto", device) == "fp32" else set())
 
 
 def steps(args, device) -> list[dict]:

@@ -1,0 +1,116 @@
+"""One training step of either stage, the report's listing with any of our levers pulled, in a process of its own.
+
+benchmark.py compares such steps. A process each, as the step's user would run it: the allocator's settings and the peak
+memory belong to a process. The listing is tests/reference.py: loops, fp32, contiguous, default optimizer, in stage two
+the decoder as well.
+"""
+
+import contextlib
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+import inverse_maxpool
+import models
+import runtime
+import training
+
+sys.path.append(str(Path(__file__).parent / "tests"))
+import reference  # noqa: E402
+
+# what a step of ours has and the listing has not, each to be switched alone
+LEVERS = {"autoencoder": ("fusion", "channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool"),
+          "classifier": ("no decoder", "channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool")}
+
+
+def seconds(function: Callable[[], object], device: torch.device) -> float:
+    wait = getattr(torch, device.type).synchronize
+    wait()
+    start = time.perf_counter()
+    function()
+    wait()
+    return time.perf_counter() - start
+
+
+def make_step(stage: str, levers: set[str], device: torch.device, batch_size: int, photos: int) -> Callable[[], None]:
+    """One training step of a stage on random photos: the report's listing with some levers pulled."""
+    if "allocator" in levers:
+        runtime.keep_memory()
+    is_listing = not levers - {"allocator"}
+    if not is_listing:  # where not fused, its decoder has our plain layers
+        reference.InverseMaxPool2, reference.InverseMaxPool3 = inverse_maxpool.InverseMaxPool2, inverse_maxpool.InverseMaxPool3
+    layout = torch.channels_last if "channels_last" in levers else torch.contiguous_format
+    encoder = (models if "ReLU after pool" in levers else reference).Encoder()
+    head = (reference if is_listing else models).Classifier(dropout=0.25) if stage == "classifier" else None
+    decoder = None if "no decoder" in levers else (models if "fusion" in levers else reference).Decoder()
+    parts = torch.nn.ModuleList(part for part in (encoder, decoder, head) if part).to(device, memory_format=layout)
+    name = {"autoencoder": "adam", "classifier": "adagrad"}[stage]
+    if "fused optimizer" in levers:
+        optimizer = training.make_optimizer(name, [{"params": list(parts.parameters())}], 0.001, 0.0)
+    else:
+        optimizer = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[name](parts.parameters(), lr=0.001)
+    images = torch.randint(256, (photos, 3, 100, 100), dtype=torch.uint8).to(device)
+    labels = torch.randint(102, (photos,)).to(device)
+
+    def step() -> None:
+        batch = torch.randint(photos, (batch_size,))
+        x = images[batch].to(torch.float32, memory_format=layout).div_(255)
+        with runtime.autocast(device, "bf16" if "bf16" in levers else "fp32"):
+            z = encoder(x)
+            x_hat = decoder(z) if decoder else None
+            logits = head(z) if head else None
+        loss = F.cross_entropy(logits.float(), labels[batch]) if head else F.mse_loss(x_hat.float(), x)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the largest resident set of this process so far, or the largest allocation on its GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")  # (getrusage would tell the parent's too)
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), 0)
+
+
+def begin(*what) -> None:
+    global step
+    step = make_step(*what)
+
+
+def timed_step(device: torch.device) -> float:
+    return seconds(step, device)
+
+
+def arithmetic() -> int:
+    """Floating-point operations of a step's convolutions and matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops()
+
+
+@contextlib.contextmanager
+def process(stage: str, levers: set[str], device, batch_size: int, photos: int = 1020) -> Iterator[tuple[Callable, ...]]:
+    """A step in a process of its own: functions that give its seconds, the memory it added in bytes, its arithmetic."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        idle = pool.submit(peak_memory, device).result()
+        pool.submit(begin, stage, levers, device, batch_size, photos).result()
+        yield (lambda: pool.submit(timed_step, device).result(),
+               lambda: pool.submit(peak_memory, device).result() - idle,
+               lambda: pool.submit(arithmetic).result())
+
+
+def levers_of_ours(stage: str, device: torch.device) -> set[str]:
+    """All, but bf16 only where the scripts take it by default."""
+    return set(LEVERS[stage]) - ({"bf16"} if runtime.choose_precision("auto", device) == "fp32" else set())
