@@ -83,8 +83,9 @@ def load(path: Path | str, kind: str) -> dict:
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load alone accepts a flipped byte
-            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise zipfile.BadZipFile("it is compressed, which no checkpoint is")  # and might unfold to any size
+            # compressed, it might unfold to any size; of what is marked a folder, torch reads nothing and returns stale memory
+            if any(member.compress_type != zipfile.ZIP_STORED or member.external_attr for member in archive.infolist()):
+                raise zipfile.BadZipFile("it is compressed or holds folders, which no checkpoint does")
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(f"wrong CRC of {damaged}")
         content = torch.load(path, map_location="cpu", weights_only=True)

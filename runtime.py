@@ -119,10 +119,16 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def set_up(device_name: str, precision_name: str) -> tuple[torch.device, str]:
-    """Settle allocator, device and precision, and say on the run's first line what was chosen."""
+def set_up(device_name: str, precision_name: str, deterministic: bool = False) -> tuple[torch.device, str]:
+    """Settle allocator, device and precision, and say on the run's first line what was chosen.
+
+    deterministic: on a GPU, PyTorch's deterministic algorithms alone (on a CPU there are no others).
+    """
     keep_memory()
     device = choose_device(device_name)
+    if deterministic and device.type != "cpu":
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before cuBLAS starts; see torch.use_deterministic_algorithms
+        torch.use_deterministic_algorithms(True)
     precision = choose_precision(precision_name, device)
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     print(f"device {device} ({processor(device)}{threads}), precision {precision} (--precision {precision_name})")

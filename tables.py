@@ -51,6 +51,22 @@ def final(runs: dict[str, list[dict]]) -> str:
     return markdown(["seed", "train (%)", "validation (%)", "test (%)", "test, mean of the classes (%)"], rows)
 
 
+def precision(runs: dict[str, list[dict]]) -> str:
+    """Validation accuracy of the final model in bf16 and in fp32, seed by seed, and whether they can be told apart."""
+    from scipy.stats import ttest_rel
+
+    of = {name: {run["seed"]: run["val_accuracy"] for run in runs[name]} for name in ("final", "final-fp32")}
+    seeds = sorted(of["final"].keys() & of["final-fp32"].keys())
+    bf16, fp32 = ([of[name][seed] for seed in seeds] for name in of)
+    test = ttest_rel(fp32, bf16)
+    interval = test.confidence_interval(0.95)
+    rows = [[name, *(f"{value:.2f}" for value in values), f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"]
+            for name, values in (("bf16", bf16), ("fp32", fp32))]
+    rows.append(["fp32 less bf16", *(f"{a - b:+.2f}" for a, b in zip(fp32, bf16)),
+                 f"{statistics.mean(fp32) - statistics.mean(bf16):+.2f} [{interval.low:.2f}, {interval.high:.2f}], p = {test.pvalue:.2f}"])
+    return markdown(["validation accuracy (%)", *(f"seed {seed}" for seed in seeds), "mean ± standard deviation [95 % interval]"], rows)
+
+
 def commands(results: Path) -> str:
     """What the three commands printed (results/commands.txt), of their epochs the last."""
     path = results / "commands.txt"
@@ -113,16 +129,27 @@ def kills(results: Path) -> str:
                     [[row["stage"], row["kills"], row["while saving"], "no" if row["differences"] else "yes"] for row in rows])
 
 
+def damage(results: Path) -> str:
+    """What tests/damage.py counted."""
+    rows = json.loads((results / "damage.json").read_text())["rows"]
+    outcomes = list(dict.fromkeys(key for row in rows for key in row if key not in ("checkpoint", "bytes", "damage", "tried")))
+    return markdown(["checkpoint", "damage", "tried", *outcomes],
+                    [[f"{row['checkpoint']}, {row['bytes']:,} bytes", row["damage"], *(row.get(key, 0) for key in ("tried", *outcomes))] for row in rows])
+
+
 def tables(results: Path) -> dict[str, str]:
     """The text between each pair of markers in README.md, by the markers' name."""
     runs = finished(results)
     found = {"search": search(runs), "final": final(runs), "commands": commands(results)}
+    if len(runs["final"]) > 1 and len(runs["final-fp32"]) > 1:
+        found["precision"] = precision(runs)
     path = results / "benchmark.json"
     if path.exists():
         benchmark = json.loads(path.read_text())
         found |= {name.__name__: name(benchmark) for name in (machine, steps, layers, growth, seconds)}
-    if (results / "kills.json").exists():
-        found["kills"] = kills(results)
+    for table in (kills, damage):
+        if (results / f"{table.__name__}.json").exists():
+            found[table.__name__] = table(results)
     return found
 
 

@@ -42,7 +42,7 @@ def pictured(count: int) -> torch.Tensor:
 
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
-    device, precision = runtime.set_up(args.device, args.precision)
+    device, precision = runtime.set_up(args.device, args.precision, args.deterministic)
     flags, environment = training.plain_flags(args, device, precision), runtime.describe(device, precision)
     resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND)
 

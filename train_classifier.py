@@ -46,8 +46,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--dropout", type=training.number(float, 0, 1), default=0.25, help="probability (%(default)s)")
     group.add_argument("--dropout-after", choices=("all", "linear"), default="all",
                        help="every activation of the classifier, or those of its linear layers (%(default)s)")
-    group.add_argument("--val-every", type=training.number(int, 1), default=5,
-                       help="epochs between validations; the last is always validated (%(default)s)")
     args = parser.parse_args(argv)
     args.from_scratch = args.autoencoder is None
     if args.batch_norm is not None and not args.from_scratch:
@@ -77,7 +75,7 @@ def load_autoencoder(args: argparse.Namespace) -> AutoEncoder:
 
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
-    device, precision = runtime.set_up(args.device, args.precision)
+    device, precision = runtime.set_up(args.device, args.precision, args.deterministic)
     flags, environment = training.plain_flags(args, device, precision), runtime.describe(device, precision)
     resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND)
 
@@ -148,7 +146,7 @@ def main(args: argparse.Namespace) -> int:
             cost, accuracy, val_accuracy = total / len(images), 100 * correct / len(images), None
             seconds = time.perf_counter() - epoch_start
             line = f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}"
-            if epoch % args.val_every == 0 or epoch == args.epochs:
+            if epoch % 5 == 0 or epoch == args.epochs:
                 predicted = classify(encoder, classifier, val.images, device, precision).argmax(1)
                 val_accuracy = 100 * (predicted == val.labels).sum().item() / len(val)
                 line += f", validation accuracy : {val_accuracy:.2f} %"

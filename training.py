@@ -63,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimi
     group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
     group.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
                        help="auto: bf16 where the hardware multiplies it (%(default)s)")
+    group.add_argument("--deterministic", action=switch, default=False,
+                       help="on a GPU, only kernels that repeat their bits; a CPU's do (%(default)s)")
 
 
 def plain_flags(args: argparse.Namespace, device: torch.device, precision: str) -> dict:

@@ -37,8 +37,8 @@ def train(stage: str, folder: Path, out: str, epochs: int, *flags: str) -> subpr
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
 
 
-def differences(a: Path, b: Path) -> list[str]:
-    """What two runs' last checkpoints and logs do not share, time fields apart."""
+def differences(a: Path, b: Path, unlike: tuple[str, ...] = training.TIME_FIELDS) -> list[str]:
+    """What two runs' last checkpoints and logs do not share, fields of the log that are `unlike` apart."""
     found = []
 
     def compare(where: str, x, y) -> None:
@@ -59,7 +59,7 @@ def differences(a: Path, b: Path) -> list[str]:
             content["flags"].pop(flag)
     compare("last.pt", *contents)
     logs = [training.read_log(run / "log.jsonl")[1] for run in (a, b)]
-    compare("log", *([{name: row[name] for name in row if name not in training.TIME_FIELDS} for row in log] for log in logs))
+    compare("log", *([{name: row[name] for name in row if name not in unlike} for row in log] for log in logs))
     return found
 
 

@@ -12,6 +12,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import damage
 import kill_runs
 import numpy as np
 import pytest
@@ -144,50 +145,18 @@ def test_a_cache_that_does_not_fit_is_done_without(trained, tmp_path):
 
 # --- damaged and hostile checkpoints ---
 
-VALUES = {"kind": "autoencoder", "config": {"batch_norm": True}, "model": {"weight": torch.arange(7.0), "count": torch.tensor(3)},
-          "dataset": "flowers102", "crop": "centre"}
+
+def test_each_cut_and_each_flipped_bit_is_refused_or_changes_nothing(tmp_path):
+    size = damage.size_of(damage.SMALL, tmp_path)
+    found = damage.damage(damage.SMALL, tmp_path, range(size), [(i, bit) for i in range(size) for bit in range(8)])
+    assert found["cut"] == {"refused": size}
+    assert found["flipped bit"].keys() == {"refused", "the same values"} and found["flipped bit"].total() == 8 * size
 
 
-def same(a, b) -> bool:
-    if isinstance(a, dict):
-        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-
-
-def load_or_refuse(path) -> str:
-    try:
-        assert same(checkpoint.load(path, "autoencoder"), VALUES)
-        return "same"
-    except UserError as error:
-        assert str(path) in str(error) and error.exit_status == 2
-        return "refused"
-
-
-def test_each_cut_and_each_flipped_byte_is_refused_or_changes_nothing(tmp_path):
-    path = tmp_path / "whole.pt"
-    checkpoint.save(path, VALUES)
-    whole, damaged = path.read_bytes(), tmp_path / "damaged.pt"
-    assert load_or_refuse(path) == "same"
-    for length in range(len(whole)):
-        damaged.write_bytes(whole[:length])
-        assert load_or_refuse(damaged) == "refused", length
-    for i in range(len(whole)):
-        for bit in (1, 128):
-            damaged.write_bytes(whole[:i] + bytes([whole[i] ^ bit]) + whole[i + 1 :])
-            load_or_refuse(damaged)
-
-
-def test_a_flipped_byte_in_real_weights_is_refused(trained, tmp_path):
-    whole = bytearray((trained / "runs/autoencoder/last.pt").read_bytes())
-    for place in np.random.default_rng(0).integers(0, len(whole), 20):
-        whole[place] ^= 64
-        (tmp_path / "last.pt").write_bytes(whole)
-        whole[place] ^= 64
-        try:
-            content = checkpoint.load(tmp_path / "last.pt", "autoencoder run")
-            assert same(content, torch.load(trained / "runs/autoencoder/last.pt", weights_only=True))
-        except UserError:
-            pass
+def test_a_flipped_bit_in_real_weights_is_refused(trained, tmp_path):
+    content = torch.load(trained / "runs/autoencoder/last.pt", weights_only=True)
+    places = np.random.default_rng(0).integers(0, damage.size_of(content, tmp_path), 20)
+    assert not damage.damage(content, tmp_path, (), [(place, 6) for place in places])["flipped bit"].keys() - {"refused", "the same values"}
 
 
 @pytest.mark.parametrize("what", ("missing", "empty", "folder", "text", "photo", "compressed", "other kind", "plain tensor", "lacks a field"))
