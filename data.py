@@ -8,23 +8,23 @@ import contextlib
 import hashlib
 import http.client
 import os
-import struct
 import tarfile
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+import blades
 import checkpoint
+import species
+import synthetic
+from decoding import CROPS, decode_all
 from runtime import UserError
 
 SPLITS = ("train", "val", "test")
-CROPS = ("centre", "squash")
 FLOWERS102_PHOTOS = 8189
 FLOWERS102_LAYOUT = "flowers-102/ with jpg/image_00001.jpg to image_08189.jpg, imagelabels.mat and setid.mat"
 
@@ -52,8 +52,9 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
          size: int = 100, crop: str = "centre") -> FlowerSet:
     """One split of a data set, from the cache where it is there, else decoded from the photos.
 
-    dataset: 'flowers102' (torchvision's, in data_dir/flowers-102, downloaded where that folder is absent) or the
-        path of a folder with train/, val/ and test/, each one folder a class (torchvision's ImageFolder).
+    dataset: 'flowers102' (torchvision's, in data_dir/flowers-102, downloaded where that folder is absent), 'synthetic'
+        (drawn by synthetic.py) or the path of a folder with train/, val/ and test/, each one folder a class
+        (torchvision's ImageFolder); without val/, every fifth photo of each class in train/ validates.
     size: pixels a side. crop: 'centre', the largest centred square of a photo, or 'squash', all of it; either is
         then resized by Pillow's bilinear filter.
     UserError for data that is absent or damaged, with the file's name.
@@ -64,12 +65,18 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
         root, index = Path(data_dir) / "flowers-102", _flowers102
         if not root.exists():
             _download(Path(data_dir))
+        source = _listing(root)
+    elif dataset == "synthetic":
+        source = [Path(module.__file__).read_text() for module in (synthetic, species, blades)]  # what is drawn changes with them
     else:
         root, index = Path(dataset), _folder
-        if not (root / split).is_dir():
-            raise UserError(f"--dataset {dataset}: neither 'flowers102' nor a folder with a folder {split}/ in it")
-    folders = [root] if dataset == "flowers102" else [root / split, root / "train"]  # train/ names the classes
-    key = "\n".join(["1", split, str(size), crop, *(row for folder in folders for row in _listing(folder))])
+        held_out = (root / "train").is_dir() and not (root / "val").is_dir()
+        if held_out and split != "test":
+            print(f"--dataset {dataset}: there is no val/, so every fifth photo of each class in train/ validates")
+        elif not (root / split).is_dir():
+            raise UserError(f"--dataset {dataset}: neither 'flowers102' nor 'synthetic' nor a folder with a folder {split}/ in it")
+        source = [str(held_out), *_listing(root / split), *_listing(root / "train")]  # train/ names the classes
+    key = "\n".join(["2", split, str(size), crop, *source])
     name = f"{Path(dataset).name}-{split}-{size}-{crop}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
     cached = Path(cache_dir) / name
     if cached.exists():
@@ -78,9 +85,13 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
             return FlowerSet(*(content[field] for field in ("images", "labels", "classes", "names")))
         except UserError as error:
             print(f"decoding the photos again: {error}")
-    paths, labels, classes = index(root, split)
-    flowers = FlowerSet(_decode_all(paths, size, crop, f"decoding {split} photos"), torch.tensor(labels), classes,
-                        [str(path.relative_to(root)) for path in paths])
+    if dataset == "synthetic":
+        images, labels, names = synthetic.draw_split(split, size)
+        flowers = FlowerSet(torch.from_numpy(images), torch.tensor(labels), synthetic.class_names(), names)
+    else:
+        paths, labels, classes = index(root, split)
+        flowers = FlowerSet(decode_all(paths, size, crop, f"decoding {split} photos"), torch.tensor(labels), classes,
+                            [str(path.relative_to(root)) for path in paths])
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.save(cached, {"kind": "photos", **vars(flowers)})
@@ -144,43 +155,22 @@ def _folder(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
     """Paths, labels and class names of one split of the user's own folder; the classes are those of train/."""
     from torchvision.datasets import ImageFolder
 
+    held_out = split != "test" and not (root / "val").is_dir()
+    folder = "train" if held_out else split
     try:
-        samples, classes = zip(*((d.samples, d.classes) for d in map(ImageFolder, (root / split, root / "train"))))
+        found, train = (ImageFolder(root / name) for name in (folder, "train"))
     except OSError as error:
         raise UserError(f"--dataset {root}: {error}") from error
-    if classes[0] != classes[1]:
-        odd = sorted(set(classes[0]) ^ set(classes[1]))
-        raise UserError(f"--dataset {root}: {split}/ and train/ differ in their classes: {', '.join(odd)}")
-    return [Path(path) for path, _ in samples[0]], [label for _, label in samples[0]], classes[0]
-
-
-def decode(path: Path, size: int, crop: str) -> np.ndarray:
-    """One photo -> uint8 (size, size, 3), upright as its EXIF tag says; UserError that names a bad file."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16"):  # Pillow would clip 16-bit grey
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
-        raise UserError(f"cannot decode the photo {path}: {error}; replace or remove it") from error
-    if crop == "centre":
-        side = min(image.size)
-        left, top = round((image.width - side) / 2), round((image.height - side) / 2)
-        image = image.crop((left, top, left + side, top + side))
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-
-
-def _decode_all(paths: list[Path], size: int, crop: str, title: str) -> Tensor:
-    """Photos -> uint8 (N, 3, size, size); Pillow decodes outside the interpreter's lock, so threads do."""
-    images = torch.empty(len(paths), size, size, 3, dtype=torch.uint8)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = pool.map(lambda path: decode(path, size, crop), paths)
-        for i, image in enumerate(tqdm(decoded, title, len(paths), leave=False, disable=None)):
-            images[i] = torch.from_numpy(image.copy())
-    return images.permute(0, 3, 1, 2).contiguous()  # (N, size, size, 3) -> (N, 3, size, size)
+    if found.classes != train.classes:
+        odd = sorted(set(found.classes) ^ set(train.classes))
+        raise UserError(f"--dataset {root}: {folder}/ and train/ differ in their classes: {', '.join(odd)}")
+    samples = [(Path(path), label) for path, label in found.samples]  # class after class, by name
+    if held_out:
+        place = [i - found.targets.index(label) for i, label in enumerate(found.targets)]  # within the class
+        samples = [sample for sample, i in zip(samples, place) if (i % 5 == 1) == (split == "val")]
+        if not samples:
+            raise UserError(f"--dataset {root}: no class has a second photo in train/ to validate on; add some, or a folder val/")
+    return [path for path, _ in samples], [label for _, label in samples], found.classes
 
 
 def batches(count: int, batch_size: int, generator: torch.Generator | None = None) -> list[Tensor]:

@@ -1,7 +1,10 @@
 """Guards the way from photo to tensor: splits, labels and pixels as torchvision has them, the cache, and clear refusals."""
 
+import shutil
 import urllib.error
 import urllib.request
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ import torch
 from PIL import Image
 
 import data
+import decoding
+import synthetic
 from runtime import UserError
 
 SIZES = {"train": 1020, "val": 1020, "test": 6149}
@@ -18,7 +23,7 @@ def load(folder, split, tmp_path, **options):
     return data.load(str(folder), split, cache_dir=str(tmp_path / "cache"), **options)
 
 
-@pytest.mark.parametrize("crop", data.CROPS)
+@pytest.mark.parametrize("crop", decoding.CROPS)
 @pytest.mark.parametrize("split", data.SPLITS)
 def test_flowers102_is_torchvisions_own(split, crop, photos, tmp_path):
     """Every label and name; the pixels of each 10th photo of train and each 40th elsewhere."""
@@ -75,6 +80,17 @@ def test_a_damaged_cache_is_rebuilt_with_a_line(folder, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_the_digest_follows_pixels_and_labels(folder, tmp_path):
+    flowers = load(folder, "train", tmp_path)
+    others = (replace(flowers, images=flowers.images ^ 1), replace(flowers, labels=flowers.labels.flip(0)), replace(flowers, names=["a"] * 12))
+    assert [other.digest() == flowers.digest() for other in others] == [False, False, True]
+
+
+def test_a_cache_folder_that_cannot_be_made_is_done_without(folder, capsys):
+    flowers = data.load(str(folder), "train", cache_dir=str(folder / "train/rose/1.jpg/cache"))
+    assert len(flowers) == 12 and "going on without a cache" in capsys.readouterr().out
+
+
 def test_a_folder_has_its_own_classes_labels_and_names(folder, tmp_path):
     for split, each in (("train", 4), ("val", 2), ("test", 3)):
         flowers = load(folder, split, tmp_path)
@@ -88,13 +104,24 @@ def test_grey_cmyk_transparent_and_rotated_photos_are_converted(tmp_path):
     photo = Image.linear_gradient("L").resize((120, 80))
     for name, mode in (("grey.jpg", "L"), ("cmyk.jpg", "CMYK"), ("palette.png", "P"), ("alpha.png", "RGBA"), ("bits.png", "1")):
         photo.convert(mode).save(tmp_path / name)
-        pixels = data.decode(tmp_path / name, 50, "squash")
+        pixels = decoding.decode(tmp_path / name, 50, "squash")
         assert pixels.shape == (50, 50, 3) and pixels.dtype == np.uint8
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 270 degrees to see it upright
     photo.save(tmp_path / "turned.jpg", exif=exif, quality=100)
     expected = np.asarray(photo.convert("RGB").transpose(Image.Transpose.ROTATE_270).resize((50, 50), Image.Resampling.BILINEAR))
-    assert np.abs(data.decode(tmp_path / "turned.jpg", 50, "squash").astype(int) - expected).max() <= 4
+    assert np.abs(decoding.decode(tmp_path / "turned.jpg", 50, "squash").astype(int) - expected).max() <= 4
+
+
+@pytest.mark.parametrize("name,exif", (("header.ppm", None), ("garbage.png", b"Exif\0\0garbage!"), ("cut.webp", b"Exif\0\0MM\0*")))
+def test_a_photo_with_a_broken_header_is_named(name, exif, tmp_path):
+    """Pillow raises ValueError, SyntaxError and struct.error."""
+    if exif:
+        Image.new("RGB", (20, 20)).save(tmp_path / name, exif=exif)
+    else:
+        (tmp_path / name).write_bytes(b"P6\n20 x\n255\n")
+    with pytest.raises(UserError, match=name):
+        decoding.decode(tmp_path / name, 100, "centre")
 
 
 @pytest.mark.parametrize("damage", ("missing", "empty", "text", "truncated"))
@@ -104,7 +131,7 @@ def test_a_bad_photo_is_named(folder, tmp_path, damage):
     photo.write_bytes({"missing": whole, "empty": b"", "text": b"not a photo", "truncated": whole[: len(whole) // 2]}[damage])
     with pytest.raises(UserError, match="rose/1.jpg"):
         if damage == "missing":
-            data.decode(tmp_path / "rose/1.jpg", 100, "centre")
+            decoding.decode(tmp_path / "rose/1.jpg", 100, "centre")
         load(folder, "train", tmp_path)
     assert not list(tmp_path.glob("cache/*"))
 
@@ -113,11 +140,43 @@ def test_splits_that_differ_in_their_classes_and_folders_without_splits_are_refu
     (folder / "test" / "rose").rename(folder / "test" / "lily")
     with pytest.raises(UserError, match="lily, rose"):
         load(folder, "test", tmp_path)
-    with pytest.raises(UserError, match="train"):
+    with pytest.raises(UserError, match="neither 'flowers102' nor 'synthetic' nor a folder with a folder train/"):
         load(tmp_path, "train", tmp_path)
 
 
-def test_without_data_and_network_one_line_says_where_what_and_why(tmp_path, monkeypatch):
+def test_without_val_every_fifth_training_photo_of_a_class_validates_and_a_line_says_so(folder, tmp_path, capsys):
+    everything = load(folder, "train", tmp_path)
+    shutil.rmtree(folder / "val")
+    for _ in range(2):  # decoded, and from the cache
+        train, val = load(folder, "train", tmp_path), load(folder, "val", tmp_path)
+        assert val.names == [f"train/{name}/1.jpg" for name in ("daisy", "rose", "tulip")] and val.labels.tolist() == [0, 1, 2]
+        assert sorted(train.names + val.names) == everything.names and len(train) == 9
+        assert capsys.readouterr().out.count("there is no val/, so every fifth photo of each class in train/ validates") == 2
+    which = [everything.names.index(name) for name in val.names]
+    assert torch.equal(val.images, everything.images[which]) and val.classes == everything.classes
+    for name in ("daisy", "rose", "tulip"):
+        for i in (1, 2, 3):
+            (folder / "train" / name / f"{i}.jpg").unlink()
+    with pytest.raises(UserError, match="no class has a second photo in train/"):
+        load(folder, "val", tmp_path)
+
+
+def test_synthetic_flowers_are_drawn_once_and_kept(tmp_path, monkeypatch):
+    drawn = data.load("synthetic", "val", cache_dir=str(tmp_path), size=20)
+    assert drawn.images.shape == (1020, 3, 20, 20) and drawn.labels.tolist() == [k for k in range(102) for _ in range(10)]
+    assert drawn.classes == synthetic.class_names() and len(set(drawn.names)) == 1020
+    monkeypatch.delattr(synthetic, "draw_split")
+    again = data.load("synthetic", "val", cache_dir=str(tmp_path), size=20)
+    assert again.digest() == drawn.digest() and again.names == drawn.names and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_class_without_photos_is_named(folder, tmp_path):
+    (folder / "train" / "lily").mkdir()
+    with pytest.raises(UserError, match="lily"):
+        load(folder, "train", tmp_path)
+
+
+def test_without_data_and_network_one_line_says_where_what_and_why(tmp_path, monkeypatch, capsys):
     def no_network(*args, **kwargs):
         raise urllib.error.URLError("no network")
 
@@ -128,6 +187,7 @@ def test_without_data_and_network_one_line_says_where_what_and_why(tmp_path, mon
     assert str(tmp_path / "deep/photos/flowers-102") in message and "jpg/image_00001.jpg" in message and "setid.mat" in message
     assert "102flowers.tgz" in message and "no network" in message and "\n" not in message
     assert not list(tmp_path.iterdir())  # nothing half-made is left
+    assert f"{tmp_path / 'deep/photos/flowers-102'} does not exist: downloading" in capsys.readouterr().out
 
 
 def test_a_damaged_flowers102_is_refused_and_stays_as_it_is(tmp_path):
@@ -135,6 +195,30 @@ def test_a_damaged_flowers102_is_refused_and_stays_as_it_is(tmp_path):
     with pytest.raises(UserError, match="not whole"):
         data.load("flowers102", "train", str(tmp_path), str(tmp_path / "cache"))
     assert [path.name for path in (tmp_path / "flowers-102").rglob("*")] == ["jpg"]
+
+
+@pytest.fixture
+def links(photos, tmp_path):
+    """A data folder that links to each of Flowers-102's files."""
+    source, root = Path(photos) / "flowers-102", tmp_path / "data/flowers-102"
+    (root / "jpg").mkdir(parents=True)
+    for path in (source / "imagelabels.mat", source / "setid.mat", *(source / "jpg").glob("*.jpg")):
+        (root / path.relative_to(source)).symlink_to(path.resolve())
+    return root
+
+
+def test_a_missing_photo_of_flowers102_is_named(links, tmp_path):
+    (links / "jpg/image_00077.jpg").unlink()
+    with pytest.raises(UserError, match="lacks 1 of 8189 photos, the first image_00077.jpg"):
+        data.load("flowers102", "train", str(links.parent), str(tmp_path / "cache"))
+
+
+def test_changed_labels_of_flowers102_are_refused(links, tmp_path):
+    content = (links / "imagelabels.mat").read_bytes()
+    (links / "imagelabels.mat").unlink()
+    (links / "imagelabels.mat").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(UserError, match="not whole"):
+        data.load("flowers102", "train", str(links.parent), str(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("count,batch_size,sizes", ((10, 4, [4, 4, 2]), (9, 4, [4, 5]), (1, 4, [1]), (8, 4, [4, 4]), (3, 2, [3]), (1020, 128, [128] * 7 + [124])))

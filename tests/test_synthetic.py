@@ -1,0 +1,92 @@
+"""Guards the built-in flowers: the same pictures anywhere, 102 species that differ, splits apart, one sheet."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import synthetic
+from runtime import UserError
+
+ROOT = Path(__file__).parent.parent
+PICTURES = [(0, "train", 0), (47, "val", 9), (101, "test", 59)]
+SPOTS = ((10, 10), (30, 70), (50, 50), (70, 90), (90, 30))  # row, column
+RECORDED = [  # pixels at SPOTS
+    [[68, 90, 37], [144, 57, 165], [255, 228, 32], [78, 35, 105], [49, 74, 25]],
+    [[10, 17, 8], [12, 15, 4], [8, 11, 11], [20, 23, 9], [23, 30, 19]],
+    [[72, 95, 42], [105, 93, 125], [155, 60, 224], [60, 77, 29], [57, 76, 28]]]
+
+
+def test_a_picture_is_a_function_of_its_arguments_in_any_process():
+    assert all(np.array_equal(synthetic.draw(*picture), synthetic.draw(*picture)) for picture in PICTURES)
+    code = f"import sys, synthetic; [sys.stdout.buffer.write(synthetic.draw(*p).tobytes()) for p in {PICTURES[::-1]}]"
+    elsewhere = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout
+    assert elsewhere == b"".join(synthetic.draw(*picture).tobytes() for picture in PICTURES[::-1])
+
+
+def test_the_102_species_differ_in_parameters_pictures_and_names():
+    from torchvision.datasets import Flowers102
+
+    kinds = [synthetic.species(k) for k in range(102)]
+    assert len(set(kinds)) == synthetic.CLASSES == 102 and kinds == [synthetic.species(k) for k in range(102)]
+    names = synthetic.class_names()
+    assert len(set(names)) == 102 and not set(names) & set(Flowers102.classes)
+    assert all(len(name.split(" ")) == 2 for name in names)
+    means = np.stack([np.mean([synthetic.draw(k, "train", i, 40) for i in range(2)], 0) for k in range(102)])
+    gaps = [np.abs(means[k] - means[:k]).mean((1, 2, 3)).min() for k in range(1, 102)]
+    assert min(gaps) > 5
+
+
+def test_splits_share_no_picture_and_differ_in_each():
+    assert synthetic.PER_CLASS == {"train": 10, "val": 10, "test": 60}
+    drawn = [synthetic.draw(50, split, i, 40).tobytes() for split in synthetic.PER_CLASS for i in range(10)]
+    assert len(set(drawn)) == 30
+
+
+def test_twice_the_size_is_the_same_picture_finer():
+    for picture in PICTURES:
+        small, large = synthetic.draw(*picture).astype(float), synthetic.draw(*picture, size=200).astype(float)
+        averaged = large.reshape(100, 2, 100, 2, 3).mean((1, 3))
+        assert np.abs(averaged - small).mean() < 6
+
+
+def test_pictures_use_the_range_without_being_lost_at_either_end():
+    with np.errstate(all="raise", under="ignore"):
+        pictures = np.stack([synthetic.draw(k, "train", k % 10) for k in range(0, 102, 3)])
+    assert pictures.dtype == np.uint8 and pictures.shape[1:] == (100, 100, 3)
+    assert pictures.min() == 0 and pictures.max() == 255
+    assert 70 < pictures.mean() < 140 and pictures.std((1, 2, 3)).min() > 15
+    assert (pictures == 255).mean() < 0.1 and (pictures == 0).mean() < 0.15
+
+
+def test_a_split_is_drawn_class_after_class_with_names():
+    images, labels, names = synthetic.draw_split("val", size=24, per_class=2)
+    assert images.shape == (204, 3, 24, 24) and images.dtype == np.uint8
+    assert labels == [k for k in range(102) for _ in range(2)]
+    assert names[5] == synthetic.class_names()[2].replace(" ", "-") + "/val-01" and len(set(names)) == 204
+    for i in (0, 5, 203):
+        assert np.array_equal(images[i], synthetic.draw(i // 2, "val", i % 2, 24).transpose(2, 0, 1))
+
+
+def test_pixels_are_the_recorded_ones_to_within_a_grey_level_on_any_processor():
+    for picture, recorded in zip(PICTURES, RECORDED):
+        image = synthetic.draw(*picture).astype(int)
+        pixels = np.array([image[spot] for spot in SPOTS])
+        assert np.abs(pixels - recorded).max() <= 1, pixels.tolist()
+
+
+def test_the_sheet_is_the_only_file_written(tmp_path):
+    from PIL import Image
+
+    path = tmp_path / "sheet.png"
+    synthetic.main(synthetic.parse_args(["--sheet", str(path), "--columns", "2", "--rows", "1"]))
+    assert list(tmp_path.iterdir()) == [path]
+    with Image.open(path) as image:
+        assert image.format == "PNG" and image.width == 2 * image.height
+    with pytest.raises(UserError, match="absent"):
+        path = tmp_path / "absent" / "sheet.png"
+        synthetic.main(synthetic.parse_args(["--sheet", str(path), "--columns", "1", "--rows", "1"]))
+    with pytest.raises(UserError, match="at least 1"):
+        synthetic.main(synthetic.parse_args(["--rows", "0"]))
