@@ -19,7 +19,7 @@ import runtime
 from runtime import UserError
 
 # flags that a resume may change: they alter where things are and how often they are written, not the result
-FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir"}
+FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "quiet"}
 ORPHANS = "*.[0-9]*.tmp*"  # what a killed save leaves: see `atomic`
 # what a checkpoint of each kind must hold
 FIELDS = {

@@ -35,33 +35,100 @@ def reconstructions(path: Path, x: Tensor, x_hat: Tensor, title: str) -> None:
     _save(figure, path)
 
 
-def curve(path: Path, rows: list[dict], cost: str) -> None:
-    """Cost an epoch, and below it the validation accuracy in the epochs that measured it. rows: the log's."""
-    measured = [row for row in rows if row.get("val_accuracy") is not None]
-    figure = _figure(7, 6 if measured else 4)
-    axes = figure.subplots(2 if measured else 1, 1, sharex=True, squeeze=False)[:, 0]
-    axes[0].plot([row["epoch"] for row in rows], [row["cost"] for row in rows], color=BLUE)
+def curves(path: Path, rows: list[dict], cost: str) -> None:
+    """Cost an epoch and, where there is one, accuracy below it, on training images and in the epochs that validated. rows: the log's."""
+    has_accuracy = "train_accuracy" in rows[0]
+    figure = _figure(7, 6 if has_accuracy else 4)
+    axes = figure.subplots(1 + has_accuracy, 1, sharex=True, squeeze=False)[:, 0]
+    epochs = [row["epoch"] for row in rows]
+    axes[0].plot(epochs, [row["cost"] for row in rows], color=BLUE, marker="." if len(rows) == 1 else None)
     axes[0].set(ylabel=cost, yscale="log")
-    if measured:
-        axes[1].plot([row["epoch"] for row in measured], [row["val_accuracy"] for row in measured], "o-", color=ORANGE)
-        axes[1].set(ylabel="validation accuracy (%)", ylim=(0, None))
+    if has_accuracy:
+        validated = [row for row in rows if row["val_accuracy"] is not None]
+        axes[1].plot(epochs, [row["train_accuracy"] for row in rows], color=BLUE, label="training, with dropout")
+        axes[1].plot([row["epoch"] for row in validated], [row["val_accuracy"] for row in validated], "o--", color=ORANGE, label="validation")
+        axes[1].set(ylabel="accuracy (%)", ylim=(0, 102))
+        axes[1].legend()
     axes[-1].set_xlabel("epoch")
     for axis in axes:
         axis.grid(alpha=0.3, which="both")
     _save(figure, path)
 
 
-def confusion(path: Path, labels: Tensor, predictions: Tensor, classes: list[str]) -> None:
-    """Share of each true class (row) that was given each name (column), in percent. labels, predictions (N,)."""
-    count = len(classes)
-    matrix = torch.zeros(count, count).index_put_((labels, predictions), torch.ones(len(labels)), accumulate=True)
-    share = 100 * matrix / matrix.sum(1, keepdim=True).clamp(min=1)
-    side = max(5.0, 2.5 + 0.16 * count)
-    figure = _figure(side + 1, side)
+def _bring_together(matrix: np.ndarray) -> np.ndarray:
+    """An order of the classes in which those that are taken for each other stand side by side. matrix (K, K): counts."""
+    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+    from scipy.spatial.distance import squareform
+
+    if len(matrix) < 3:
+        return np.arange(len(matrix))
+    share = matrix / matrix.sum(1, keepdims=True).clip(1)
+    distance = 1 - (share + share.T) / 2
+    np.fill_diagonal(distance, 0)
+    distance = squareform(distance)  # (K, K) -> (K (K - 1) / 2,)
+    return leaves_list(optimal_leaf_ordering(linkage(distance, "average"), distance))
+
+
+def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
+    """Share of each true class (row) that was given each name (column), in percent; confusions stand together. matrix (K, K): counts."""
+    order, count = _bring_together(matrix), len(classes)
+    share = 100 * matrix / matrix.sum(1, keepdims=True).clip(1)
+    figure = _figure(8.5, max(4.0, 1.2 + 0.105 * count))  # 10 pixels a name
     axis = figure.subplots()
-    image = axis.imshow(share.numpy(), cmap="viridis", vmin=0, vmax=100)
-    axis.set_xticks(np.arange(count), classes, rotation=90, fontsize=7, parse_math=False)
-    axis.set_yticks(np.arange(count), classes, fontsize=7, parse_math=False)
-    axis.set(xlabel="predicted", ylabel="true")
-    figure.colorbar(image, label="share of the true class (%)", shrink=0.6)
+    image = axis.imshow(share[order][:, order], cmap="viridis", vmin=0, vmax=100, aspect="auto", interpolation="nearest")
+    axis.set_yticks(np.arange(count), [classes[i] for i in order], fontsize=7, parse_math=False)
+    if count <= 30:
+        axis.set_xticks(np.arange(count), [classes[i] for i in order], fontsize=7, rotation=90, parse_math=False)
+    else:
+        axis.set_xticks([])
+    axis.set(xlabel="predicted, in the order of the rows", ylabel="true")
+    figure.colorbar(image, label="share of the true class (%)", shrink=0.5)
+    _save(figure, path)
+
+
+def confused(path: Path, pairs: list[tuple[str, str, str, np.ndarray, np.ndarray]]) -> None:
+    """Pairs of classes, two a row: (true name, name given, how often, a photo that was given it, a photo of what it was taken for)."""
+    figure = _figure(8.5, 0.3 + 2.05 * -(-len(pairs) // 2))
+    axes = figure.subplots(-(-len(pairs) // 2), 4, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for i, (true, given, how_often, photo, other) in enumerate(pairs):
+        left, right = axes[i // 2, 2 * (i % 2) : 2 * (i % 2) + 2]
+        for axis, image, title in ((left, photo, f"{true},\n{how_often} taken for"), (right, other, f"{given}\n")):
+            axis.imshow(image)
+            axis.set_title(title, fontsize=8, loc="left", parse_math=False)
+    _save(figure, path)
+
+
+def per_class(path: Path, accuracy: list[float], images: list[int], classes: list[str]) -> None:
+    """A bar a class, the best at the top: accuracy in percent. Classes without images are left out."""
+    shown = sorted((i for i, count in enumerate(images) if count), key=lambda i: accuracy[i])
+    figure = _figure(8.5, max(3.0, 1.0 + 0.125 * len(shown)))
+    axis = figure.subplots()
+    axis.barh(range(len(shown)), [accuracy[i] for i in shown], color=BLUE, height=0.75)
+    axis.set_yticks(range(len(shown)), [f"{classes[i]} ({images[i]})" for i in shown], fontsize=7, parse_math=False)
+    axis.axvline(sum(accuracy[i] for i in shown) / len(shown), color=ORANGE, linestyle="--", label="mean of the classes")
+    axis.set(xlabel="test accuracy (%); in brackets, how many images", xlim=(0, 100), ylim=(-0.7, len(shown) - 0.3))
+    axis.grid(axis="x", alpha=0.3)
+    axis.legend(loc="lower right")
+    _save(figure, path)
+
+
+def predictions(path: Path, rows: list[tuple[str, list[np.ndarray], list[tuple[str, float]]]]) -> None:
+    """A row a photo: (file name, its pictures (H, W, 3), (name, probability) of the likeliest classes)."""
+    pictures = len(rows[0][1])
+    figure = _figure(8.5, 1.75 * len(rows))
+    axes = figure.subplots(len(rows), pictures + 1, squeeze=False, width_ratios=[1] * pictures + [2.2])
+    for (name, images, likely), row in zip(rows, axes):
+        for axis, image, title in zip(row, images, (name, "reconstruction")):
+            axis.imshow(image)
+            axis.set_title(title[-24:], fontsize=8, parse_math=False)
+            axis.axis("off")
+        names, values = [each for each, _ in likely], [100 * probability for _, probability in likely]
+        row[-1].barh(range(len(likely)), values, color=[ORANGE, *[BLUE] * (len(likely) - 1)])
+        row[-1].set_yticks(range(len(likely)), names, fontsize=8, parse_math=False)
+        row[-1].invert_yaxis()
+        row[-1].set(xlim=(0, 100))
+        row[-1].tick_params(axis="x", labelsize=8)
+    axes[-1, -1].set_xlabel("probability (%)", fontsize=8)
     _save(figure, path)

@@ -91,6 +91,13 @@ def keep_memory() -> None:
     libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def add_arguments(group) -> None:
+    """The flags of device and precision, to a group of an argparse parser."""
+    group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
+    group.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
+                       help="auto: bf16 where the hardware multiplies it (%(default)s)")
+
+
 def choose_device(name: str) -> torch.device:
     """'auto' is CUDA where there is one, then MPS, then the CPU; UserError where the device asked for is absent."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

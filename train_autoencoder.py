@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 import checkpoint
 import data
+import figures
 import runtime
 import training
 from models import AutoEncoder
@@ -85,25 +86,28 @@ def main(args: argparse.Namespace) -> int:
             shuffle = runtime.seed_epoch(args.seed, epoch)
             total = 0.0  # squared error, mean over an image's values, summed over images
             model.train()
-            bar = tqdm(data.batches(len(images), args.batch_size, shuffle), f"epoch {epoch}", leave=False, disable=None)
-            for step, batch in enumerate(bar, 1):
-                x = data.to_input(images[batch], device)  # (B, 3, 100, 100)
-                with runtime.autocast(device, precision):
-                    z, x_hat = model(x)  # (B, 400, 4, 4), (B, 3, 100, 100)
-                loss = F.mse_loss(x_hat.float(), x)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                training.check_finite(loss.item(), epoch, step, args.learning_rate)
-                total += loss.item() * len(batch)
-                bar.set_postfix(cost=f"{loss.item():.4f}")
+            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images", disable=args.quiet or None) as bar:
+                for step, batch in enumerate(data.batches(len(images), args.batch_size, shuffle), 1):
+                    x = data.to_input(images[batch], device)  # (B, 3, 100, 100)
+                    with runtime.autocast(device, precision):
+                        z, x_hat = model(x)  # (B, 400, 4, 4), (B, 3, 100, 100)
+                    loss = F.mse_loss(x_hat.float(), x)
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    training.check_finite(loss.item(), epoch, step, args.learning_rate)
+                    total += loss.item() * len(batch)
+                    bar.set_postfix(cost=f"{loss.item():.4f}", refresh=False)
+                    bar.update(len(batch))
             cost = total / len(images)
             seconds = time.perf_counter() - epoch_start
-            print(f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}", flush=True)
+            if not args.quiet:
+                print(f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}", flush=True)
             training.log_row(args.out / "log.jsonl", {"epoch": epoch, "cost": cost, "learning_rate": args.learning_rate,
                              "seconds": round(seconds, 3), "images_per_second": round(len(images) / seconds, 1)})
             if epoch % 5 == 0 or epoch == args.epochs:
                 draw(model, images, device, precision, args.out, epoch)
+                figures.curves(args.out / "curve.png", training.read_log(args.out / "log.jsonl")[1], "cost (mean squared error)")
             if epoch % args.save_every == 0 or epoch == args.epochs or interrupted:
                 save_last(epoch)
             if interrupted:
@@ -113,9 +117,6 @@ def main(args: argparse.Namespace) -> int:
     checkpoint.save(args.out / "autoencoder.pt", {
         "kind": "autoencoder", "config": {"batch_norm": args.batch_norm}, "model": model.state_dict(),
         "dataset": args.dataset, "crop": args.crop, "flags": flags, "environment": environment})
-    import figures
-
-    figures.curve(args.out / "curve.png", training.read_log(args.out / "log.jsonl")[1], "cost (mean squared error)")
     print(f"wrote {args.out / 'autoencoder.pt'} after {time.perf_counter() - start:.1f} s")
     return 0
 
@@ -123,8 +124,6 @@ def main(args: argparse.Namespace) -> int:
 @torch.no_grad()
 def draw(model, images, device, precision, out, epoch) -> None:
     """Write reconstruction_{epoch}.png, in eval mode."""
-    import figures
-
     model.eval()
     x = data.to_input(images[pictured(len(images))], device)  # (B, 3, 100, 100)
     with runtime.autocast(device, precision):

@@ -20,15 +20,16 @@ from tqdm import tqdm
 
 import checkpoint
 import data
+import evaluate
+import figures
 import runtime
 import training
-from evaluate import classify
 from models import AutoEncoder, Classifier
 from runtime import UserError
 
 KIND = "classifier run"
 # what --overwrite removes, besides last.pt and the log: this script's files, and evaluate.py's of the old classifier
-PRODUCTS = ("classifier.pt", "curve.png", "evaluation.json", "per_class.csv", "predictions.csv", "confusion.png")
+PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -130,30 +131,34 @@ def main(args: argparse.Namespace) -> int:
             total, correct = 0.0, 0  # both summed over images; cross-entropy in nats
             encoder.train(not args.freeze_encoder)
             classifier.train()
-            bar = tqdm(data.batches(len(images), args.batch_size, shuffle), f"epoch {epoch}", leave=False, disable=None)
-            for step, batch in enumerate(bar, 1):
-                x, y = data.to_input(images[batch], device), labels[batch]  # (B, 3, 100, 100), (B,)
-                with runtime.autocast(device, precision):
-                    logits = classifier(encoder(x))  # (B, classes)
-                loss = F.cross_entropy(logits.float(), y)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                training.check_finite(loss.item(), epoch, step, args.learning_rate)
-                total += loss.item() * len(batch)
-                correct += (logits.argmax(1) == y).sum().item()
-                bar.set_postfix(cost=f"{loss.item():.4f}")
+            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images", disable=args.quiet or None) as bar:
+                for step, batch in enumerate(data.batches(len(images), args.batch_size, shuffle), 1):
+                    x, y = data.to_input(images[batch], device), labels[batch]  # (B, 3, 100, 100), (B,)
+                    with runtime.autocast(device, precision):
+                        logits = classifier(encoder(x))  # (B, classes)
+                    loss = F.cross_entropy(logits.float(), y)
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    training.check_finite(loss.item(), epoch, step, args.learning_rate)
+                    total += loss.item() * len(batch)
+                    correct += (logits.argmax(1) == y).sum().item()
+                    bar.set_postfix(cost=f"{loss.item():.4f}", refresh=False)
+                    bar.update(len(batch))
             cost, accuracy, val_accuracy = total / len(images), 100 * correct / len(images), None
             seconds = time.perf_counter() - epoch_start
             line = f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}"
             if epoch % 5 == 0 or epoch == args.epochs:
-                predicted = classify(encoder, classifier, val.images, device, precision).argmax(1)
+                predicted = evaluate.classify(encoder, classifier, val.images, device, precision).argmax(1)
                 val_accuracy = 100 * (predicted == val.labels).sum().item() / len(val)
                 line += f", validation accuracy : {val_accuracy:.2f} %"
-            print(line, flush=True)
+            if not args.quiet:
+                print(line, flush=True)
             training.log_row(args.out / "log.jsonl", {"epoch": epoch, "cost": cost, "train_accuracy": accuracy,
                              "val_accuracy": val_accuracy, "learning_rate": args.learning_rate,
                              "seconds": round(seconds, 3), "images_per_second": round(len(images) / seconds, 1)})
+            if val_accuracy is not None:
+                figures.curves(args.out / "curve.png", training.read_log(args.out / "log.jsonl")[1], "cost (cross-entropy, nats)")
             if epoch % args.save_every == 0 or epoch == args.epochs or interrupted:
                 save_last(epoch)
             if interrupted:
@@ -162,9 +167,6 @@ def main(args: argparse.Namespace) -> int:
 
     checkpoint.save(args.out / "classifier.pt", {"kind": "classifier", **weights(), "classes": flowers.classes,
                                                  "dataset": args.dataset, "crop": args.crop})
-    import figures
-
-    figures.curve(args.out / "curve.png", training.read_log(args.out / "log.jsonl")[1], "cost (cross-entropy, nats)")
     print(f"wrote {args.out / 'classifier.pt'} after {time.perf_counter() - start:.1f} s")
     return 0
 

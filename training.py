@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 import checkpoint
-import data
+import decoding
+import runtime
 from runtime import UserError
 
 OPTIMIZERS = ("adam", "adagrad", "rmsprop", "sgd")
@@ -39,10 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimi
     """The flags that mean the same in both training scripts."""
     switch = argparse.BooleanOptionalAction
     group = parser.add_argument_group("data")
-    group.add_argument("--dataset", default="flowers102", help="flowers102, or a folder with train/ val/ test/ (%(default)s)")
+    group.add_argument("--dataset", default="flowers102", help="flowers102, synthetic, or a folder with train/, val/ and test/ (%(default)s)")
     group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     group.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
-    group.add_argument("--crop", choices=data.CROPS, default="centre",
+    group.add_argument("--crop", choices=decoding.CROPS, default="centre",
                        help="largest centred square of a photo, or all of it squashed to one (%(default)s)")
     group = parser.add_argument_group("training")
     group.add_argument("--epochs", type=number(int, 1), default=epochs, help="passes over the training images (%(default)s)")
@@ -60,9 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimi
     either = group.add_mutually_exclusive_group()
     either.add_argument("--resume", action=switch, default=False, help="continue the run in --out (%(default)s)")
     either.add_argument("--overwrite", action=switch, default=False, help="replace the run in --out (%(default)s)")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
-    group.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
-                       help="auto: bf16 where the hardware multiplies it (%(default)s)")
+    runtime.add_arguments(group)
+    group.add_argument("--quiet", action=switch, default=False, help="no progress bar and no line an epoch (%(default)s)")
     group.add_argument("--deterministic", action=switch, default=False,
                        help="on a GPU, only kernels that repeat their bits; a CPU's do (%(default)s)")
 

@@ -1,0 +1,127 @@
+"""Name the flowers in photos.
+
+    python predict.py photo.jpg folder/                          # the five most likely names of each photo
+    python predict.py folder/ --figure sheet.png --autoencoder runs/autoencoder/autoencoder.pt
+
+Takes whatever Pillow reads, upright as its EXIF tag says, and of a folder the photos at any depth: some 300 a second on two
+cores, after the seconds that loading the checkpoint takes. A photo that cannot be read is named, the others go on, and the
+exit status is 1. Writes nothing but what --figure names.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import checkpoint
+import data
+import decoding
+import evaluate
+import runtime
+from models import AutoEncoder
+from runtime import UserError
+
+AT_ONCE = 64  # photos decoded, then classified, then printed
+ON_THE_FIGURE = 40
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="photo, or folder of photos")
+    parser.add_argument("--classifier", type=Path, default=Path("runs/classifier/classifier.pt"), help="checkpoint (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="a JSON object a photo, each on a line of its own (off)")
+    parser.add_argument("--figure", type=Path, help=f"also draw the first {ON_THE_FIGURE} photos with their names (off)")
+    parser.add_argument("--autoencoder", type=Path, help="draw what this autoencoder makes of each photo beside it (off)")
+    runtime.add_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.autoencoder and not args.figure:
+        parser.error("--autoencoder draws on the figure: it needs --figure FILE")
+    return args
+
+
+def find(photos: list[Path]) -> Iterator[Path]:
+    """The files named, and those in the folders named whose name ends as a picture's does."""
+    from PIL import Image
+
+    endings = set(Image.registered_extensions())
+    for path in photos:
+        if path.is_dir():
+            yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in endings and file.is_file())
+        else:
+            yield path
+
+
+def decode(path: Path, crop: str) -> np.ndarray | UserError:
+    """One photo, uint8 (100, 100, 3), or what is wrong with it."""
+    try:
+        return decoding.decode(path, 100, crop)
+    except UserError as error:
+        return error
+
+
+@torch.no_grad()
+def reconstruct(model: AutoEncoder, images: torch.Tensor, device: torch.device, precision: str) -> np.ndarray:
+    """uint8 images (N, 3, 100, 100) -> reconstructions (N, 100, 100, 3) in [0, 1]."""
+    with runtime.autocast(device, precision):
+        _, x_hat = model(data.to_input(images, device))
+    return x_hat.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()  # (N, 3, 100, 100) -> (N, 100, 100, 3)
+
+
+def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"photo": str(path), "names": [{"name": name, "probability": round(p, 6)} for name, p in likely]}))
+    else:
+        print(path, *(f"  {100 * p:5.1f} %  {name}" for name, p in likely), sep="\n")
+
+
+def main(args: argparse.Namespace) -> int:
+    with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
+        device, precision = runtime.set_up(args.device, args.precision)
+    encoder, classifier, content = evaluate.load_classifier(args.classifier, device)
+    autoencoder = evaluate.load_autoencoder(args.autoencoder, device)[0] if args.autoencoder else None
+    if not (paths := list(find(args.photos))):
+        raise UserError(f"no photos in {', '.join(map(str, args.photos))}")
+
+    failed, rows = 0, []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(paths), AT_ONCE):
+            batch = paths[start : start + AT_ONCE]
+            decoded = dict(zip(batch, pool.map(decode, batch, [content["crop"]] * len(batch))))
+            for path, error in decoded.items():
+                if isinstance(error, UserError):
+                    print(f"predict.py: {error}", file=sys.stderr, flush=True)
+                    failed += 1
+            if not (photos := {path: image for path, image in decoded.items() if not isinstance(image, UserError)}):
+                continue
+            images = torch.from_numpy(np.stack(list(photos.values()))).permute(0, 3, 1, 2)  # (N, 100, 100, 3) -> (N, 3, 100, 100)
+            probabilities = evaluate.classify(encoder, classifier, images, device, precision).softmax(1)  # (N, classes)
+            best = probabilities.topk(min(5, len(content["classes"])))
+            likely = [[(content["classes"][i], p) for i, p in zip(*row)] for row in zip(best.indices.tolist(), best.values.tolist())]
+            pictures = [[image] for image in photos.values()]
+            if autoencoder and len(rows) < ON_THE_FIGURE:
+                pictures = zip(photos.values(), reconstruct(autoencoder, images, device, precision))
+            for path, names, images in zip(photos, likely, pictures):
+                show(path, names, args.json)
+                rows.append((path.name, list(images), names))
+            del rows[ON_THE_FIGURE:]
+            sys.stdout.flush()
+
+    if args.figure and rows:
+        import figures
+
+        figures.predictions(args.figure, rows)
+        print(f"wrote {args.figure}, with {len(rows)} of {len(paths) - failed} photos", file=sys.stderr)
+    if failed:
+        print(f"predict.py: {failed} of {len(paths)} photos could not be read, as said above", file=sys.stderr)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    runtime.run(main, parse_args(sys.argv[1:]))

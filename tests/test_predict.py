@@ -1,0 +1,110 @@
+"""Guards predict.py: names and probabilities are the checkpoint's, bad photos are passed over and named, figures are written."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, draw_folder
+from PIL import Image
+
+import checkpoint
+import data
+import decoding
+import evaluate
+from models import AutoEncoder, Classifier
+
+CLASSES = ["daisy", "rose", "tulip", "orchid", "lily", "poppy"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with photos/ and the checkpoints of both stages, random weights in them."""
+    root = tmp_path_factory.mktemp("predict")
+    draw_folder(root / "photos")
+    torch.manual_seed(0)
+    model, classifier = AutoEncoder(), Classifier(len(CLASSES))
+    common = {"dataset": "photos", "crop": "squash", "flags": {}}
+    checkpoint.save(root / "autoencoder.pt", {"kind": "autoencoder", "config": {"batch_norm": True}, "model": model.state_dict(), **common})
+    checkpoint.save(root / "classifier.pt", {"kind": "classifier", "config": {"num_classes": len(CLASSES), "batch_norm": True}, "classes": CLASSES,
+                                             "encoder": model.encoder.state_dict(), "classifier": classifier.state_dict(), **common})
+    return root
+
+
+def predict(root, *arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, ROOT / "predict.py", "--classifier", root / "classifier.pt", "--device", "cpu", "--precision", "fp32", *arguments]
+    return subprocess.run(list(map(str, command)), cwd=root, capture_output=True, text=True)
+
+
+def test_names_and_probabilities_are_those_of_the_networks(trained):
+    done = predict(trained, "photos/test/rose", "photos/test/daisy/0.jpg", "--json")
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["photo"] for row in found] == [*(f"photos/test/rose/{i}.jpg" for i in range(3)), "photos/test/daisy/0.jpg"]
+    encoder, classifier, content = evaluate.load_classifier(trained / "classifier.pt", torch.device("cpu"))
+    for row in found:
+        pixels = np.asarray(Image.open(trained / row["photo"]).resize((100, 100), Image.Resampling.BILINEAR))  # as the crop "squash" does
+        with torch.no_grad():
+            expected = classifier(encoder(torch.from_numpy(pixels / 255).float().permute(2, 0, 1)[None])).softmax(1)[0]
+        best = expected.sort(descending=True)
+        assert [name["name"] for name in row["names"]] == [CLASSES[i] for i in best.indices[:5]]
+        assert [name["probability"] for name in row["names"]] == pytest.approx(best.values[:5].tolist(), abs=1e-4)
+
+
+def test_without_json_each_photo_is_followed_by_five_names(trained):
+    lines = predict(trained, "photos/test/rose/0.jpg").stdout.splitlines()
+    assert lines[0].startswith("device ") and lines[1] == "photos/test/rose/0.jpg" and len(lines) == 7
+    assert all(line.endswith(tuple(CLASSES)) and "%" in line for line in lines[2:])
+
+
+def test_odd_photos_are_read_and_bad_ones_named_while_the_others_go_on(trained, tmp_path):
+    photo = Image.open(trained / "photos/test/rose/0.jpg")
+    photo.convert("CMYK").save(tmp_path / "a.tiff")
+    photo.convert("L").save(tmp_path / "b.PNG")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    photo.rotate(90, expand=True).save(tmp_path / "c.jpg", exif=exif, quality=100)
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "d.jpg").write_bytes(b"no photo")
+    (tmp_path / "notes.txt").write_text("not a photo's name: passed over")
+    done = predict(trained, tmp_path, "absent.jpg", "photos/test/rose/0.jpg", "--json")
+    found = {row["photo"].split("/")[-1]: row["names"][0] for row in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 1 and found.keys() == {"a.tiff", "b.PNG", "c.jpg", "0.jpg"}
+    assert "deeper/d.jpg" in done.stderr and "absent.jpg" in done.stderr and "2 of 6 photos could not be read" in done.stderr
+    assert "Traceback" not in done.stderr and "notes.txt" not in done.stderr
+    assert found["c.jpg"]["probability"] == pytest.approx(found["0.jpg"]["probability"], abs=0.02)  # upright again
+
+
+def test_a_figure_with_reconstructions_is_all_that_is_written(trained, tmp_path):
+    before = sorted(path for path in trained.rglob("*"))
+    done = predict(trained, "photos/test", "--figure", tmp_path / "sheet.png", "--autoencoder", "autoencoder.pt")
+    assert done.returncode == 0 and Image.open(tmp_path / "sheet.png").width == 850, done.stderr
+    assert sorted(path for path in trained.rglob("*")) == before and [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_more_photos_than_are_decoded_at_once_all_get_their_names(trained, tmp_path):
+    for i in range(70):
+        shutil.copy(trained / "photos/test/rose/0.jpg", tmp_path / f"{i:02d}.jpg")
+    found = [json.loads(line) for line in predict(trained, tmp_path, "--json").stdout.splitlines()]
+    assert [row["photo"] for row in found] == [str(tmp_path / f"{i:02d}.jpg") for i in range(70)]
+    assert len({json.dumps(row["names"]) for row in found}) <= 2  # (the last batch is smaller, and rounds in its own way)
+
+
+@pytest.mark.parametrize("arguments,words", (
+    (["photos/test", "--autoencoder", "autoencoder.pt"], "--figure"),
+    (["photos/test", "--figure", "absent/sheet.png"], "absent/sheet.png"),
+    (["empty"], "no photos in empty"),
+    (["photos/test", "--classifier", "autoencoder.pt"], "'classifier'"),
+))
+def test_bad_input_is_one_line(arguments, words, trained):
+    (trained / "empty").mkdir(exist_ok=True)
+    done = predict(trained, *arguments)
+    assert done.returncode in (1, 2) and words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+def test_photos_are_decoded_as_in_training(trained, tmp_path):
+    flowers = data.load(str(trained / "photos"), "test", cache_dir=str(tmp_path), crop="squash")
+    assert np.array_equal(decoding.decode(trained / "photos" / flowers.names[0], 100, "squash"), flowers.images[0].permute(1, 2, 0).numpy())
