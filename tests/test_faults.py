@@ -22,8 +22,11 @@ from PIL import Image
 
 import checkpoint
 import data
+import decoding
+import experiments
 import runtime
 import train_autoencoder
+import train_classifier
 import training
 from runtime import UserError
 
@@ -64,19 +67,34 @@ def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, 
     result = kill_runs.kill_runs(stage, kills, tmp_path)
     assert result["kills"] == kills and result["while saving"] >= 1
     assert result["differences"] == []
+    assert not list((tmp_path / "killed").glob("*.tmp*"))  # what the kills while saving left
 
 
-@pytest.mark.parametrize("number,status", ((signal.SIGINT, 130), (signal.SIGTERM, 143)))
-def test_an_interrupt_finishes_the_epoch_says_so_and_can_be_resumed(number, status, trained, tmp_path):
-    flags = [*COMMON, "--epochs", "100000", "--save-every", "100000", "--out", str(tmp_path / "run")]
-    child = subprocess.Popen([sys.executable, ROOT / "train_autoencoder.py", *flags], cwd=trained, stdout=subprocess.PIPE, text=True)
-    next(line for line in child.stdout if line.startswith("Epoch : 2 "))
+@pytest.mark.parametrize("stage,number,status", (("autoencoder", signal.SIGINT, 130), ("autoencoder", signal.SIGTERM, 143), ("classifier", signal.SIGINT, 130)))
+def test_an_interrupt_finishes_the_epoch_says_so_and_can_be_resumed(stage, number, status, trained, tmp_path):
+    flags = [*COMMON, "--optimizer", "sgd", "--epochs", "100000", "--save-every", "100000", "--out", str(tmp_path / "run")]
+    child = subprocess.Popen([sys.executable, ROOT / f"train_{stage}.py", *flags], cwd=trained, stdout=subprocess.PIPE, text=True)
+    next(line for line in child.stdout if line.startswith("Epoch : 1 "))
     child.send_signal(number)
     printed = child.stdout.read()
     assert child.wait() == status
     assert "finishing this epoch" in printed and "--resume continues" in printed
     finished = len(training.read_log(tmp_path / "run/log.jsonl")[1])
-    assert torch.load(tmp_path / "run/last.pt", weights_only=True)["epoch"] == finished >= 2
+    assert torch.load(tmp_path / "run/last.pt", weights_only=True, mmap=True)["epoch"] == finished >= 1
+
+
+def test_an_interrupt_outside_the_epochs_is_one_line():
+    code = "import os, runtime, signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); " \
+           "runtime.run(lambda args: (os.kill(os.getpid(), signal.SIGINT), time.sleep(9)), None)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert_one_line(done, 130, "interrupted")
+
+
+def test_after_a_stage_interrupts_are_what_they_were():
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with training.interrupts():
+        pass
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_a_second_interrupt_leaves_at_once_and_the_old_checkpoint_is_whole(trained, tmp_path):
@@ -95,14 +113,15 @@ def test_a_second_interrupt_leaves_at_once_and_the_old_checkpoint_is_whole(train
 
 
 def test_two_processes_do_not_write_one_run(trained, tmp_path):
-    child = subprocess.Popen([sys.executable, ROOT / "train_autoencoder.py", *COMMON, "--epochs", "100000", "--out", str(tmp_path)],
+    run = tmp_path / "run"  # not there yet: the first process makes it
+    child = subprocess.Popen([sys.executable, ROOT / "train_autoencoder.py", *COMMON, "--epochs", "100000", "--out", str(run)],
                              cwd=trained, stdout=subprocess.PIPE, text=True)
     next(line for line in child.stdout if line.startswith("Epoch"))
     for how in ("--resume", "--overwrite"):
-        assert_one_line(python(trained, "train_autoencoder", *COMMON, "--out", tmp_path, how), 2, str(tmp_path), "another process")
+        assert_one_line(python(trained, "train_autoencoder", *COMMON, "--out", run, how), 2, str(run), "another process")
     child.kill()
     child.wait()
-    assert python(trained, "train_autoencoder", *COMMON, "--out", tmp_path, "--overwrite", "--epochs", "1").returncode == 0
+    assert python(trained, "train_autoencoder", *COMMON, "--out", run, "--overwrite", "--epochs", "1").returncode == 0
 
 
 # --- full disks ---
@@ -128,11 +147,24 @@ def test_a_log_that_cannot_grow_is_named():
     assert caught.value.exit_status == 1
 
 
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(UserError, match="cannot write .*/absent/result.json: No such file") as caught:
+        checkpoint.write_json(tmp_path / "absent/result.json", {})
+    assert caught.value.exit_status == 1
+
+
 def test_a_full_disk_under_the_output_is_one_line(trained, tmp_path):
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, ROOT / "train_autoencoder.py", *COMMON, "--epochs", "1", "--out", str(tmp_path / "run")],
                               cwd=trained, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
+
+
+def test_a_disk_that_is_full_at_the_last_line_is_one_line():
+    code = "import runtime; runtime.run(lambda args: print('wrote autoencoder.pt'), None)"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert_one_line(done, 1, "No space left")
 
 
 def test_a_cache_that_does_not_fit_is_done_without(trained, tmp_path):
@@ -192,6 +224,51 @@ def test_a_damaged_run_is_never_begun_afresh(trained, tmp_path):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("change", ("no batch norm", "a weight less", "another shape", "another flag"))
+def test_an_autoencoder_that_does_not_fit_is_refused_and_named(change, trained, tmp_path):
+    content = checkpoint.load(trained / "runs/autoencoder/autoencoder.pt", "autoencoder")
+    if change == "no batch norm":
+        content["config"]["batch_norm"] = False
+    elif change == "a weight less":
+        del content["model"]["encoder.conv1.weight"]
+    elif change == "another shape":
+        content["model"]["encoder.conv1.bias"] = torch.zeros(5)
+    elif change == "another flag":
+        content["config"]["layers"] = 7
+    checkpoint.save(tmp_path / "odd.pt", content)
+    args = train_classifier.parse_args([*COMMON, "--autoencoder", str(tmp_path / "odd.pt")])
+    with pytest.raises(UserError, match="odd.pt does not fit AutoEncoder") as refusal:
+        train_classifier.load_autoencoder(args)
+    assert "\n" not in str(refusal.value)  # torch's own message has several lines
+
+
+def test_a_resume_without_a_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match="--resume: there is no .*/run/last.pt; start without --resume"):
+        train_autoencoder.main(train_autoencoder.parse_args(["--resume", "--out", str(tmp_path / "run")]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_weights_do_not_fit_is_not_resumed(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(trained)
+    content = checkpoint.load("runs/autoencoder/last.pt", "autoencoder run")
+    del content["model"]["encoder.conv1.weight"]
+    checkpoint.save(tmp_path / "last.pt", content)
+    (tmp_path / "log.jsonl").write_bytes(Path("runs/autoencoder/log.jsonl").read_bytes())
+    args = train_autoencoder.parse_args([*COMMON, "--epochs", "2", "--resume", "--out", str(tmp_path)])
+    with pytest.raises(UserError, match="last.pt does not fit AutoEncoder"):
+        train_autoencoder.main(args)
+
+
+@pytest.mark.parametrize("log", (None, "", '{}\n{"epoch": 1}\n', '{}\n{"epoch": 1}\n{"epo', '{}\n{"epoch": 2}\n{"epoch": 1}\n'))
+def test_a_resume_with_a_damaged_log_is_refused_and_leaves_it(log, tmp_path):
+    path = tmp_path / "log.jsonl"
+    if log is not None:
+        path.write_text(log)
+    with pytest.raises(UserError, match="log.jsonl is missing or damaged: it should hold 2 finished epochs"):
+        training.start_log(path, {}, 2)
+    assert (path.read_text() if path.exists() else None) == log
+
+
 class Payload:
     def __reduce__(self):
         return os.system, ("touch harmed",)
@@ -205,7 +282,7 @@ def test_a_payload_is_refused_and_not_run(form, tmp_path, monkeypatch):
         (tmp_path / "bad.pt").write_bytes(pickle.dumps(content))
     else:
         torch.save(content, "bad.pt", _use_new_zipfile_serialization=form == "zip")
-    with pytest.raises(UserError, match="bad.pt"):
+    with pytest.raises(UserError, match="bad.pt is refused: it holds more" if form == "zip" else "bad.pt is not a checkpoint"):
         checkpoint.load("bad.pt", "autoencoder")
     assert not (tmp_path / "harmed").exists()
 
@@ -235,24 +312,26 @@ def test_files_without_permission_are_named(trained, tmp_path):
 
 
 def test_an_autoencoder_of_another_data_set_is_transfer_and_a_classifier_of_other_classes_is_refused(trained, tmp_path):
-    done = python(trained, "train_classifier", *COMMON, "--autoencoder", "runs/autoencoder/autoencoder.pt", "--crop", "squash",
-                  "--epochs", "1", "--out", tmp_path)
-    assert done.returncode == 0 and "transfer: " in done.stdout and "--crop centre" in done.stdout
-    other = draw_folder(tmp_path / "other")
+    other, autoencoder = draw_folder(tmp_path / "other"), ["--autoencoder", "runs/autoencoder/autoencoder.pt"]
+    done = python(trained, "train_classifier", *COMMON, *autoencoder, "--dataset", other, "--crop", "squash", "--epochs", "1", "--out", tmp_path)
+    assert done.returncode == 0 and done.stdout.count("transfer: ") == 2
+    assert "trained with --dataset photos" in done.stdout and "trained with --crop centre" in done.stdout
     for split in data.SPLITS:
         (other / split / "rose").rename(other / split / "orchid")
-    done = python(trained, "evaluate", "--classifier", tmp_path / "classifier.pt", "--dataset", other, "--cache-dir", "cache")
+    done = python(trained, "evaluate", "--classifier", tmp_path / "classifier.pt", *autoencoder, "--cache-dir", "cache")
     assert_one_line(done, 2, "orchid", "rose")
+    assert "trained with --dataset photos" in done.stdout and "trained with --crop centre" in done.stdout
 
 
 def test_a_resume_elsewhere_says_that_the_bits_may_differ(trained, tmp_path):
     content = torch.load(trained / "runs/autoencoder/last.pt", weights_only=True)
     content["environment"]["versions"]["torch"] = "1.0"
-    content["environment"]["threads"] = 64
+    content["environment"] |= {"threads": 64, "processor": "abacus"}
     checkpoint.save(tmp_path / "last.pt", content)
     (tmp_path / "log.jsonl").write_bytes((trained / "runs/autoencoder/log.jsonl").read_bytes())
     done = python(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", tmp_path)
-    assert done.returncode == 0 and "made with torch 1.0, this is" in done.stdout and "made with threads 64" in done.stdout
+    assert done.returncode == 0
+    assert all(f"made with {made}, this is" in done.stdout for made in ("torch 1.0", "threads 64", "processor abacus"))
 
 
 @pytest.mark.parametrize("flag,value", (("--seed", "1"), ("--batch-size", "5"), ("--optimizer", "sgd"), ("--learning-rate", "0.1"),
@@ -268,7 +347,33 @@ def test_a_resume_with_another_flag_is_refused_with_both_values(flag, value, tra
         train_autoencoder.main(args)
 
 
+@pytest.mark.parametrize("stage", (train_autoencoder, train_classifier))
+def test_a_resume_compares_each_flag_that_changes_the_result(stage):
+    flags = vars(stage.parse_args([]))
+    for name in flags.keys() - {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir"}:
+        made = {"flags": flags | {name: "other"}, "epoch": 0, "photos": "", "environment": {"versions": {}}}
+        with pytest.raises(UserError, match=f"--{name.replace('_', '-')} is .* was made with other"):
+            checkpoint.check_resume(made, flags, {"versions": {}}, "", Path("last.pt"))
+
+
+def test_a_resume_to_fewer_epochs_than_are_done_is_refused(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    with pytest.raises(UserError, match="--epochs is 1, but .* has 2 behind it"):
+        train_autoencoder.main(train_autoencoder.parse_args([*COMMON, "--epochs", "1", "--resume"]))
+
+
 # --- data ---
+
+
+@pytest.mark.parametrize("stage", (train_autoencoder, train_classifier))
+def test_one_photo_is_too_few(stage, tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split / "rose").mkdir(parents=True)
+        Image.new("RGB", (100, 100)).save(tmp_path / split / "rose/0.jpg")
+    flags = ["--dataset", str(tmp_path), "--cache-dir", str(tmp_path / "cache"), "--out", str(tmp_path / "run"), "--epochs", "1"]
+    with pytest.raises(UserError, match="one training photo is too few"):
+        stage.main(stage.parse_args(flags))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_bomb_of_pixels_is_named_not_decoded(folder, tmp_path):
@@ -280,7 +385,7 @@ def test_a_bomb_of_pixels_is_named_not_decoded(folder, tmp_path):
 
 def test_16_bit_grey_keeps_its_tones(tmp_path):
     Image.fromarray(np.linspace(0, 65535, 100 * 100).astype(np.uint16).reshape(100, 100)).save(tmp_path / "deep.png")
-    pixels = data.decode(tmp_path / "deep.png", 100, "centre")
+    pixels = decoding.decode(tmp_path / "deep.png", 100, "centre")
     assert np.array_equal(pixels[..., 0].ravel(), np.linspace(0, 65535, 10000).astype(np.uint16) >> 8)
 
 
@@ -305,10 +410,12 @@ def test_a_cache_with_other_content_is_rebuilt_with_a_line(folder, tmp_path, cap
 # --- the run itself ---
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(trained, tmp_path):
-    flags = [*COMMON, "--out", tmp_path, "--optimizer", "sgd", "--learning-rate", "1e30", "--save-every", "1000"]
-    assert_one_line(python(trained, "train_autoencoder", *flags), 1, "epoch", "step", "1e+30")
-    assert all(torch.isfinite(w).all() for w in checkpoint.load(tmp_path / "last.pt", "autoencoder run")["model"].values())
+@pytest.mark.parametrize("stage,model", (("autoencoder", "model"), ("classifier", "classifier")))
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(stage, model, trained, tmp_path):
+    flags = [*COMMON, "--out", tmp_path, "--optimizer", "sgd", "--learning-rate", "1e30", "--save-every", "1", "--epochs", "2"]
+    assert_one_line(python(trained, f"train_{stage}", *flags), 1, "epoch 1, step 2", "1e+30")
+    content = torch.load(tmp_path / "last.pt", weights_only=True, mmap=True)
+    assert content["epoch"] == 0 and all(torch.isfinite(w).all() for w in content[model].values())
 
 
 def test_too_little_memory_is_one_line_with_the_flag_to_lower(trained, tmp_path):
@@ -365,4 +472,46 @@ def test_every_source_of_randomness_follows_seed_and_epoch():
     draws = {(seed, epoch): draw(seed, epoch) for seed in range(3) for epoch in range(3)}
     torch.rand(7)  # what was drawn in between does not matter
     assert draw(1, 2) == draws[1, 2]
-    assert len({json.dumps(each) for each in draws.values()}) == 9
+    for drawn in zip(*draws.values()):  # the shuffles; torch's own
+        assert len({json.dumps(each) for each in drawn}) == 9
+
+
+# --- experiments ---
+
+
+def test_an_experiment_that_was_interrupted_ends_and_is_resumed(trained, tmp_path, capsys, monkeypatch):
+    flags = [*COMMON, "--epochs", "100000", "--save-every", "100000"]
+    code = f"import experiments, pathlib, runtime, train_autoencoder as t\nruntime.run(lambda out: " \
+           f"(experiments.train(t, out, 'autoencoder.pt', {flags!r}), print('went on')), pathlib.Path({str(tmp_path)!r}))"
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=trained, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    next(line for line in child.stdout if line.startswith("Epoch"))
+    child.send_signal(signal.SIGTERM)
+    assert "went on" not in child.stdout.read() and child.wait() == 143
+    monkeypatch.chdir(trained)
+    done = torch.load(tmp_path / "last.pt", weights_only=True)["epoch"]
+    for printed in (f"after epoch {done}\nEpoch : {done + 1} /", ""):  # resumed; then finished, and left alone
+        experiments.train(train_autoencoder, tmp_path, "autoencoder.pt", [*COMMON, "--epochs", str(done + 1)])
+        assert printed in (out := capsys.readouterr().out) and bool(out) == bool(printed)
+
+
+@pytest.mark.parametrize("lock,printed", (("tiny-0", ""), ("autoencoder-0", "== tiny, seed 0\n")))
+def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(lock, printed, tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "flowers-102").mkdir()  # empty: training ends at once where it is begun
+    code = "import experiments, runtime; experiments.ROWS['tiny'] = experiments.Row('', autoencoder='', seeds=(0,))\n" \
+           "runtime.run(experiments.main, experiments.parse_args('run --only tiny --work work --data-dir .'.split()))"
+    with runtime.lock(tmp_path / f"work/{lock}.lock", wait=False):
+        child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        while not (tmp_path / "results/runs").exists():
+            time.sleep(0.05)
+        time.sleep(3)
+        waits = child.poll() is None
+        child.kill()
+    assert waits and child.communicate()[0] == printed
+
+
+def test_a_finished_experiment_is_not_done_again(tmp_path, capsys):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/final-0.json").touch()
+    flags = ["run", "--only", "final", "--seeds", "0", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
+    assert experiments.main(experiments.parse_args(flags)) == 0 and capsys.readouterr().out == ""

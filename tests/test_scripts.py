@@ -22,10 +22,11 @@ from runtime import UserError
 FILES = {
     "autoencoder": {"last.pt", "autoencoder.pt", "log.jsonl", "curve.png", "reconstruction_005.png", "reconstruction_006.png"},
     "classifier": {"last.pt", "classifier.pt", "log.jsonl", "curve.png"},
-    "evaluation": {"evaluation.json", "per_class.csv", "predictions.csv", "confusion.png"},
+    "evaluation": {"evaluation.json", "per_class.csv", "predictions.csv", "per_class.png", "confusion.png", "confused.png"},
 }
 COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu"]
 AUTOENCODER = ["--epochs", "6", "--batch-size", "5"]
+ABSENT = "cuda" if torch.backends.mps.is_available() else "mps"  # no machine has both
 CLASSIFIER = ["--autoencoder", "runs/autoencoder/autoencoder.pt", "--epochs", "2", "--batch-size", "6"]
 
 
@@ -39,7 +40,7 @@ def pipeline(tmp_path_factory):
     for script, flags in (("train_autoencoder", AUTOENCODER), ("train_classifier", CLASSIFIER), ("evaluate", evaluation)):
         done = subprocess.run([sys.executable, ROOT / f"{script}.py", *COMMON, *flags], cwd=root, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        assert "\r" not in done.stdout + done.stderr  # no progress bar where there is no terminal
+        assert done.stderr == ""  # no progress bar where there is no terminal
         printed[script] = done.stdout.splitlines()
     return root, printed
 
@@ -169,9 +170,12 @@ def test_a_deterministic_run_repeats_its_bits(stage, device, pipeline, tmp_path)
     ("train_classifier", ["--no-batch-norm", "--autoencoder", "a.pt"], "do not go with --autoencoder"),
     ("train_classifier", ["--from-scratch", "--autoencoder", "a.pt"], "not allowed with"),
     ("train_autoencoder", ["--resume", "--overwrite"], "not allowed with"),
+    ("train_classifier", ["--freeze-encoder", "--encoder-learning-rate", "0.1"], "no effect with --freeze-encoder"),
+    ("train_autoencoder", ["--device", ABSENT], f"--device {ABSENT}: this machine has none"),
     ("train_classifier", ["--dropout", "1.5"], "at most 1"),
     ("evaluate", ["--classifier", "runs/autoencoder/autoencoder.pt"], "'classifier'"),
-    ("evaluate", ["--classifier", "nowhere.pt"], "No such file"),
+    ("evaluate", ["--classifier", "nowhere.pt"], "cannot read nowhere.pt: No such file"),
+    ("evaluate", [*COMMON, "--out", "photos/train/rose/0.jpg"], "--out photos/train/rose/0.jpg: File exists"),
 ))
 def test_bad_input_ends_with_status_2_and_one_line(script, flags, words, pipeline):
     root, _ = pipeline
@@ -180,6 +184,14 @@ def test_bad_input_ends_with_status_2_and_one_line(script, flags, words, pipelin
     assert done.returncode == 2
     message = done.stderr[done.stderr.rindex(f"{script}.py: error: "):]
     assert words in message and message.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flags", (("--learning-rate", "0"), ("--learning-rate", "inf"), ("--learning-rate", "nan"), ("--weight-decay", "-1"),
+                                   ("--seed", "-1"), ("--batch-size", "1"), ("--dropout", "1.01"), ("--save-every", "0"), ("--val-every", "0")))
+def test_numbers_out_of_range_are_refused(flags, capsys):
+    with pytest.raises(SystemExit) as refusal:
+        train_classifier.parse_args(flags)
+    assert refusal.value.code == 2 and "is out of range: want" in capsys.readouterr().err
 
 
 def test_overwrite_removes_the_old_run_but_not_before_the_new_one_can_begin(pipeline, tmp_path, monkeypatch):
@@ -191,9 +203,18 @@ def test_overwrite_removes_the_old_run_but_not_before_the_new_one_can_begin(pipe
     with pytest.raises(UserError, match="nowhere"):
         train_autoencoder.main(train_autoencoder.parse_args([*flags, "--dataset", "nowhere", "--overwrite"]))
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
+    (tmp_path / "run/last.pt.4711.tmp.pt").touch()  # as a killed save leaves it
     train_autoencoder.main(train_autoencoder.parse_args([*flags, "--epochs", "1", "--overwrite"]))
     after = {path.name for path in (tmp_path / "run").iterdir()}
     assert after == {"last.pt", "autoencoder.pt", "log.jsonl", "curve.png", "reconstruction_001.png"}
+
+
+@pytest.mark.parametrize("stage,flags", ((train_autoencoder, []), (train_classifier, ["--dropout", "0"])))
+def test_each_epoch_has_a_shuffle_of_its_own(stage, flags, folder, tmp_path):
+    """The weights stand still, so the cost follows only which photos batch norm sees together."""
+    flags = [*flags, "--optimizer", "sgd", "--learning-rate", "1e-30", "--epochs", "3", "--batch-size", "6", "--device", "cpu"]
+    stage.main(stage.parse_args([*flags, "--dataset", str(folder), "--cache-dir", str(tmp_path / "cache"), "--out", str(tmp_path / "run")]))
+    assert len({row["cost"] for row in rows(tmp_path / "run/log.jsonl")[1:]}) == 3
 
 
 def test_a_resume_with_other_photos_is_refused(tmp_path):
