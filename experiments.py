@@ -63,6 +63,7 @@ ROWS = {
     "search-scratch-rate-0.002": search("encoder from random weights, learning rate 0.002", f"{CENTRE} --learning-rate 0.002", None),
     "final": Row("the final model: every flag at its default"),
     "final-fp32": Row("the final model in fp32", "--precision fp32", report=False),
+    "synthetic": Row("the final model on the drawn flowers", "--dataset synthetic", seeds=(0, 1, 2)),
     "adagrad": Row("Adagrad", ADAGRAD.format(0)),
     "adam": Row("Adam (and batch norm on)", ADAM.format(0)),
     "no-batch-norm": Row("Adam, no batch norm", f"{ADAM.format(0)} --no-batch-norm"),
@@ -85,7 +86,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of finished runs (%(default)s)")
     parser.add_argument("--work", type=Path, default=Path("runs/experiments"), help="folder of checkpoints (%(default)s)")
     parser.add_argument("--dry-run", action="store_true", help="print the runs that are left and what they may take")
-    parser.add_argument("--readme", action="store_true", help="write the tables into README.md instead of printing them")
+    parser.add_argument("--readme", action="store_true", help="write the tables into README.md and results/README.md instead of printing them")
     return parser.parse_args(argv)
 
 
@@ -186,7 +187,8 @@ def run(args: argparse.Namespace) -> int:
 def table(args: argparse.Namespace) -> int:
     import tables
 
-    tables.write(args.results, Path(__file__).with_name("README.md") if args.readme else None)
+    here = Path(__file__).parent
+    tables.write(args.results, [here / "README.md", here / "results/README.md"] if args.readme else [])
     return 0
 
 

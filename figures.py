@@ -71,11 +71,14 @@ def _bring_together(matrix: np.ndarray) -> np.ndarray:
 
 def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
     """Share of each true class (row) that was given each name (column), in percent; confusions stand together. matrix (K, K): counts."""
+    from matplotlib.colors import PowerNorm
+
     order, count = _bring_together(matrix), len(classes)
     share = 100 * matrix / matrix.sum(1, keepdims=True).clip(1)
     figure = _figure(8.5, max(4.0, 1.2 + 0.105 * count))  # 10 pixels a name
     axis = figure.subplots()
-    image = axis.imshow(share[order][:, order], cmap="viridis", vmin=0, vmax=100, aspect="auto", interpolation="nearest")
+    scale = PowerNorm(0.5, 0, 100)  # a square root: confusions are a few percent each
+    image = axis.imshow(share[order][:, order], cmap="viridis", norm=scale, aspect="auto", interpolation="nearest")
     axis.set_yticks(np.arange(count), [classes[i] for i in order], fontsize=7, parse_math=False)
     if count <= 30:
         axis.set_xticks(np.arange(count), [classes[i] for i in order], fontsize=7, rotation=90, parse_math=False)

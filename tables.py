@@ -1,6 +1,6 @@
-"""The README's tables, made from the files in results/: no number there is typed by hand.
+"""The tables of README.md and results/README.md, made from the files in results/: no number there is typed by hand.
 
-`python experiments.py table` prints them, with --readme it writes each between its markers.
+`python experiments.py table` prints them, with --readme it writes each between its markers in README.md or results/README.md.
 """
 
 import json
@@ -67,6 +67,12 @@ def precision(runs: dict[str, list[dict]]) -> str:
     return markdown(["validation accuracy (%)", *(f"seed {seed}" for seed in seeds), "mean ± standard deviation [95 % interval]"], rows)
 
 
+def synthetic(runs: dict[str, list[dict]]) -> str:
+    """The final model on the drawn flowers, seed by seed."""
+    rows = [[run["seed"], *(f"{run['splits'][split]['accuracy']:.2f}" for split in ("train", "val", "test"))] for run in runs["synthetic"]]
+    return markdown(["seed", "train (%)", "validation (%)", "test (%)"], rows)
+
+
 def commands(results: Path) -> str:
     """What the three commands printed (results/commands.txt), of their epochs the last."""
     path = results / "commands.txt"
@@ -82,14 +88,18 @@ def steps(benchmark: dict) -> str:
     """Each side of a training step against the listing, and how near it is to the machine's own limit."""
     limit = limits(benchmark)
     dtype = {"fp32": "float32", "bf16": "bfloat16"}
-    rows, found, batch = [], benchmark["steps"]["rows"], benchmark["steps"]["batch_size"]
+    cells, found, batch = {}, benchmark["steps"]["rows"], benchmark["steps"]["batch_size"]
     for stage in ("autoencoder", "classifier"):
         listing = next(row for row in found if row["stage"] == stage and row["side"] == "the listing")
         for row in (row for row in found if row["stage"] == stage):
             share = row["flops"] / row["seconds"] / limit[f"matrix product, {dtype[row['precision']]}"]
-            rows.append([f"{stage}: {row['side']}", f"{row['seconds']:.2f}", f"{batch / row['seconds']:.0f}",
-                         f"{listing['to ours'] / row['to ours']:.2f}", f"{100 * share:.0f} %", f"{row['memory'] / 1e9:.2f}"])
-    return markdown(["training step", "seconds", "images/s", "times the listing's speed", "share of the limit", "peak memory (GB)"], rows)
+            cells.setdefault(row["side"], {})[stage] = [
+                f"{row['seconds']:.2f}", f"{batch / row['seconds']:.0f}", f"{listing['to ours'] / row['to ours']:.2f}",
+                f"{100 * share:.0f} %", f"{row['memory'] / 1e9:.2f}"]
+    columns = ["s", "images/s", "times the listing's speed", "share of the limit", "peak GB"]
+    rows = [[side.replace("without no decoder", "with the decoder"), *of.get("autoencoder", [""] * 5), *of.get("classifier", [""] * 5)]
+            for side, of in cells.items()]
+    return markdown(["", *(f"autoencoder: {columns[0]}", *columns[1:]), *(f"classifier: {columns[0]}", *columns[1:])], rows)
 
 
 def layers(benchmark: dict) -> str:
@@ -104,9 +114,10 @@ def layers(benchmark: dict) -> str:
 
 
 def growth(benchmark: dict) -> str:
-    return markdown(["batch", "photos", "ms an image", "peak memory (GB)"],
-                    [[row["batch"], row["photos"], f"{1000 * row['seconds'] / row['batch']:.2f}", f"{row['memory'] / 1e9:.2f}"]
-                     for row in benchmark["growth"]["rows"]])
+    rows = benchmark["growth"]["rows"]
+    return markdown(["images a step / photos in memory", *(f"{row['batch']} / {row['photos']}" for row in rows)],
+                    [["ms an image", *(f"{1000 * row['seconds'] / row['batch']:.2f}" for row in rows)],
+                     ["peak memory (GB)", *(f"{row['memory'] / 1e9:.2f}" for row in rows)]])
 
 
 def seconds(benchmark: dict) -> str:
@@ -138,9 +149,9 @@ def damage(results: Path) -> str:
 
 
 def tables(results: Path) -> dict[str, str]:
-    """The text between each pair of markers in README.md, by the markers' name."""
+    """The text between each pair of markers, by their name."""
     runs = finished(results)
-    found = {"search": search(runs), "final": final(runs), "commands": commands(results)}
+    found = {"search": search(runs), "final": final(runs), "synthetic": synthetic(runs), "commands": commands(results)}
     if len(runs["final"]) > 1 and len(runs["final-fp32"]) > 1:
         found["precision"] = precision(runs)
     path = results / "benchmark.json"
@@ -153,15 +164,15 @@ def tables(results: Path) -> dict[str, str]:
     return found
 
 
-def write(results: Path, readme: Path | None) -> None:
-    """Print the tables, or write each between its markers in the readme."""
-    text = readme.read_text(encoding="utf-8") if readme else ""
-    for name, table in tables(results).items():
-        if readme:
+def write(results: Path, pages: list[Path]) -> None:
+    """Print the tables, or write each between its markers in the page that has them."""
+    found = tables(results)
+    if not pages:
+        print(*found.values(), sep="\n\n")
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"<!-- (\w+) -->\n", text):
             before, rest = text.split(f"<!-- {name} -->\n")
-            text = f"{before}<!-- {name} -->\n{table}\n<!-- /{name} -->" + rest.split(f"<!-- /{name} -->")[1]
-        else:
-            print(table, end="\n\n")
-    if readme:
-        with checkpoint.atomic(readme) as temporary:
+            text = f"{before}<!-- {name} -->\n{found[name]}\n<!-- /{name} -->" + rest.split(f"<!-- /{name} -->")[1]
+        with checkpoint.atomic(page) as temporary:
             temporary.write_text(text, encoding="utf-8")
