@@ -6,6 +6,7 @@ so a file from a stranger runs no code.
 
 import contextlib
 import json
+import math
 import os
 import pickle
 import zipfile
@@ -56,7 +57,14 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
 
 def save(path: Path | str, content: dict) -> None:
-    """Write a checkpoint atomically. UserError (status 1) with path and size where it cannot be written."""
+    """Write a checkpoint atomically. UserError (status 1) with path and size where it cannot be written.
+
+    Values that are not finite are refused as well: the loss before a step that ruins the weights is still a number.
+    """
+    for tensor in _tensors(content):
+        if tensor.is_floating_point() and tensor.numel() and not all(map(math.isfinite, torch.aminmax(tensor))):
+            raise UserError(f"{path} is not written: values in it are not finite; the former checkpoint is kept; "
+                            f"try a lower --learning-rate", exit_status=1)
     with atomic(path) as temporary:
         try:
             with open(temporary, "wb") as file:
@@ -103,12 +111,12 @@ def load(path: Path | str, kind: str) -> dict:
     return content
 
 
-def load_weights(module: nn.Module, state: dict, path: Path | str) -> None:
-    """Copy a state dict into a module, strictly; UserError that names the file where it does not fit."""
+def load_state(target: nn.Module | torch.optim.Optimizer, state: dict, path: Path | str) -> None:
+    """Copy a state dict into a module, strictly, or an optimizer; UserError that names the file where it does not fit."""
     try:
-        module.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        raise UserError(f"{path} does not fit {type(module).__name__}: {error}") from error
+        target.load_state_dict(state)
+    except (RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} does not fit {type(target).__name__}: {error}") from error
 
 
 def rebuild(kind: type[nn.Module], config: dict, state: dict, path: Path | str) -> nn.Module:

@@ -64,8 +64,8 @@ def main(args: argparse.Namespace) -> int:
                                         args.learning_rate, args.weight_decay)
     first_epoch = 1
     if resumed:
-        checkpoint.load_weights(model, resumed.pop("model"), args.out / "last.pt")
-        optimizer.load_state_dict(resumed.pop("optimizer"))
+        checkpoint.load_state(model, resumed.pop("model"), args.out / "last.pt")
+        checkpoint.load_state(optimizer, resumed.pop("optimizer"), args.out / "last.pt")
         first_epoch = resumed["epoch"] + 1
         print(f"resuming {args.out / 'last.pt'} after epoch {resumed['epoch']}")
 

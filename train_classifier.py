@@ -104,9 +104,9 @@ def main(args: argparse.Namespace) -> int:
     optimizer = training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
     first_epoch = 1
     if resumed:
-        checkpoint.load_weights(encoder, resumed.pop("encoder"), args.out / "last.pt")
-        checkpoint.load_weights(classifier, resumed.pop("classifier"), args.out / "last.pt")
-        optimizer.load_state_dict(resumed.pop("optimizer"))
+        checkpoint.load_state(encoder, resumed.pop("encoder"), args.out / "last.pt")
+        checkpoint.load_state(classifier, resumed.pop("classifier"), args.out / "last.pt")
+        checkpoint.load_state(optimizer, resumed.pop("optimizer"), args.out / "last.pt")
         first_epoch = resumed["epoch"] + 1
         print(f"resuming {args.out / 'last.pt'} after epoch {resumed['epoch']}")
 

@@ -96,8 +96,9 @@ def start_log(path: Path, header: dict, epochs_done: int) -> None:
     if epochs_done:
         try:
             rows += path.read_text().splitlines()[1 : epochs_done + 1]
-            assert [json.loads(row)["epoch"] for row in rows[1:]] == list(range(1, epochs_done + 1))
-        except (OSError, ValueError, AssertionError) as error:
+            if [json.loads(row)["epoch"] for row in rows[1:]] != list(range(1, epochs_done + 1)):
+                raise ValueError("other epochs")
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is missing or damaged: it should hold {epochs_done} finished epochs") from error
     with checkpoint.atomic(path) as temporary:
         temporary.write_text("".join(row + "\n" for row in rows))

@@ -163,7 +163,8 @@ def test_a_full_disk_under_the_output_is_one_line(trained, tmp_path):
 def test_a_disk_that_is_full_at_the_last_line_is_one_line():
     code = "import runtime; runtime.run(lambda args: print('wrote autoencoder.pt'), None)"
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True,
+                              env={**os.environ, "PYTHONUNBUFFERED": ""})  # so that the line waits for the end
     assert_one_line(done, 1, "No space left")
 
 
@@ -416,6 +417,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(stage,
     assert_one_line(python(trained, f"train_{stage}", *flags), 1, "epoch 1, step 2", "1e+30")
     content = torch.load(tmp_path / "last.pt", weights_only=True, mmap=True)
     assert content["epoch"] == 0 and all(torch.isfinite(w).all() for w in content[model].values())
+
+
+def test_a_last_step_that_ruins_the_weights_is_not_saved(trained, tmp_path):
+    """One step an epoch: its loss is that of the weights before it."""
+    flags = ["--dataset", "photos", "--cache-dir", "cache", "--out", tmp_path, "--optimizer", "sgd", "--learning-rate", "1e60", "--epochs", "1"]
+    assert_one_line(python(trained, "train_autoencoder", *flags), 1, "not finite", str(tmp_path / "last.pt"))
+    assert checkpoint.load(tmp_path / "last.pt", "autoencoder run")["epoch"] == 0 and not (tmp_path / "autoencoder.pt").exists()
 
 
 def test_too_little_memory_is_one_line_with_the_flag_to_lower(trained, tmp_path):
