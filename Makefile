@@ -1,28 +1,31 @@
-# make: the whole pipeline, shortened, on the built-in flowers. make test: every test. make flowers: the report's final
-# model on the real photos. Each sets up .venv first.
+# make: the whole pipeline, shortened, on the drawn flowers. make test: every test. make flowers: the report's final model on
+# the real photos; called again, it goes on where it was stopped. Each makes .venv first. FLAGS go to each script:
+# make flowers FLAGS="--data-dir DIR".
 
 PYTHON ?= python3
 VENV = .venv/bin/python
 SHORT = runs/short
+resume = $(if $(wildcard $(1)/last.pt),--resume)
 
 .PHONY: short test flowers clean
 
 short: .venv/installed
-	$(VENV) train_autoencoder.py --dataset synthetic --epochs 8 --out $(SHORT)/autoencoder --overwrite
-	$(VENV) train_classifier.py --dataset synthetic --epochs 8 --out $(SHORT)/classifier --overwrite
-	$(VENV) evaluate.py --classifier $(SHORT)/classifier/classifier.pt --autoencoder $(SHORT)/autoencoder/autoencoder.pt
+	$(VENV) train_autoencoder.py --dataset synthetic --epochs 8 --out $(SHORT)/autoencoder --overwrite $(FLAGS)
+	$(VENV) train_classifier.py --dataset synthetic --epochs 8 --out $(SHORT)/classifier --overwrite $(FLAGS)
+	$(VENV) evaluate.py --classifier $(SHORT)/classifier/classifier.pt --autoencoder $(SHORT)/autoencoder/autoencoder.pt $(FLAGS)
 	@echo "pictures: $(SHORT)/autoencoder/reconstruction_008.png, and curve.png, confusion.png, confused.png, per_class.png in $(SHORT)/classifier/"
 
 test: .venv/installed
 	$(VENV) -m pytest -q -o tmp_path_retention_policy=none tests
 
 flowers: .venv/installed
-	$(VENV) train_autoencoder.py
-	$(VENV) train_classifier.py
-	$(VENV) evaluate.py
+	$(VENV) train_autoencoder.py $(call resume,runs/autoencoder) $(FLAGS)
+	$(VENV) train_classifier.py $(call resume,runs/classifier) $(FLAGS)
+	$(VENV) evaluate.py $(FLAGS)
 
 .venv/installed: requirements.txt tests/requirements.txt
-	$(PYTHON) -m venv --clear .venv
+	@echo "installing PyTorch and the rest of requirements.txt into .venv: some gigabytes, once"
+	$(PYTHON) -m venv .venv
 	$(VENV) -m pip install -q -r tests/requirements.txt
 	touch .venv/installed
 

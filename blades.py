@@ -1,16 +1,18 @@
 """One shape for all that grows: a curved blade in space, lit, projected and painted from back to front.
 
-Petals, leaves, stems, stamens, the dots of a flower's centre, grass and discs of bokeh differ in its parameters alone.
+Petals, leaves, stems, stamens, the dots of a flower's centre, and the grass and bokeh of a background differ in its parameters alone.
 x runs right, y down, z towards the viewer; a picture is 1 wide. P: blades drawn together, M: side, in pixels, of the
 window around each.
 """
 
-from dataclasses import dataclass
+import colorsys
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 Colour = tuple[float, float, float]
+BACK = 50  # pixels a side of the background, which is out of focus: interpolated to any size
 DOWN = np.array([0.01, 1.0, 0.02])  # not quite, so that no blade runs exactly along it
 
 
@@ -31,6 +33,14 @@ class Blade:
     spots: float = 0.0
     opacity: float = 1.0
     shadow: float = 0.2  # on what lies behind
+
+
+def rgb(hue: float, lightness: float, saturation: float) -> Colour:
+    return colorsys.hls_to_rgb(hue % 1, lightness, saturation)
+
+
+def mix(a: Colour, b: Colour, share: float) -> Colour:
+    return tuple(x + (y - x) * share for x, y in zip(a, b))
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
@@ -151,3 +161,29 @@ def paint(canvas: np.ndarray, patches: list[tuple]) -> None:
         window = canvas[:, row:row + len(alpha), column:column + len(alpha)]
         window *= shade
         window += alpha * (rgb - window)
+
+
+def background(rng, light) -> tuple[np.ndarray, float]:
+    """What lies behind, out of focus (3, BACK, BACK), and how grainy it is."""
+    hue = rng.uniform(0.2, 0.34)
+    scenes = {  # hue, lightness and saturation of the dark and of the pale colour; grain
+        "soil": ((0.07, 0.14, 0.35), (0.09, 0.42, 0.3), 0.6), "leaves": ((hue, 0.1, 0.4), (hue, 0.32, 0.4), 0.1),
+        "lawn": ((hue, 0.15, 0.45), (hue - 0.04, 0.45, 0.4), 0.3), "sky": ((0.6, 0.5, 0.5), (0.57, 0.8, 0.6), 0.0),
+        "bokeh": ((hue, 0.12, 0.4), (hue - 0.06, 0.5, 0.35), 0.0), "wall": ((0.1, 0.35, 0.1), (0.1, 0.68, 0.12), 0.2),
+        "darkness": ((hue, 0.02, 0.3), (hue, 0.1, 0.3), 0.0)}
+    scene = list(scenes)[rng.integers(len(scenes))]
+    dark, pale, grain = rgb(*scenes[scene][0]), rgb(*scenes[scene][1]), scenes[scene][2]
+    slope = np.linspace(-0.4, 0.4, BACK)[:, None] * rng.uniform(-1, 1)
+    blend = np.clip(0.6 * noise(rng, BACK, 4) + 0.4 * noise(rng, BACK, 9) + slope, 0, 1)
+    canvas = np.array(dark)[:, None, None] + blend * np.subtract(pale, dark)[:, None, None]  # (3, BACK, BACK)
+    colours = dark, mix(dark, pale, rng.uniform(0.4, 0.9)), pale
+    leaf = Blade(colours, rng.uniform(0.2, 0.4), 0.6, 0.9, -0.2, 0.5, veins=0.5)
+    if scene == "leaves":
+        paint(canvas, strewn(rng, BACK, leaf, 14, (0.2, 0.5), 0, rng.uniform(0.02, 0.08), light))
+    if scene == "lawn":
+        grass = replace(leaf, width=0.03, base=0.2, tip=0.7, bend=rng.uniform(-0.3, 0.3))
+        paint(canvas, strewn(rng, BACK, grass, 16, (0.4, 0.9), 2.5, 0.02, light))
+    if scene == "bokeh":
+        disc = Blade((pale, pale, mix(pale, (1, 1, 0.8), 0.4)), 0.5, camber=0.0, opacity=0.4, shadow=0.0)
+        paint(canvas, strewn(rng, BACK, disc, 12, (0.08, 0.3), 0, 0.02, light))
+    return canvas, grain

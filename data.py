@@ -1,7 +1,6 @@
 """Photos to tensors: the data sets, their splits and class names, the cache, and batches.
 
-A split is one uint8 tensor (N, 3, H, W) in memory. Photos are decoded once and kept in a cache; batches are
-index selections, converted on the device.
+A split is one uint8 tensor (N, 3, H, W) in memory, decoded once and kept in a cache; batches are selections of it.
 """
 
 import contextlib
@@ -15,16 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import blades
 import checkpoint
+import decoding
 import species
 import synthetic
-from decoding import CROPS, decode_all
 from runtime import UserError
 
 SPLITS = ("train", "val", "test")
+BUILT_IN = ("flowers102", "synthetic")
 FLOWERS102_PHOTOS = 8189
 FLOWERS102_LAYOUT = "flowers-102/ with jpg/image_00001.jpg to image_08189.jpg, imagelabels.mat and setid.mat"
 
@@ -33,8 +32,8 @@ FLOWERS102_LAYOUT = "flowers-102/ with jpg/image_00001.jpg to image_08189.jpg, i
 class FlowerSet:
     """One split: images uint8 (N, 3, H, W), labels int64 (N,), class names, file names."""
 
-    images: Tensor
-    labels: Tensor
+    images: torch.Tensor
+    labels: torch.Tensor
     classes: list[str]
     names: list[str]
 
@@ -55,12 +54,11 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     dataset: 'flowers102' (torchvision's, in data_dir/flowers-102, downloaded where that folder is absent), 'synthetic'
         (drawn by synthetic.py) or the path of a folder with train/, val/ and test/, each one folder a class
         (torchvision's ImageFolder); without val/, every fifth photo of each class in train/ validates.
-    size: pixels a side. crop: 'centre', the largest centred square of a photo, or 'squash', all of it; either is
-        then resized by Pillow's bilinear filter.
+    size: pixels a side. crop: 'centre' or 'squash', see decoding.decode.
     UserError for data that is absent or damaged, with the file's name.
     """
-    if split not in SPLITS or crop not in CROPS:
-        raise ValueError(f"split {split!r} and crop {crop!r} have to be among {SPLITS} and {CROPS}")
+    if split not in SPLITS or crop not in decoding.CROPS:
+        raise ValueError(f"split {split!r} and crop {crop!r} have to be among {SPLITS} and {decoding.CROPS}")
     if dataset == "flowers102":
         root, index = Path(data_dir) / "flowers-102", _flowers102
         if not root.exists():
@@ -70,14 +68,16 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
         source = [Path(module.__file__).read_text() for module in (synthetic, species, blades)]  # what is drawn changes with them
     else:
         root, index = Path(dataset), _folder
-        held_out = (root / "train").is_dir() and not (root / "val").is_dir()
-        if held_out and split != "test":
+        held_out = not (root / "val").is_dir()
+        folder = "train" if held_out and split == "val" else split
+        if not (root / folder).is_dir():
+            raise UserError(f"--dataset {dataset}: there is no {root / folder}/; want {' or '.join(BUILT_IN)}, or a folder with train/, "
+                            f"val/ and test/ in it, each with a folder a class")
+        if held_out and split == "train":
             print(f"--dataset {dataset}: there is no val/, so every fifth photo of each class in train/ validates")
-        elif not (root / split).is_dir():
-            raise UserError(f"--dataset {dataset}: neither 'flowers102' nor 'synthetic' nor a folder with a folder {split}/ in it")
         source = [str(held_out), *_listing(root / split), *_listing(root / "train")]  # train/ names the classes
     key = "\n".join(["2", split, str(size), crop, *source])
-    name = f"{Path(dataset).name}-{split}-{size}-{crop}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
+    name = f"{Path(dataset).name}-{split}-{size}-{crop}-{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.pt"
     cached = Path(cache_dir) / name
     if cached.exists():
         try:
@@ -90,7 +90,7 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
         flowers = FlowerSet(torch.from_numpy(images), torch.tensor(labels), synthetic.class_names(), names)
     else:
         paths, labels, classes = index(root, split)
-        flowers = FlowerSet(decode_all(paths, size, crop, f"decoding {split} photos"), torch.tensor(labels), classes,
+        flowers = FlowerSet(decoding.decode_all(paths, size, crop, f"decoding {split} photos"), torch.tensor(labels), classes,
                             [str(path.relative_to(root)) for path in paths])
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
@@ -155,12 +155,22 @@ def _folder(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
     """Paths, labels and class names of one split of the user's own folder; the classes are those of train/."""
     from torchvision.datasets import ImageFolder
 
+    class Visible(ImageFolder):
+        """Without the folders that systems hide or mark: .ipynb_checkpoints, @eaDir."""
+
+        def find_classes(self, directory):
+            classes = [name for name in super().find_classes(directory)[0] if not name.startswith((".", "@"))]
+            return classes, {name: i for i, name in enumerate(classes)}
+
     held_out = split != "test" and not (root / "val").is_dir()
     folder = "train" if held_out else split
     try:
-        found, train = (ImageFolder(root / name) for name in (folder, "train"))
+        found, train = (Visible(root / name, is_valid_file=decoding.is_photo) for name in (folder, "train"))
     except OSError as error:
         raise UserError(f"--dataset {root}: {error}") from error
+    others = {path for path in (root / folder).glob("*/**/*") if path.is_file()} - {Path(path) for path, _ in found.samples}
+    if others := sorted(path for path in others if not any(part.startswith((".", "@")) for part in path.relative_to(root).parts)):
+        print(f"--dataset {root}: left out {len(others)} files in {folder}/ that are no photos by their names, the first {others[0]}")
     if found.classes != train.classes:
         odd = sorted(set(found.classes) ^ set(train.classes))
         raise UserError(f"--dataset {root}: {folder}/ and train/ differ in their classes: {', '.join(odd)}")
@@ -173,7 +183,7 @@ def _folder(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
     return [path for path, _ in samples], [label for _, label in samples], found.classes
 
 
-def batches(count: int, batch_size: int, generator: torch.Generator | None = None) -> list[Tensor]:
+def batches(count: int, batch_size: int, generator: torch.Generator | None = None) -> list[torch.Tensor]:
     """Indices 0..count-1, shuffled where there is a generator, in batches.
 
     A last batch of one is merged into the one before it, since batch norm cannot train on one image.
@@ -185,6 +195,6 @@ def batches(count: int, batch_size: int, generator: torch.Generator | None = Non
     return parts
 
 
-def to_input(images: Tensor, device: torch.device) -> Tensor:
+def to_input(images: torch.Tensor, device: torch.device) -> torch.Tensor:
     """uint8 (B, 3, H, W) -> float32 in [0, 1] on the device, channels_last."""
     return images.to(device).to(torch.float32, memory_format=torch.channels_last).div_(255)

@@ -1,7 +1,7 @@
 """Photos to pixels: decoding whatever Pillow reads, upright, cropped and resized."""
 
 import os
-import struct
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +13,16 @@ from tqdm import tqdm
 from runtime import UserError
 
 CROPS = ("centre", "squash")
+MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more
+NO_PHOTOS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"}  # formats that Pillow names, but does not read, or not by itself
+
+
+def is_photo(path: Path | str) -> bool:
+    """Whether a file's name is that of a picture that Pillow reads; hidden files are none."""
+    from PIL import Image
+
+    kind = Image.registered_extensions().get(Path(path).suffix.lower())
+    return not Path(path).name.startswith(".") and (kind in Image.OPEN or kind == "MPO") and kind not in NO_PHOTOS
 
 
 def decode(path: Path, size: int, crop: str) -> np.ndarray:
@@ -22,13 +32,17 @@ def decode(path: Path, size: int, crop: str) -> np.ndarray:
     """
     from PIL import Image, ImageOps
 
+    Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many, and warns before
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16"):  # Pillow would clip 16-bit grey
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if image.mode.startswith("I"):  # Pillow would clip 16-bit grey
+                image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
             image = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
         raise UserError(f"cannot decode the photo {path}: {error}; replace or remove it") from error
     if crop == "centre":
         side = min(image.size)

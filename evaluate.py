@@ -10,6 +10,7 @@ each other). Report, section 4: eval mode, training and test images.
 
 import argparse
 import csv
+import os
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 import checkpoint
 import data
+import figures
 import runtime
 from models import AutoEncoder, Classifier, Encoder
 from runtime import UserError
@@ -35,7 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--classifier", type=Path, default=Path("runs/classifier/classifier.pt"), help="checkpoint (%(default)s)")
     group.add_argument("--autoencoder", type=Path, help="also measure this autoencoder's mean squared error (off)")
     group = parser.add_argument_group("data")
-    group.add_argument("--dataset", help="flowers102, synthetic or a folder (the checkpoint's)")
+    group.add_argument("--dataset", type=os.path.normpath, help="flowers102, synthetic or a folder (the checkpoint's)")
     group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     group.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
     group = parser.add_argument_group("run")
@@ -46,6 +48,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, Classifier, dict]:
     """Encoder and classifier in eval mode, rebuilt from a classifier.pt, and the rest of its content."""
+    if not path.exists():
+        raise UserError(f"there is no classifier {path}; run train_classifier.py first, or name another with --classifier")
     content = checkpoint.load(path, "classifier")
     config = content["config"]
     encoder = checkpoint.rebuild(Encoder, {"batch_norm": config.get("batch_norm")}, content.pop("encoder"), path)
@@ -137,8 +141,11 @@ def main(args: argparse.Namespace) -> int:
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}") from error
 
-    splits, rows = {}, []
-    for split in data.SPLITS:  # test comes last: its labels and predictions are the tables' and the figure's
+    splits, rows, measured = {}, [], data.SPLITS
+    if dataset not in data.BUILT_IN and Path(dataset, "train").is_dir() and not Path(dataset, "test").is_dir():
+        measured = data.SPLITS[:-1]
+        print(f"--dataset {dataset}: there is no test/, so the tables and figures are those of the validation images")
+    for split in measured:  # the last one's labels and predictions are the tables' and the figures'
         flowers = data.load(dataset, split, args.data_dir, args.cache_dir, crop=content["crop"])
         if flowers.classes != classes:
             odd = sorted(set(flowers.classes) ^ set(classes))
@@ -152,9 +159,9 @@ def main(args: argparse.Namespace) -> int:
         rows += [[split, name, classes[label], classes[guess], f"{p:.4f}"] for name, label, guess, p in
                  zip(flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist())]
 
-    print(f"Accuracy of the network on train images: {splits['train']['accuracy']} %")
-    print(f"Accuracy of the network on test images: {splits['test']['accuracy']} %")
-    print(f"Accuracy of the network on validation images: {splits['val']['accuracy']} %")
+    for split, name in (("train", "train"), ("test", "test"), ("val", "validation")):
+        if split in splits:
+            print(f"Accuracy of the network on {name} images: {splits[split]['accuracy']} %")
     for split, result in splits.items():
         low, high = result["accuracy_interval"]
         class_low, class_high = result["per_class_interval"]
@@ -164,30 +171,28 @@ def main(args: argparse.Namespace) -> int:
         for split, result in splits.items():
             print(f"{split:5} mean squared error of the reconstructions: {result['reconstruction_error']:.5f}")
 
-    import figures
-
-    labels, predicted = flowers.labels.numpy(), predicted.numpy()
+    seconds = time.perf_counter() - start
+    checkpoint.write_json(out / "evaluation.json", {
+        "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"], "splits": splits,
+        "seconds": round(seconds, 2), **runtime.describe(device, precision)})
+    write_csv(out / "predictions.csv", ["split", "file", "class", "predicted", "probability"], rows)
+    split, labels, predicted = measured[-1], flowers.labels.numpy(), predicted.numpy()
     matrix = np.zeros((len(classes), len(classes)), int)  # rows: the true class, columns: the name given
     np.add.at(matrix, (labels, predicted), 1)
     counts, right = matrix.sum(1).tolist(), matrix.diagonal().tolist()
-    write_csv(out / "per_class.csv", ["class", "test images", "correct", "accuracy (%)"],
+    write_csv(out / "per_class.csv", ["class", f"{split} images", "correct", "accuracy (%)"],
               [[name, n, k, f"{100 * k / n:.2f}" if n else ""] for name, n, k in zip(classes, counts, right)])
-    write_csv(out / "predictions.csv", ["split", "file", "class", "predicted", "probability"], rows)
-    figures.per_class(out / "per_class.png", [100 * k / max(n, 1) for n, k in zip(counts, right)], counts, classes)
+    figures.per_class(out / "per_class.png", [100 * k / max(n, 1) for n, k in zip(counts, right)], counts, classes, split)
     figures.confusion(out / "confusion.png", matrix, classes)
 
     def photo(true: int, given: int) -> np.ndarray:
-        """The first test image of a class that was given a name, or, where none was, of the class (H, W, 3)."""
+        """The first image of a class that was given a name, or, where none was, of the class (H, W, 3)."""
         which = int(np.argmax((labels == true) * (1 + (predicted == given))))
         return flowers.images[which].permute(1, 2, 0).numpy()
 
     figures.confused(out / "confused.png", [(classes[i], classes[j], f"{matrix[i, j]} of {counts[i]}", photo(i, j), photo(j, j))
                                             for i, j in most_confused(matrix, 10)])
-    seconds = time.perf_counter() - start
-    checkpoint.write_json(out / "evaluation.json", {
-        "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"], "splits": splits,
-        "seconds": round(seconds, 2), **runtime.describe(device, precision)})
-    print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {seconds:.1f} s")
+    print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {time.perf_counter() - start:.1f} s")
     return 0
 
 

@@ -1,5 +1,6 @@
 """Every plot. Each function writes one PNG, atomically."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,14 @@ def _figure(width: float, height: float):
 
 
 def _save(figure, path: Path) -> None:
-    with checkpoint.atomic(path) as temporary:
+    with checkpoint.atomic(path) as temporary, warnings.catch_warnings(record=True) as caught:
         figure.savefig(temporary, format="png")
+    if any("missing from font" in str(warning.message) for warning in caught):
+        print(f"{path}: letters that the figure's font lacks are drawn as boxes")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 28 else name[:27] + "…"
 
 
 def reconstructions(path: Path, x: Tensor, x_hat: Tensor, title: str) -> None:
@@ -37,25 +44,28 @@ def reconstructions(path: Path, x: Tensor, x_hat: Tensor, title: str) -> None:
 
 def curves(path: Path, rows: list[dict], cost: str) -> None:
     """Cost an epoch and, where there is one, accuracy below it, on training images and in the epochs that validated. rows: the log's."""
+    from matplotlib.ticker import MaxNLocator
+
     has_accuracy = "train_accuracy" in rows[0]
     figure = _figure(7, 6 if has_accuracy else 4)
     axes = figure.subplots(1 + has_accuracy, 1, sharex=True, squeeze=False)[:, 0]
-    epochs = [row["epoch"] for row in rows]
-    axes[0].plot(epochs, [row["cost"] for row in rows], color=BLUE, marker="." if len(rows) == 1 else None)
-    axes[0].set(ylabel=cost, yscale="log")
+    epochs, costs, marker = [row["epoch"] for row in rows], [row["cost"] for row in rows], "." if len(rows) == 1 else None
+    axes[0].plot(epochs, costs, color=BLUE, marker=marker)
+    axes[0].set(ylabel=cost, yscale="log" if min(costs) > 0 else "linear")
     if has_accuracy:
         validated = [row for row in rows if row["val_accuracy"] is not None]
-        axes[1].plot(epochs, [row["train_accuracy"] for row in rows], color=BLUE, label="training, with dropout")
+        axes[1].plot(epochs, [row["train_accuracy"] for row in rows], color=BLUE, marker=marker, label="training, with dropout")
         axes[1].plot([row["epoch"] for row in validated], [row["val_accuracy"] for row in validated], "o--", color=ORANGE, label="validation")
         axes[1].set(ylabel="accuracy (%)", ylim=(0, 102))
         axes[1].legend()
     axes[-1].set_xlabel("epoch")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in axes:
         axis.grid(alpha=0.3, which="both")
     _save(figure, path)
 
 
-def _bring_together(matrix: np.ndarray) -> np.ndarray:
+def bring_together(matrix: np.ndarray) -> np.ndarray:
     """An order of the classes in which those that are taken for each other stand side by side. matrix (K, K): counts."""
     from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
     from scipy.spatial.distance import squareform
@@ -73,15 +83,16 @@ def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
     """Share of each true class (row) that was given each name (column), in percent; confusions stand together. matrix (K, K): counts."""
     from matplotlib.colors import PowerNorm
 
-    order, count = _bring_together(matrix), len(classes)
+    order, count = bring_together(matrix), len(classes)
     share = 100 * matrix / matrix.sum(1, keepdims=True).clip(1)
-    figure = _figure(8.5, max(4.0, 1.2 + 0.105 * count))  # 10 pixels a name
+    figure = _figure(8.5, max(5.5, 1.2 + 0.105 * count))  # 10 pixels a name
     axis = figure.subplots()
     scale = PowerNorm(0.5, 0, 100)  # a square root: confusions are a few percent each
     image = axis.imshow(share[order][:, order], cmap="viridis", norm=scale, aspect="auto", interpolation="nearest")
-    axis.set_yticks(np.arange(count), [classes[i] for i in order], fontsize=7, parse_math=False)
+    names = [_short(classes[i]) for i in order]
+    axis.set_yticks(np.arange(count), names, fontsize=7, parse_math=False)
     if count <= 30:
-        axis.set_xticks(np.arange(count), [classes[i] for i in order], fontsize=7, rotation=90, parse_math=False)
+        axis.set_xticks(np.arange(count), names, fontsize=7, rotation=90, parse_math=False)
     else:
         axis.set_xticks([])
     axis.set(xlabel="predicted, in the order of the rows", ylabel="true")
@@ -91,27 +102,30 @@ def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
 
 def confused(path: Path, pairs: list[tuple[str, str, str, np.ndarray, np.ndarray]]) -> None:
     """Pairs of classes, two a row: (true name, name given, how often, a photo that was given it, a photo of what it was taken for)."""
-    figure = _figure(8.5, 0.3 + 2.05 * -(-len(pairs) // 2))
-    axes = figure.subplots(-(-len(pairs) // 2), 4, squeeze=False)
+    rows = max(1, -(-len(pairs) // 2))
+    figure = _figure(8.5, 0.3 + 2.05 * rows)
+    axes = figure.subplots(rows, 4, squeeze=False)
+    if not pairs:
+        figure.suptitle("no image was given a wrong name")
     for axis in axes.flat:
         axis.axis("off")
     for i, (true, given, how_often, photo, other) in enumerate(pairs):
         left, right = axes[i // 2, 2 * (i % 2) : 2 * (i % 2) + 2]
-        for axis, image, title in ((left, photo, f"{true},\n{how_often} taken for"), (right, other, f"{given}\n")):
+        for axis, image, title in ((left, photo, f"{_short(true)},\n{how_often} taken for"), (right, other, f"{_short(given)}\n")):
             axis.imshow(image)
             axis.set_title(title, fontsize=8, loc="left", parse_math=False)
     _save(figure, path)
 
 
-def per_class(path: Path, accuracy: list[float], images: list[int], classes: list[str]) -> None:
+def per_class(path: Path, accuracy: list[float], images: list[int], classes: list[str], split: str) -> None:
     """A bar a class, the best at the top: accuracy in percent. Classes without images are left out."""
     shown = sorted((i for i, count in enumerate(images) if count), key=lambda i: accuracy[i])
     figure = _figure(8.5, max(3.0, 1.0 + 0.125 * len(shown)))
     axis = figure.subplots()
     axis.barh(range(len(shown)), [accuracy[i] for i in shown], color=BLUE, height=0.75)
-    axis.set_yticks(range(len(shown)), [f"{classes[i]} ({images[i]})" for i in shown], fontsize=7, parse_math=False)
+    axis.set_yticks(range(len(shown)), [f"{_short(classes[i])} ({images[i]})" for i in shown], fontsize=7, parse_math=False)
     axis.axvline(sum(accuracy[i] for i in shown) / len(shown), color=ORANGE, linestyle="--", label="mean of the classes")
-    axis.set(xlabel="test accuracy (%); in brackets, how many images", xlim=(0, 100), ylim=(-0.7, len(shown) - 0.3))
+    axis.set(xlabel=f"{split} accuracy (%); in brackets, how many images", xlim=(0, 100), ylim=(-0.7, len(shown) - 0.3))
     axis.grid(axis="x", alpha=0.3)
     axis.legend(loc="lower right")
     _save(figure, path)
@@ -127,7 +141,7 @@ def predictions(path: Path, rows: list[tuple[str, list[np.ndarray], list[tuple[s
             axis.imshow(image)
             axis.set_title(title[-24:], fontsize=8, parse_math=False)
             axis.axis("off")
-        names, values = [each for each, _ in likely], [100 * probability for _, probability in likely]
+        names, values = [_short(each) for each, _ in likely], [100 * probability for _, probability in likely]
         row[-1].barh(range(len(likely)), values, color=[ORANGE, *[BLUE] * (len(likely) - 1)])
         row[-1].set_yticks(range(len(likely)), names, fontsize=8, parse_math=False)
         row[-1].invert_yaxis()

@@ -1,12 +1,11 @@
 """The 102 made-up species of the built-in data set: what each one's flowers look like, and its name."""
 
-import colorsys
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from blades import Blade, Colour
+from blades import Blade, mix, rgb
 
 CLASSES = 102
 SEED = 102
@@ -69,14 +68,6 @@ class Species:
     florets: int = 1
     stretch: float = 1.0  # height of the head of florets by its width
     droop: float = 0.0  # of the florets
-
-
-def rgb(hue: float, lightness: float, saturation: float) -> Colour:
-    return colorsys.hls_to_rgb(hue % 1, lightness, saturation)
-
-
-def mix(a: Colour, b: Colour, share: float) -> Colour:
-    return tuple(x + (y - x) * share for x, y in zip(a, b))
 
 
 @lru_cache(CLASSES)

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,12 +22,11 @@ from tqdm import tqdm
 
 import checkpoint
 import runtime
-from blades import DOWN, Blade, noise, paint, project, smooth, spread, strewn, tones, unit
+from blades import BACK, DOWN, Blade, background, noise, paint, project, smooth, spread, strewn, tones, unit
 from runtime import UserError
-from species import CLASSES, SEED, Species, class_names, mix, rgb, species
+from species import CLASSES, SEED, Species, class_names, species
 
 PER_CLASS = {"train": 10, "val": 10, "test": 60}
-BACK = 50  # pixels a side of the background, which is out of focus: interpolated to any size
 GOLDEN = np.pi * (3 - 5**0.5)  # the angle between successive seeds of a sunflower
 
 
@@ -91,32 +91,6 @@ def _flower(rng, kind: Species, size: int, centre, radius: float, light, soft: f
     return patches
 
 
-def _background(rng, light) -> tuple[np.ndarray, float]:
-    """What lies behind, out of focus (3, BACK, BACK), and how grainy it is."""
-    hue = rng.uniform(0.2, 0.34)
-    scenes = {  # hue, lightness and saturation of the dark and of the pale colour; grain
-        "soil": ((0.07, 0.14, 0.35), (0.09, 0.42, 0.3), 0.6), "leaves": ((hue, 0.1, 0.4), (hue, 0.32, 0.4), 0.1),
-        "lawn": ((hue, 0.15, 0.45), (hue - 0.04, 0.45, 0.4), 0.3), "sky": ((0.6, 0.5, 0.5), (0.57, 0.8, 0.6), 0.0),
-        "bokeh": ((hue, 0.12, 0.4), (hue - 0.06, 0.5, 0.35), 0.0), "wall": ((0.1, 0.35, 0.1), (0.1, 0.68, 0.12), 0.2),
-        "darkness": ((hue, 0.02, 0.3), (hue, 0.1, 0.3), 0.0)}
-    scene = list(scenes)[rng.integers(len(scenes))]
-    dark, pale, grain = rgb(*scenes[scene][0]), rgb(*scenes[scene][1]), scenes[scene][2]
-    slope = np.linspace(-0.4, 0.4, BACK)[:, None] * rng.uniform(-1, 1)
-    blend = np.clip(0.6 * noise(rng, BACK, 4) + 0.4 * noise(rng, BACK, 9) + slope, 0, 1)
-    canvas = np.array(dark)[:, None, None] + blend * np.subtract(pale, dark)[:, None, None]  # (3, BACK, BACK)
-    colours = dark, mix(dark, pale, rng.uniform(0.4, 0.9)), pale
-    leaf = Blade(colours, rng.uniform(0.2, 0.4), 0.6, 0.9, -0.2, 0.5, veins=0.5)
-    if scene == "leaves":
-        paint(canvas, strewn(rng, BACK, leaf, 14, (0.2, 0.5), 0, rng.uniform(0.02, 0.08), light))
-    if scene == "lawn":
-        grass = replace(leaf, width=0.03, base=0.2, tip=0.7, bend=rng.uniform(-0.3, 0.3))
-        paint(canvas, strewn(rng, BACK, grass, 16, (0.4, 0.9), 2.5, 0.02, light))
-    if scene == "bokeh":
-        disc = Blade((pale, pale, mix(pale, (1, 1, 0.8), 0.4)), 0.5, camber=0.0, opacity=0.4, shadow=0.0)
-        paint(canvas, strewn(rng, BACK, disc, 12, (0.08, 0.3), 0, 0.02, light))
-    return canvas, grain
-
-
 def draw(k: int, split: str, index: int, size: int = 100) -> np.ndarray:
     """Picture number index of species k in a split -> uint8 (size, size, 3); a pure function of its arguments."""
     kind = species(k)
@@ -125,7 +99,7 @@ def draw(k: int, split: str, index: int, size: int = 100) -> np.ndarray:
     tone = 1 + rng.normal(0, 0.05, 3)
     centre = np.array([*rng.uniform(0.38, 0.62, 2), 0.0])
     radius = rng.uniform(0.24, 0.46)
-    back, grain = _background(rng, light)
+    back, grain = background(rng, light)
     if rng.random() < 0.45:  # a second flower, out of focus
         away = rng.uniform(0, 2 * np.pi)
         other = centre + rng.uniform(0.45, 0.65) * np.array([np.cos(away), np.sin(away), 0])
@@ -170,9 +144,14 @@ def draw_split(split: str, size: int = 100, per_class: int | None = None) -> tup
     """uint8 images (N, 3, size, size), labels and names of a split, class after class; drawn on all cores."""
     count = per_class or PER_CLASS[split]
     quiet_on_interrupt = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), **quiet_on_interrupt) as pool:
-        drawn = pool.map(_draw_class, range(CLASSES), *([value] * CLASSES for value in (split, count, size)))
-        images = np.concatenate(list(tqdm(drawn, f"drawing {split} flowers", CLASSES, leave=False, disable=None)))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        with ProcessPoolExecutor(min(8, cores), multiprocessing.get_context("spawn"), **quiet_on_interrupt) as pool:
+            drawn = pool.map(_draw_class, range(CLASSES), *([value] * CLASSES for value in (split, count, size)))
+            images = np.concatenate(list(tqdm(drawn, f"drawing {split} flowers", CLASSES, leave=False, disable=None)))
+    except BrokenProcessPool as error:
+        raise UserError("the drawing processes ended (out of memory?); a script of your own that loads the drawn flowers "
+                        "needs an `if __name__ == \"__main__\":` around what it does", exit_status=1) from error
     names = [f"{name.replace(' ', '-')}/{split}-{i:02d}" for name in class_names() for i in range(count)]
     return images, np.repeat(np.arange(CLASSES), count).tolist(), names
 
@@ -191,10 +170,11 @@ def main(args: argparse.Namespace) -> int:
     count, side = args.columns * args.rows, 212  # 8 of them fill the width of a README twice
     if min(args.columns, args.rows) < 1:
         raise UserError("--columns and --rows have to be at least 1")
+    if (kind := {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(args.sheet.suffix.lower())) is None:
+        raise UserError(f"--sheet {args.sheet}: the name has to end in .png or .jpg")
     flowers = np.stack([draw(i * CLASSES // count % CLASSES, "test", i % 60, side) for i in range(count)])
     grid = flowers.reshape(args.rows, args.columns, side, side, 3).swapaxes(1, 2)  # (rows, side, columns, side, 3)
     with checkpoint.atomic(args.sheet) as temporary:
-        kind = "JPEG" if args.sheet.suffix.lower() in (".jpg", ".jpeg") else "PNG"
         Image.fromarray(grid.reshape(args.rows * side, args.columns * side, 3)).save(temporary, kind, quality=88)
     print(f"wrote {args.sheet}: {count} flowers")
     return 0

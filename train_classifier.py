@@ -84,6 +84,8 @@ def main(args: argparse.Namespace) -> int:
     photos = flowers.digest()
     if resumed:
         checkpoint.check_resume(resumed, flags, environment, photos, args.out / "last.pt")
+    if len(flowers.classes) < 2:
+        raise UserError(f"--dataset {args.dataset}: there is one class, {flowers.classes[0]}, and nothing to tell it from")
     if len(flowers) < 2:
         raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     images, labels = flowers.images.to(device), flowers.labels.to(device)  # uint8 (N, 3, 100, 100), (N,)

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimi
     """The flags that mean the same in both training scripts."""
     switch = argparse.BooleanOptionalAction
     group = parser.add_argument_group("data")
-    group.add_argument("--dataset", default="flowers102", help="flowers102, synthetic, or a folder with train/, val/ and test/ (%(default)s)")
+    group.add_argument("--dataset", default="flowers102", type=os.path.normpath, help="flowers102, synthetic, or a folder with train/, val/ and test/ (%(default)s)")
     group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     group.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
     group.add_argument("--crop", choices=decoding.CROPS, default="centre",

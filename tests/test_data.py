@@ -1,5 +1,6 @@
 """Guards the way from photo to tensor: splits, labels and pixels as torchvision has them, the cache, and clear refusals."""
 
+import os
 import shutil
 import urllib.error
 import urllib.request
@@ -140,7 +141,7 @@ def test_splits_that_differ_in_their_classes_and_folders_without_splits_are_refu
     (folder / "test" / "rose").rename(folder / "test" / "lily")
     with pytest.raises(UserError, match="lily, rose"):
         load(folder, "test", tmp_path)
-    with pytest.raises(UserError, match="neither 'flowers102' nor 'synthetic' nor a folder with a folder train/"):
+    with pytest.raises(UserError, match="there is no .*/train/; want flowers102 or synthetic, or a folder with train/"):
         load(tmp_path, "train", tmp_path)
 
 
@@ -151,7 +152,7 @@ def test_without_val_every_fifth_training_photo_of_a_class_validates_and_a_line_
         train, val = load(folder, "train", tmp_path), load(folder, "val", tmp_path)
         assert val.names == [f"train/{name}/1.jpg" for name in ("daisy", "rose", "tulip")] and val.labels.tolist() == [0, 1, 2]
         assert sorted(train.names + val.names) == everything.names and len(train) == 9
-        assert capsys.readouterr().out.count("there is no val/, so every fifth photo of each class in train/ validates") == 2
+        assert capsys.readouterr().out.count("there is no val/, so every fifth photo of each class in train/ validates") == 1
     which = [everything.names.index(name) for name in val.names]
     assert torch.equal(val.images, everything.images[which]) and val.classes == everything.classes
     for name in ("daisy", "rose", "tulip"):
@@ -159,6 +160,21 @@ def test_without_val_every_fifth_training_photo_of_a_class_validates_and_a_line_
             (folder / "train" / name / f"{i}.jpg").unlink()
     with pytest.raises(UserError, match="no class has a second photo in train/"):
         load(folder, "val", tmp_path)
+
+
+def test_hidden_files_are_passed_over_and_what_is_no_photo_is_named(folder, tmp_path, capsys):
+    plain = load(folder, "train", tmp_path)
+    photo = folder / "train/rose/0.jpg"
+    for name in ("train/rose/._0.jpg", "train/.ipynb_checkpoints/0.jpg", "train/@eaDir/0.jpg", "train/rose/notes.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("no photo")
+    for name in ("é.JPG", os.fsdecode(b"\xe9t\xe9.jfif"), "a b.mpo"):
+        shutil.copy(photo, folder / "train/rose" / name)
+    for _ in range(2):
+        flowers = load(folder, "train", tmp_path)
+        assert flowers.classes == plain.classes and len(flowers) == len(plain) + 3
+        assert all((folder / name).exists() for name in flowers.names)
+    assert "left out 1 files in train/ that are no photos by their names, the first " in capsys.readouterr().out
 
 
 def test_synthetic_flowers_are_drawn_once_and_kept(tmp_path, monkeypatch):

@@ -3,6 +3,8 @@
 import importlib
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -27,6 +29,36 @@ def test_the_commands_of_the_pipeline_are_there():
 @pytest.mark.parametrize("name,text", tables.tables(ROOT / "results").items())
 def test_each_table_is_what_the_script_makes_of_the_results(name, text):
     assert PAGES.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0] == text
+
+
+def test_each_picture_is_there_and_no_table_is_empty():
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert pictures and all((ROOT / picture).is_file() for picture in pictures)
+    assert not re.search(r"<!-- (\w+) -->\s*<!-- /\1 -->", PAGES)
+
+
+def test_the_makefiles_commands_are_parsed_by_their_scripts():
+    plan = subprocess.run(["make", "-n", "short", "flowers"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    commands = re.findall(r"python (\w+\.py.*)", plan)
+    assert len(commands) == 6
+    for command in commands:
+        test_each_command_is_parsed_by_its_script(command)
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in ROOT.glob("*.py") if "parse_args(argv" in path.read_text()))
+def test_help_shows_two_examples_that_parse(script, capsys):
+    module = importlib.import_module(script)
+    with pytest.raises(SystemExit) as ended:
+        module.parse_args(["--help"])
+    examples = re.findall(rf"^ +python {script}\.py([^#\n]*)", capsys.readouterr().out, re.MULTILINE)
+    assert ended.value.code == 0 and len(examples) >= 2
+    for example in examples:
+        module.parse_args(shlex.split(example))
+
+
+def test_help_needs_neither_matplotlib_nor_scipy_nor_torchvision():
+    code = "import sys, train_classifier, predict, experiments; print({'matplotlib', 'scipy', 'torchvision'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_each_file_has_its_row():

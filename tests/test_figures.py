@@ -1,0 +1,52 @@
+"""Guards the figures: written whole and readable for one class, no confusion, long and foreign names; the order that they show."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import evaluate
+import figures
+
+PHOTO = np.zeros((100, 100, 3), np.uint8)
+
+
+def test_the_order_brings_together_what_is_taken_for_each_other():
+    matrix = np.diag([10] * 6)
+    for i, j in ((0, 3), (3, 5), (1, 4)):
+        matrix[i, j] = matrix[j, i] = 8
+    order = figures.bring_together(matrix).tolist()
+    assert sorted(order) == list(range(6))
+    place = [order.index(i) for i in range(6)]
+    assert abs(place[0] - place[3]) == abs(place[3] - place[5]) == abs(place[1] - place[4]) == 1
+
+
+def test_the_most_confused_pairs_are_counted_both_ways_and_given_in_the_commoner_one():
+    matrix = np.array([[9, 1, 0], [5, 9, 2], [0, 3, 9]])
+    assert evaluate.most_confused(matrix, 10) == [(1, 0), (2, 1)]
+    assert evaluate.most_confused(matrix, 1) == [(1, 0)] and evaluate.most_confused(np.diag([3, 3]), 10) == []
+
+
+@pytest.mark.parametrize("count", (1, 2, 12, 102, 300))
+def test_any_number_of_classes_makes_a_page_as_wide_as_github_shows(count, tmp_path, recwarn):
+    names = [f"flower number {i} " + "with a name that is too long for any page " * (i % 7 == 3) for i in range(count)]
+    matrix = np.random.default_rng(0).integers(0, 3, (count, count)) + np.diag([20] * count)
+    figures.confusion(tmp_path / "confusion.png", matrix, names)
+    figures.per_class(tmp_path / "per_class.png", [50.0] * count, [20] * count, names, "test")
+    figures.confused(tmp_path / "confused.png", [(names[i], names[j], "3 of 20", PHOTO, PHOTO) for i, j in evaluate.most_confused(matrix, 10)])
+    figures.predictions(tmp_path / "predictions.png", [("0.jpg", [PHOTO, PHOTO], [(name, 0.2) for name in names[:5]])])
+    for path in tmp_path.iterdir():
+        assert Image.open(path).width == 850, path
+    assert not [warning for warning in recwarn if "layout" in str(warning.message)]
+
+
+def test_letters_without_a_shape_are_said_in_one_line(tmp_path, capsys):
+    figures.per_class(tmp_path / "per_class.png", [50.0], [20], ["\U000124d0"], "test")
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+@pytest.mark.parametrize("costs", ([2.0], [2.0, 1.0, 0.5], [0.0, 0.0]))
+def test_curves_of_any_length_are_drawn(costs, tmp_path, recwarn):
+    rows = [{"epoch": i, "cost": cost, "train_accuracy": 50.0, "val_accuracy": 40.0 if i == len(costs) else None} for i, cost in enumerate(costs, 1)]
+    figures.curves(tmp_path / "curve.png", rows, "cost")
+    figures.curves(tmp_path / "curve.png", [{"epoch": row["epoch"], "cost": row["cost"]} for row in rows], "cost")
+    assert Image.open(tmp_path / "curve.png").width == 700 and not list(recwarn)
