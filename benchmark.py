@@ -38,7 +38,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS)[:-1], metavar="SECTION",
                         help=f"of {', '.join(SECTIONS)} (all but full)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
-    parser.add_argument("--batch-size", type=training.number(int, 2), default=128, help="images a step (%(default)s)")
+    parser.add_argument("--batch-size", type=training.number(int, 2, 2**31), default=128, help="images a step (%(default)s)")
     parser.add_argument("--rounds", type=training.number(int, 1), default=4, help="turns of each side (%(default)s)")
     parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/, for commands and full (%(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of benchmark.json (%(default)s)")

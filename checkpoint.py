@@ -10,7 +10,7 @@ import math
 import os
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -19,16 +19,17 @@ from torch import nn
 import runtime
 from runtime import UserError
 
-# flags that a resume may change: they alter where things are and how often they are written, not the result
+# flags that a resume may change: they do not change the result
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "quiet"}
 ORPHANS = "*.[0-9]*.tmp*"  # what a killed save leaves: see `atomic`
+RUN = {"flags": dict, "environment": dict, "photos": str, "epoch": int, "optimizer": dict}
 # what a checkpoint of each kind must hold
 FIELDS = {
-    "autoencoder": {"config", "model", "dataset", "crop"},
-    "classifier": {"config", "encoder", "classifier", "classes", "dataset", "crop", "flags"},
-    "autoencoder run": {"flags", "environment", "photos", "epoch", "model", "optimizer"},
-    "classifier run": {"flags", "environment", "photos", "epoch", "config", "encoder", "classifier", "optimizer"},
-    "photos": {"images", "labels", "classes", "names"},
+    "autoencoder": {"config": dict, "model": dict, "dataset": str, "crop": str},
+    "classifier": {"config": dict, "encoder": dict, "classifier": dict, "classes": list, "dataset": str, "crop": str, "flags": dict},
+    "autoencoder run": RUN | {"model": dict},
+    "classifier run": RUN | {"config": dict, "encoder": dict, "classifier": dict},
+    "photos": {"images": torch.Tensor, "labels": torch.Tensor, "classes": list, "names": list},
 }
 
 
@@ -59,12 +60,11 @@ def atomic(path: Path | str) -> Iterator[Path]:
 def save(path: Path | str, content: dict) -> None:
     """Write a checkpoint atomically. UserError (status 1) with path and size where it cannot be written.
 
-    Values that are not finite are refused as well: the loss before a step that ruins the weights is still a number.
+    Values that are not finite are refused, too: the loss before a step that ruins the weights is still a number.
     """
     for tensor in _tensors(content):
         if tensor.is_floating_point() and tensor.numel() and not all(map(math.isfinite, torch.aminmax(tensor))):
-            raise UserError(f"{path} is not written: values in it are not finite; the former checkpoint is kept; "
-                            f"try a lower --learning-rate", exit_status=1)
+            raise UserError(f"{path} stays as it was: values are not finite now; try a lower --learning-rate", exit_status=1)
     with atomic(path) as temporary:
         try:
             with open(temporary, "wb") as file:
@@ -103,11 +103,10 @@ def load(path: Path | str, kind: str) -> dict:
         raise UserError(f"{path} is refused: it holds more than tensors and plain types") from error
     except Exception as error:  # a damaged file makes zipfile and torch fail in many ways
         raise UserError(f"{path} is not a checkpoint, or a damaged one: {error}") from error
-    found = content.get("kind") if isinstance(content, dict) else None
-    if found != kind:
+    if (found := content.get("kind") if isinstance(content, dict) else None) != kind:
         raise UserError(f"{path} is not of the kind '{kind}': it holds {f'the kind {found!r}' if found else 'something else'}")
-    if lacking := FIELDS[kind] - content.keys():
-        raise UserError(f"{path} is of the kind '{kind}', but lacks {', '.join(sorted(lacking))}: made by another version?")
+    if lacking := [name for name, type_ in FIELDS[kind].items() if not isinstance(content.get(name), type_)]:
+        raise UserError(f"{path} is of the kind '{kind}', but lacks {', '.join(lacking)}: made by another version?")
     return content
 
 
@@ -115,6 +114,13 @@ def load_state(target: nn.Module | torch.optim.Optimizer, state: dict, path: Pat
     """Copy a state dict into a module, strictly, or an optimizer; UserError that names the file where it does not fit."""
     try:
         target.load_state_dict(state)
+        if isinstance(target, torch.optim.Optimizer):  # it checks no shapes, and its fused step would write past the end
+            if len(target.state) not in (0, sum(len(group["params"]) for group in target.param_groups)):
+                raise ValueError("it has the state of some weights and not of others")
+            for weight, kept in target.state.items():
+                for name, value in kept.items():
+                    if torch.is_tensor(value) and name != "step" and (value.shape != weight.shape or value.dtype != weight.dtype):
+                        raise ValueError(f"{name} is {tuple(value.shape)} for a weight of {tuple(weight.shape)}")
     except (RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"{path} does not fit {type(target).__name__}: {error}") from error
 
@@ -125,16 +131,16 @@ def rebuild(kind: type[nn.Module], config: dict, state: dict, path: Path | str) 
         with torch.device("meta"):  # no memory and no random numbers for weights that are replaced
             module = kind(**config)
         module.load_state_dict(state, assign=True)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"{path} does not fit {kind.__name__}: {error}") from error
     return module.float()
 
 
-def open_run(out: Path, resume: bool, overwrite: bool, kind: str) -> dict | None:
+def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tuple[str, ...]) -> dict | None:
     """The content of last.pt with resume, else None; nothing is written yet, nothing removed but a killed save's remains.
 
-    UserError where the folder holds a run and neither was asked for, where there is nothing to resume, or where
-    another process is at work in the folder.
+    products: the files (glob patterns) that a run leaves, besides last.pt and log.jsonl. UserError where the folder holds a
+    run and neither was asked for, where there is nothing to resume, or where another process is at work in the folder.
     """
     last = out / "last.pt"
     if out.is_dir():
@@ -146,12 +152,12 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str) -> dict | None
         for orphan in out.glob(ORPHANS):
             orphan.unlink()
         return content
-    if last.exists() and not overwrite:
-        raise UserError(f"{out} holds a run already; --resume continues it, --overwrite replaces it")
+    if not overwrite and (found := [path.name for pattern in ("last.pt", "log.jsonl", *products) for path in out.glob(pattern)]):
+        raise UserError(f"{out} holds a run already ({found[0]}); --resume continues it, --overwrite replaces it")
     return None
 
 
-CLAIMED, LOCKS = set(), contextlib.ExitStack()  # the folders of this process's runs, locked as long as it lives
+CLAIMED, LOCKS = set(), contextlib.ExitStack()  # this process's runs, locked as long as it lives
 
 
 def claim(out: Path) -> None:
@@ -162,12 +168,13 @@ def claim(out: Path) -> None:
         CLAIMED.add(out.resolve())
 
 
-def clear_run(out: Path, products: tuple[str, ...]) -> None:
-    """Make the folder of a new run, without the files (glob patterns) that an old run wrote there."""
+def begin_run(out: Path, products: tuple[str, ...], save_last: Callable[[int], None]) -> None:
+    """Make the folder of a new run with its first last.pt, then remove what an old run left there (see open_run)."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         claim(out)
-        for pattern in ("last.pt", "log.jsonl", ORPHANS, *products):
+        save_last(0)  # first: where it does not fit on the disk, the old run stays
+        for pattern in ("log.jsonl", ORPHANS, *products):
             for path in out.glob(pattern):
                 path.unlink()
     except OSError as error:
@@ -175,22 +182,18 @@ def clear_run(out: Path, products: tuple[str, ...]) -> None:
 
 
 def check_resume(resumed: dict, flags: dict, environment: dict, photos: str, path: Path) -> None:
-    """UserError where what changes the result differs from what the checkpoint was made with: a flag, or the photos.
-
-    Another machine may go on, but rounds differently: a line says so.
-    """
+    """UserError where a flag or the photos would change the result; a line where another machine will round differently."""
     for name, value in flags.items():
-        if name not in FREE_FLAGS and resumed["flags"].get(name) != value:
-            flag = "--" + name.replace("_", "-")
-            raise UserError(f"--resume: {flag} is {value}, but {path} was made with {resumed['flags'].get(name)}")
+        if name not in FREE_FLAGS and resumed["flags"].get(name, value) != value:  # (a flag newer than the run is passed over)
+            raise UserError(f"--resume: --{name.replace('_', '-')} is {value}, but {path} was made with {resumed['flags'][name]}")
     if flags["epochs"] < resumed["epoch"]:
         raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} has {resumed['epoch']} behind it")
     if photos != resumed["photos"]:
-        raise UserError(f"--resume: the training photos or labels are not those that {path} was made with")
-    for name in ("versions", "processor", "threads"):
-        then, now = (made.get(name) if name != "versions" else made[name].get("torch") for made in (resumed["environment"], environment))
+        raise UserError(f"--resume: the photos or labels are not those that {path} was made with")
+    for name in ("torch", "processor", "threads"):
+        then, now = ({**made, **made.get("versions", {})}.get(name) for made in (resumed["environment"], environment))
         if then != now:
-            print(f"not the same bits as without a break: {path} was made with {name.replace('versions', 'torch')} {then}, this is {now}")
+            print(f"not the same bits as without a break: {path} was made with {name} {then}, this is {now}")
 
 
 def write_json(path: Path, content) -> None:

@@ -79,7 +79,7 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     key = "\n".join(["2", split, str(size), crop, *source])
     name = f"{Path(dataset).name}-{split}-{size}-{crop}-{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.pt"
     cached = Path(cache_dir) / name
-    if cached.exists():
+    if os.path.exists(cached):  # (not so where a folder may not be searched)
         try:
             content = checkpoint.load(cached, "photos")
             return FlowerSet(*(content[field] for field in ("images", "labels", "classes", "names")))

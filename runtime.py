@@ -27,13 +27,13 @@ class UserError(Exception):
 
 def run(main: Callable, args) -> None:
     """Run a script's main and exit: with the status it returns, or with one line for what the user can put right."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream:  # None where it is closed
-            stream.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding lacks
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed
+            setattr(sys, name, open(os.devnull, "w"))
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # for names that the terminal's encoding lacks
     try:
         status = main(args)
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         message, status = "interrupted", 130
     except UserError as error:
@@ -43,16 +43,21 @@ def run(main: Callable, args) -> None:
         sys.exit(1)
     except (MemoryError, RuntimeError, OSError) as error:
         if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
-            message = f"not enough memory ({str(error)[:200]}); lower --batch-size"
+            status = 1
+            message = f"not enough memory ({str(error)[:200]}){'; lower --batch-size' if hasattr(args, 'batch_size') else ''}"
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            message = f"cannot write {error.filename or 'the output'}: {error.strerror}; make room"
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            message, status = f"cannot write {error.filename or 'the output'}: {error.strerror}; make room", 1
+        elif isinstance(error, OSError) and error.filename:  # a folder that may not be searched, a name that is too long
+            message, status = f"{error.filename}: {error.strerror}", 2
         else:
             raise
-        status = 1
     else:
         sys.exit(status)
     print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # nobody reads on, or the disk is full: the interpreter would say so once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
 
 

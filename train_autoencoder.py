@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = runtime.set_up(args.device, args.precision, args.deterministic)
     flags, environment = training.plain_flags(args, device, precision), runtime.describe(device, precision)
-    resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND)
+    resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
 
     flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, crop=args.crop)
     photos = flowers.digest()
@@ -76,8 +76,7 @@ def main(args: argparse.Namespace) -> int:
 
     header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers)}}
     if not resumed:
-        checkpoint.clear_run(args.out, PRODUCTS)
-        save_last(0)
+        checkpoint.begin_run(args.out, PRODUCTS, save_last)
     training.start_log(args.out / "log.jsonl", header, first_epoch - 1)
 
     with training.interrupts() as interrupted:
@@ -108,9 +107,10 @@ def main(args: argparse.Namespace) -> int:
             if epoch % 5 == 0 or epoch == args.epochs:
                 draw(model, images, device, precision, args.out, epoch)
                 figures.curves(args.out / "curve.png", training.read_log(args.out / "log.jsonl")[1], "cost (mean squared error)")
-            if epoch % args.save_every == 0 or epoch == args.epochs or interrupted:
+            stop = bool(interrupted)  # read once: the signal may come at any moment
+            if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)
-            if interrupted:
+            if stop:
                 print(f"stopped after epoch {epoch}; the same command with --resume continues")
                 return 128 + interrupted[0]
 

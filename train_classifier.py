@@ -78,16 +78,16 @@ def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = runtime.set_up(args.device, args.precision, args.deterministic)
     flags, environment = training.plain_flags(args, device, precision), runtime.describe(device, precision)
-    resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND)
+    resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
 
     flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir, crop=args.crop) for split in ("train", "val"))
-    photos = flowers.digest()
+    photos = flowers.digest() + val.digest()
     if resumed:
         checkpoint.check_resume(resumed, flags, environment, photos, args.out / "last.pt")
-    if len(flowers.classes) < 2:
-        raise UserError(f"--dataset {args.dataset}: there is one class, {flowers.classes[0]}, and nothing to tell it from")
     if len(flowers) < 2:
         raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
+    if len(flowers.classes) < 2:
+        raise UserError(f"--dataset {args.dataset}: there is one class, {flowers.classes[0]}, and nothing to tell it from")
     images, labels = flowers.images.to(device), flowers.labels.to(device)  # uint8 (N, 3, 100, 100), (N,)
 
     runtime.seed_epoch(args.seed, 0)
@@ -122,8 +122,7 @@ def main(args: argparse.Namespace) -> int:
 
     header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers), "val": len(val)}}
     if not resumed:
-        checkpoint.clear_run(args.out, PRODUCTS)
-        save_last(0)
+        checkpoint.begin_run(args.out, PRODUCTS, save_last)
     training.start_log(args.out / "log.jsonl", header, first_epoch - 1)
 
     with training.interrupts() as interrupted:
@@ -161,9 +160,10 @@ def main(args: argparse.Namespace) -> int:
                              "seconds": round(seconds, 3), "images_per_second": round(len(images) / seconds, 1)})
             if val_accuracy is not None:
                 figures.curves(args.out / "curve.png", training.read_log(args.out / "log.jsonl")[1], "cost (cross-entropy, nats)")
-            if epoch % args.save_every == 0 or epoch == args.epochs or interrupted:
+            stop = bool(interrupted)  # read once: the signal may come at any moment
+            if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)
-            if interrupted:
+            if stop:
                 print(f"stopped after epoch {epoch}; the same command with --resume continues")
                 return 128 + interrupted[0]
 

@@ -19,6 +19,7 @@ import runtime
 from runtime import UserError
 
 OPTIMIZERS = ("adam", "adagrad", "rmsprop", "sgd")
+RESUMED = ("commit", "versions", "processor", "threads")  # of the process that goes on with a run, kept in the log's header
 TIME_FIELDS = ("seconds", "images_per_second")  # the only fields of a log that two equal runs do not share
 
 
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimi
                        help="largest centred square of a photo, or all of it squashed to one (%(default)s)")
     group = parser.add_argument_group("training")
     group.add_argument("--epochs", type=number(int, 1), default=epochs, help="passes over the training images (%(default)s)")
-    group.add_argument("--batch-size", type=number(int, 2), default=128, help="images a step (%(default)s)")
+    group.add_argument("--batch-size", type=number(int, 2, 2**31), default=128, help="images a step (%(default)s)")
     group.add_argument("--optimizer", choices=OPTIMIZERS, default=optimizer, help="(%(default)s)")
     group.add_argument("--learning-rate", type=number(float, 0, above=True), default=0.001, help="constant (%(default)s)")
     group.add_argument("--weight-decay", type=number(float, 0), default=0.0, help="L2 on all weights (%(default)s)")
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimi
     either.add_argument("--resume", action=switch, default=False, help="continue the run in --out (%(default)s)")
     either.add_argument("--overwrite", action=switch, default=False, help="replace the run in --out (%(default)s)")
     runtime.add_arguments(group)
-    group.add_argument("--quiet", action=switch, default=False, help="no progress bar and no line an epoch (%(default)s)")
+    group.add_argument("--quiet", action=switch, default=False, help="no bar and no line for an epoch (%(default)s)")
     group.add_argument("--deterministic", action=switch, default=False,
                        help="on a GPU, only kernels that repeat their bits; a CPU's do (%(default)s)")
 
@@ -91,14 +92,17 @@ def make_optimizer(name: str, groups: list[dict], learning_rate: float, weight_d
 
 
 def start_log(path: Path, header: dict, epochs_done: int) -> None:
-    """Begin a log with its header row, or, on a resume, cut the rows past the checkpoint."""
+    """Begin a log with its header row, or, on a resume, cut the rows past the checkpoint, and note in the header who goes on."""
     rows = [json.dumps(header)]
     if epochs_done:
         try:
-            rows += path.read_text().splitlines()[1 : epochs_done + 1]
-            if [json.loads(row)["epoch"] for row in rows[1:]] != list(range(1, epochs_done + 1)):
+            first, *rows = path.read_text().splitlines()[: epochs_done + 1]
+            if [(row["epoch"], math.isfinite(row["cost"])) for row in map(json.loads, rows)] != [(i + 1, True) for i in range(epochs_done)]:
                 raise ValueError("other epochs")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            begun = json.loads(first)
+            resumes = [*begun.get("resumes", []), {"after epoch": epochs_done, **{name: header.get(name) for name in RESUMED}}]
+            rows.insert(0, json.dumps(begun | {"flags": header["flags"], "resumes": resumes}))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is missing or damaged: it should hold {epochs_done} finished epochs") from error
     with checkpoint.atomic(path) as temporary:
         temporary.write_text("".join(row + "\n" for row in rows))

@@ -30,6 +30,7 @@ import train_classifier
 import training
 from runtime import UserError
 
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # as Python's output is by default
 COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--batch-size", "6"]
 
 
@@ -137,6 +138,9 @@ def test_a_full_disk_is_one_line_and_the_old_checkpoint_stays(trained, tmp_path)
     assert_one_line(done, 1, str(run / "last.pt"), "bytes", "--resume")
     after = contents(run)
     assert after.keys() - before.keys() == {"reconstruction_002.png"} and after["last.pt"] == before["last.pt"]
+    done = python(trained, "train_autoencoder", *COMMON, "--epochs", "2", "--out", run, "--overwrite", before=shrink)
+    assert_one_line(done, 1, str(run / "last.pt"))
+    assert contents(run) == after  # an old run goes when there is room for the new one
     assert python(trained, "train_autoencoder", *COMMON, "--epochs", "2", "--out", run, "--resume").returncode == 0
     assert kill_runs.differences(trained / "runs/autoencoder", run) == []
 
@@ -260,7 +264,49 @@ def test_a_run_whose_weights_do_not_fit_is_not_resumed(trained, tmp_path, monkey
         train_autoencoder.main(args)
 
 
-@pytest.mark.parametrize("log", (None, "", '{}\n{"epoch": 1}\n', '{}\n{"epoch": 1}\n{"epo', '{}\n{"epoch": 2}\n{"epoch": 1}\n'))
+@pytest.mark.parametrize("change", ("a moment of another shape", "a weight without moments", "no list"))
+def test_an_optimizer_whose_state_does_not_fit_is_not_resumed(change, trained, tmp_path):
+    """PyTorch checks no shapes here, and its fused step then writes past a tensor's end."""
+    content = checkpoint.load(trained / "runs/autoencoder/last.pt", "autoencoder run")
+    state = content["optimizer"]["state"]
+    if change == "a moment of another shape":
+        state[0]["exp_avg"] = torch.zeros(3)
+    elif change == "a weight without moments":
+        del state[0]
+    elif change == "no list":
+        content["optimizer"]["param_groups"] = 7
+    checkpoint.save(tmp_path / "last.pt", content)
+    (tmp_path / "log.jsonl").write_bytes((trained / "runs/autoencoder/log.jsonl").read_bytes())
+    done = python(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", tmp_path)
+    assert_one_line(done, 2, "last.pt does not fit Adam")
+
+
+@pytest.mark.parametrize("field,value", (("flags", [1]), ("epoch", "2"), ("environment", 1), ("optimizer", None), ("model", {1: 2})))
+def test_a_field_of_another_type_is_refused(field, value, trained, tmp_path):
+    checkpoint.save(tmp_path / "last.pt", torch.load(trained / "runs/autoencoder/last.pt", weights_only=True) | {field: value})
+    (tmp_path / "log.jsonl").write_bytes((trained / "runs/autoencoder/log.jsonl").read_bytes())
+    assert_one_line(python(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", tmp_path), 2, "last.pt")
+
+
+def test_what_a_run_left_is_not_replaced_when_its_last_pt_is_gone(trained, tmp_path):
+    for name in ("autoencoder.pt", "log.jsonl"):
+        shutil.copy(trained / "runs/autoencoder" / name, tmp_path)
+    before = contents(tmp_path)
+    assert_one_line(python(trained, "train_autoencoder", *COMMON, "--out", tmp_path), 2, "holds a run already", "--overwrite")
+    assert contents(tmp_path) == before
+
+
+def test_a_resume_keeps_who_began_and_notes_who_goes_on(trained, tmp_path):
+    shutil.copytree(trained / "runs/autoencoder", tmp_path / "run")
+    header, *rows = (tmp_path / "run/log.jsonl").read_text().splitlines()
+    (tmp_path / "run/log.jsonl").write_text("\n".join([json.dumps(json.loads(header) | {"processor": "abacus"}), *rows]) + "\n")
+    assert python(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", tmp_path / "run").returncode == 0
+    header = training.read_log(tmp_path / "run/log.jsonl")[0]
+    assert header["processor"] == "abacus" and header["flags"]["epochs"] == 3
+    assert [(each["after epoch"], each["processor"]) for each in header["resumes"]] == [(2, json.loads((trained / "runs/autoencoder/log.jsonl").open().readline())["processor"])]
+
+
+@pytest.mark.parametrize("log", (None, "", '{}\n{"epoch": 1, "cost": 1.0}\n{"epoch": 2}\n', '{}\n{"epoch": 1}\n', '{}\n{"epoch": 1}\n{"epo', '{}\n{"epoch": 2}\n{"epoch": 1}\n'))
 def test_a_resume_with_a_damaged_log_is_refused_and_leaves_it(log, tmp_path):
     path = tmp_path / "log.jsonl"
     if log is not None:
@@ -302,12 +348,18 @@ def test_files_without_permission_are_named(trained, tmp_path):
     secret.write_bytes((trained / "runs/autoencoder/autoencoder.pt").read_bytes())
     secret.chmod(0)
     locked.mkdir(mode=0o555)
+    sealed = tmp_path / "sealed"
+    sealed.mkdir(mode=0)
     flags = ["--dataset", photos, "--cache-dir", tmp_path / "cache", "--epochs", "1"]
     train = lambda stage, *more: unprivileged(tmp_path, sys.executable, ROOT / f"train_{stage}.py", *flags, *more)
     assert_one_line(train("classifier", "--autoencoder", secret, "--out", tmp_path / "run"), 2, str(secret), "Permission denied")
     assert_one_line(train("autoencoder", "--out", locked / "run"), 2, str(locked / "run"), "Permission denied")
     done = train("autoencoder", "--cache-dir", locked, "--out", tmp_path / "run")
     assert done.returncode == 0 and "going on without a cache" in done.stdout and str(locked) in done.stdout
+    for more in (["--out", sealed / "run"], ["--dataset", sealed / "photos"], ["--data-dir", sealed, "--dataset", "flowers102"]):
+        done = train("autoencoder", *more)
+        assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and str(sealed) in done.stderr, done.stderr
+    assert "going on without a cache" in train("autoencoder", "--cache-dir", sealed, "--overwrite", "--out", tmp_path / "run").stdout
     (photos / "train/rose/1.jpg").chmod(0)
     assert_one_line(train("autoencoder", "--cache-dir", tmp_path / "new", "--out", tmp_path / "run2"), 2, "rose/1.jpg", "Permission denied")
 
@@ -351,7 +403,7 @@ def test_a_resume_with_another_flag_is_refused_with_both_values(flag, value, tra
 @pytest.mark.parametrize("stage", (train_autoencoder, train_classifier))
 def test_a_resume_compares_each_flag_that_changes_the_result(stage):
     flags = vars(stage.parse_args([]))
-    for name in flags.keys() - {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir"}:
+    for name in flags.keys() - {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "quiet"}:
         made = {"flags": flags | {name: "other"}, "epoch": 0, "photos": "", "environment": {"versions": {}}}
         with pytest.raises(UserError, match=f"--{name.replace('_', '-')} is .* was made with other"):
             checkpoint.check_resume(made, flags, {"versions": {}}, "", Path("last.pt"))
@@ -445,12 +497,18 @@ def test_any_locale_and_terminal_will_do_and_no_control_characters_reach_a_file(
     assert done.stderr == "" and all(character.isprintable() or character == "\n" for character in done.stdout)
 
 
-@pytest.mark.parametrize("stdout", ("| head -1", ">&-"))
+@pytest.mark.parametrize("stdout", ("| head -1", ">&-", ">&- 2>&-", "2>&-"))
 def test_a_closed_output_is_no_traceback(stdout, trained, tmp_path):
     command = f"{sys.executable} {ROOT}/train_autoencoder.py {' '.join(COMMON)} --epochs 5 --out {tmp_path} {stdout}"
-    done = subprocess.run(["bash", "-c", command], cwd=trained, stderr=subprocess.PIPE, text=True, stdout=subprocess.PIPE)
+    done = subprocess.run(["bash", "-c", command], cwd=trained, capture_output=True, text=True, env=BUFFERED)
     assert done.stderr == ""
     assert checkpoint.load(tmp_path / "last.pt", "autoencoder run")  # whatever was saved is whole
+
+
+@pytest.mark.parametrize("stdout", ("| true", ">/dev/full"))
+def test_a_refusal_is_one_line_also_where_the_output_is_closed(stdout, trained, tmp_path):
+    command = f"set -o pipefail; {sys.executable} {ROOT}/train_autoencoder.py --dataset nowhere --out {tmp_path / 'run'} {stdout}"
+    assert_one_line(subprocess.run(["bash", "-c", command], cwd=trained, capture_output=True, text=True, env=BUFFERED), 2, "nowhere")
 
 
 def test_the_progress_bar_changes_no_bit(trained, tmp_path):

@@ -69,7 +69,8 @@ def test_odd_photos_are_read_and_bad_ones_named_while_the_others_go_on(trained, 
     photo.rotate(90, expand=True).save(tmp_path / "c.jpg", exif=exif, quality=100)
     (tmp_path / "deeper").mkdir()
     (tmp_path / "deeper" / "d.jpg").write_bytes(b"no photo")
-    (tmp_path / "notes.txt").write_text("not a photo's name: passed over")
+    for name in ("notes.txt", "paper.pdf", "film.mpg", "._a.jpg"):
+        (tmp_path / name).write_text("not a photo's name: passed over")
     done = predict(trained, tmp_path, "absent.jpg", "photos/test/rose/0.jpg", "--json")
     found = {row["photo"].split("/")[-1]: row["names"][0] for row in map(json.loads, done.stdout.splitlines())}
     assert done.returncode == 1 and found.keys() == {"a.tiff", "b.PNG", "c.jpg", "0.jpg"}

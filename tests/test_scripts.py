@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -98,6 +99,35 @@ def test_evaluation_counts_each_image_once_and_agrees_with_its_tables(pipeline):
     assert sum(int(row["correct"]) for row in per_class) == result["splits"]["test"]["correct"]
 
 
+def test_without_test_the_validation_images_make_the_tables(pipeline, tmp_path, capsys):
+    root, _ = pipeline
+    shutil.copytree(root / "photos", tmp_path / "photos", ignore=shutil.ignore_patterns("test"))
+    flags = ["--classifier", str(root / "runs/classifier/classifier.pt"), "--dataset", str(tmp_path / "photos"), "--out", str(tmp_path / "out")]
+    evaluate.main(evaluate.parse_args([*flags, "--cache-dir", str(tmp_path / "cache"), "--device", "cpu"]))
+    printed = capsys.readouterr().out
+    assert "there is no test/" in printed and "on test images" not in printed and "on validation images" in printed
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES["evaluation"]
+    assert (tmp_path / "out/per_class.csv").read_text().startswith("class,val images,")
+
+
+def test_quiet_leaves_out_the_epochs_lines_alone(pipeline, tmp_path, monkeypatch, capsys):
+    root, _ = pipeline
+    monkeypatch.chdir(root)
+    train_autoencoder.main(train_autoencoder.parse_args([*COMMON, *AUTOENCODER, "--quiet", "--out", str(tmp_path)]))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and lines[0].startswith("device ") and lines[1].startswith("wrote ")
+    assert kill_runs.differences(root / "runs/autoencoder", tmp_path) == []
+
+
+def test_one_class_is_nothing_to_tell_apart(tmp_path):
+    photos = draw_folder(tmp_path / "photos")
+    for split in data.SPLITS:
+        for name in ("daisy", "rose"):
+            shutil.rmtree(photos / split / name)
+    with pytest.raises(UserError, match="there is one class, tulip"):
+        train_classifier.main(train_classifier.parse_args(["--dataset", str(photos), "--cache-dir", str(tmp_path), "--out", str(tmp_path / "run")]))
+
+
 def test_reconstruction_error_is_the_mean_over_all_values(pipeline):
     root, _ = pipeline
     result = json.loads((root / "evaluation/evaluation.json").read_text())
@@ -166,6 +196,8 @@ def test_a_deterministic_run_repeats_its_bits(stage, device, pipeline, tmp_path)
     ("train_autoencoder", ["--epochs", "0"], "out of range"),
     ("train_autoencoder", ["--learning-rate", "fast"], "invalid float value"),
     ("train_autoencoder", ["--batch-size", "1"], "at least 2"),
+    ("train_autoencoder", ["--batch-size", "99999999999999999999"], "at most"),
+    ("train_autoencoder", ["--dataset", "photos", "--out", "x" * 300], "File name too long"),
     ("train_classifier", ["--dataset", "photos", "--autoencoder", "nowhere.pt"], "run train_autoencoder.py first"),
     ("train_classifier", ["--no-batch-norm", "--autoencoder", "a.pt"], "do not go with --autoencoder"),
     ("train_classifier", ["--from-scratch", "--autoencoder", "a.pt"], "not allowed with"),
@@ -174,7 +206,7 @@ def test_a_deterministic_run_repeats_its_bits(stage, device, pipeline, tmp_path)
     ("train_autoencoder", ["--device", ABSENT], f"--device {ABSENT}: this machine has none"),
     ("train_classifier", ["--dropout", "1.5"], "at most 1"),
     ("evaluate", ["--classifier", "runs/autoencoder/autoencoder.pt"], "'classifier'"),
-    ("evaluate", ["--classifier", "nowhere.pt"], "cannot read nowhere.pt: No such file"),
+    ("evaluate", ["--classifier", "nowhere.pt"], "there is no classifier nowhere.pt; run train_classifier.py first"),
     ("evaluate", [*COMMON, "--out", "photos/train/rose/0.jpg"], "--out photos/train/rose/0.jpg: File exists"),
 ))
 def test_bad_input_ends_with_status_2_and_one_line(script, flags, words, pipeline):
@@ -187,7 +219,7 @@ def test_bad_input_ends_with_status_2_and_one_line(script, flags, words, pipelin
 
 
 @pytest.mark.parametrize("flags", (("--learning-rate", "0"), ("--learning-rate", "inf"), ("--learning-rate", "nan"), ("--weight-decay", "-1"),
-                                   ("--seed", "-1"), ("--batch-size", "1"), ("--dropout", "1.01"), ("--save-every", "0"), ("--val-every", "0")))
+                                   ("--seed", "-1"), ("--batch-size", "1"), ("--dropout", "1.01"), ("--save-every", "0")))
 def test_numbers_out_of_range_are_refused(flags, capsys):
     with pytest.raises(SystemExit) as refusal:
         train_classifier.parse_args(flags)
