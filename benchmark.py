@@ -1,6 +1,6 @@
 """Speed and memory against the report's listing and the alternatives, side by side in one run.
 
-    python benchmark.py                           # every section but `full`: about 9 minutes on two cores
+    python benchmark.py                           # every section but `full`: about 10 minutes on two cores
     python benchmark.py --only layers steps       # two sections; the file keeps the others
     python benchmark.py --only full --data-dir data    # 30 + 30 epochs by the training scripts
 
@@ -51,16 +51,16 @@ def take_turns(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, 
     return {name: [turn[name] for turn in turns] for name in sides}
 
 
-def limits(args, device) -> list[dict]:
+def limits(args, device) -> dict[str, float]:
     """The machine's own: matrix product in FLOP/s, memory copy in bytes/s, read and written."""
-    rows = []
+    found = {}
     for dtype in (torch.float32, torch.bfloat16):
         a, b = (torch.randn(4096, 4096, device=device).to(dtype) for _ in range(2))
         best = min(seconds(lambda: a @ b, device) for _ in range(args.rounds + 1))
-        rows.append({"what": f"matrix product, {str(dtype)[6:]}", "per second": 2 * 4096**3 / best})
+        found[f"matrix product, {str(dtype)[6:]}"] = 2 * 4096**3 / best
     a, b = torch.zeros(2, 2**28, dtype=torch.uint8, device=device)
     best = min(seconds(lambda: b.copy_(a), device) for _ in range(args.rounds + 1))
-    return [*rows, {"what": "memory copy", "per second": 2 * a.numel() / best}]
+    return found | {"memory copy": 2 * a.numel() / best}
 
 
 def layers(args, device) -> list[dict]:
@@ -173,18 +173,21 @@ def full(args, device) -> list[dict]:
             for script in ("train_autoencoder", "train_classifier")]
 
 
-SECTIONS = {"limits": limits, "layers": layers, "steps": steps, "growth": growth, "commands": commands, "full": full}
+SECTIONS = {"layers": layers, "steps": steps, "growth": growth, "commands": commands, "full": full}
 
 
 def main(args: argparse.Namespace) -> int:
     device = runtime.choose_device(args.device)
     args.results.mkdir(parents=True, exist_ok=True)
     path = args.results / "benchmark.json"
-    result = json.loads(path.read_text()) if path.exists() else {}
+    try:
+        result = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise runtime.UserError(f"{path} is damaged ({error}); remove it") from error
+    machine = runtime.describe(device, runtime.choose_precision("auto", device)) | {"limits": limits(args, device)}
     for name in args.only:
         start = time.perf_counter()
         rows = SECTIONS[name](args, device)
-        machine = runtime.describe(device, runtime.choose_precision("auto", device))
         result[name] = {**machine, "batch_size": args.batch_size, "rounds": args.rounds, "rows": rows}
         checkpoint.write_json(path, result)
         print(f"{name}: {time.perf_counter() - start:.0f} s", *map(str, rows), sep="\n  ", flush=True)

@@ -1,7 +1,6 @@
 """Checkpoints: atomic saving, safe loading, resuming, and refusing what does not fit.
 
-A checkpoint is a dict of plain types and tensors with its kind under "kind". It loads with weights_only=True,
-so a file from a stranger runs no code.
+A checkpoint is a dict of plain types and tensors, its kind under "kind": loaded with weights_only=True, it runs no code.
 """
 
 import contextlib
@@ -86,7 +85,7 @@ def _tensors(content) -> Iterator[torch.Tensor]:
 def load(path: Path | str, kind: str) -> dict:
     """Read a checkpoint of one kind, onto the CPU, with every byte of its tensors checked against its CRC.
 
-    UserError, in one line, for a file that is missing, damaged, or of another kind.
+    UserError for a file that is missing, damaged, or of another kind.
     """
     path = Path(path)
     try:

@@ -80,13 +80,9 @@ def commands(results: Path) -> str:
     return "\n".join(f"    {line}" for line in lines if not re.match(r"Epoch : (\d+) / (?!\1,)", line))
 
 
-def limits(benchmark: dict) -> dict[str, float]:
-    return {row["what"]: row["per second"] for row in benchmark["limits"]["rows"]}
-
-
 def steps(benchmark: dict) -> str:
     """Each side of a training step against the listing, and how near it is to the machine's own limit."""
-    limit = limits(benchmark)
+    limit = benchmark["steps"]["limits"]
     dtype = {"fp32": "float32", "bf16": "bfloat16"}
     cells, found, batch = {}, benchmark["steps"]["rows"], benchmark["steps"]["batch_size"]
     for stage in ("autoencoder", "classifier"):
@@ -127,7 +123,7 @@ def seconds(benchmark: dict) -> str:
 
 def machine(benchmark: dict) -> str:
     """Whose numbers these are."""
-    of, limit = benchmark["steps"], limits(benchmark)
+    of, limit = benchmark["steps"], benchmark["steps"]["limits"]
     return (f"Measured on {of['processor']}, {of['threads']} threads, torch {of['versions']['torch']}, batches of {of['batch_size']}, medians of "
             f"{of['rounds']} rounds. Its limits, in the same run: matrix product {limit['matrix product, float32'] / 1e9:.0f} GFLOP/s in fp32 and "
             f"{limit['matrix product, bfloat16'] / 1e9:.0f} in bf16, memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
@@ -157,7 +153,8 @@ def tables(results: Path) -> dict[str, str]:
     path = results / "benchmark.json"
     if path.exists():
         benchmark = json.loads(path.read_text())
-        found |= {name.__name__: name(benchmark) for name in (machine, steps, layers, growth, seconds)}
+        sections = ((machine, "steps"), (steps, "steps"), (layers, "layers"), (growth, "growth"), (seconds, "commands"))
+        found |= {table.__name__: table(benchmark) for table, section in sections if section in benchmark}
     for table in (kills, damage):
         if (results / f"{table.__name__}.json").exists():
             found[table.__name__] = table(results)
@@ -171,7 +168,7 @@ def write(results: Path, pages: list[Path]) -> None:
         print(*found.values(), sep="\n\n")
     for page in pages:
         text = page.read_text(encoding="utf-8")
-        for name in re.findall(r"<!-- (\w+) -->\n", text):
+        for name in (name for name in re.findall(r"<!-- (\w+) -->\n", text) if name in found):
             before, rest = text.split(f"<!-- {name} -->\n")
             text = f"{before}<!-- {name} -->\n{found[name]}\n<!-- /{name} -->" + rest.split(f"<!-- /{name} -->")[1]
         with checkpoint.atomic(page) as temporary:
