@@ -16,7 +16,7 @@ short: .venv/installed
 	@echo "pictures: $(SHORT)/autoencoder/reconstruction_008.png, and curve.png, confusion.png, confused.png, per_class.png in $(SHORT)/classifier/"
 
 test: .venv/installed
-	$(VENV) -m pytest -q -o tmp_path_retention_policy=none tests
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -q -n 2 --dist loadscope -o tmp_path_retention_policy=none tests
 
 flowers: .venv/installed
 	$(VENV) train_autoencoder.py $(call resume,runs/autoencoder) $(FLAGS)

@@ -69,8 +69,10 @@ def precision(runs: dict[str, list[dict]]) -> str:
 
 def synthetic(runs: dict[str, list[dict]]) -> str:
     """The final model on the drawn flowers, seed by seed."""
-    rows = [[run["seed"], *(f"{run['splits'][split]['accuracy']:.2f}" for split in ("train", "val", "test"))] for run in runs["synthetic"]]
-    return markdown(["seed", "train (%)", "validation (%)", "test (%)"], rows)
+    found = runs["synthetic"]
+    of = {split: ", ".join(f"{run['splits'][split]['accuracy']:.2f}" for run in found) for split in ("train", "val", "test")}
+    seeds = ", ".join(str(run["seed"]) for run in found)
+    return f"Seeds {seeds}: {of['test']} % of the test images right, {of['val']} % of the validation and {of['train']} % of the training images."
 
 
 def commands(results: Path) -> str:
@@ -132,8 +134,9 @@ def machine(benchmark: dict) -> str:
 def kills(results: Path) -> str:
     """What tests/kill_runs.py counted."""
     rows = json.loads((results / "kills.json").read_text())["rows"]
-    return markdown(["stage", "killed", "of them while a checkpoint was written", "resumed to the bits of an uninterrupted run"],
-                    [[row["stage"], row["kills"], row["while saving"], "no" if row["differences"] else "yes"] for row in rows])
+    counts = "; ".join(f"{row['stage']}: {row['kills']} kills, {row['while saving']} of them while a checkpoint was written" for row in rows)
+    outcome = "not every resume" if any(row["differences"] for row in rows) else "every resume"
+    return f"{counts}: {outcome} ended with the bits of an uninterrupted run."
 
 
 def damage(results: Path) -> str:
