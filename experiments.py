@@ -1,4 +1,4 @@
-"""Measurements over seeds: a declared list of runs, kept as one file each.
+"""Measurements over seeds: the runs declared in recipes.py, kept as one file each.
 
     python experiments.py run                       # every run that is not finished, one after another
     python experiments.py run --only final          # one row; --seeds 0 1 2 3 4
@@ -7,9 +7,6 @@
 Writes results/runs/<row>-<seed>.json for each finished run. Any number of such processes may run at once (`torchrun
 --nproc-per-node N experiments.py run`, on several machines with a shared folder too): each run is locked by the one
 that does it, and a run that was killed is resumed. Checkpoints lie in runs/experiments/.
-
-The rows `search-...` choose the settings that the report leaves open, on validation images alone; only rows that
-report are measured on test images, once.
 """
 
 import argparse
@@ -18,7 +15,6 @@ import json
 import statistics
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,55 +22,7 @@ import numpy as np
 import checkpoint
 import runtime
 import training
-
-
-@dataclass(frozen=True)
-class Row:
-    """One recipe: the flags of each stage that differ from the defaults, and whether test images are measured.
-
-    Without flags for an autoencoder (None, where "" is all defaults) the encoder starts from random weights.
-    """
-
-    title: str
-    classifier: str = ""
-    autoencoder: str | None = None
-    report: bool = True
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-
-
-def search(title: str, classifier: str, autoencoder: str | None) -> Row:
-    """A setting of the search: seed 0, validation images alone."""
-    return Row(title, classifier, autoencoder, report=False, seeds=(0,))
-
-
-CENTRE, SQUASH = "--crop centre", "--crop squash"
-ADAM, ADAGRAD, SGD, RMSPROP = (f"--epochs 30 --learning-rate 0.001 --dropout {{}} --optimizer {name}"  # the report's section 5
-                               for name in ("adam", "adagrad", "sgd", "rmsprop"))
-ROWS = {
-    "search-base": search("the base: centre crop, learning rate 0.001, dropout after all activations, PyTorch's initial weights, "
-                          "pretrained encoder", CENTRE, CENTRE),
-    "search-squash": search("the whole photo squashed to a square", SQUASH, SQUASH),
-    "search-dropout-linear": search("dropout after the linear layers only", f"{CENTRE} --dropout-after linear", CENTRE),
-    "search-rate-0.002": search("learning rate 0.002", f"{CENTRE} --learning-rate 0.002", CENTRE),
-    "search-rate-0.0005": search("learning rate 0.0005", f"{CENTRE} --learning-rate 0.0005", CENTRE),
-    "search-he": search("He's initial weights in the classifier", f"{CENTRE} --init he", CENTRE),
-    "search-scratch": search("encoder from random weights", CENTRE, None),
-    "search-scratch-squash": search("encoder from random weights, the whole photo squashed", SQUASH, None),
-    "search-scratch-rate-0.002": search("encoder from random weights, learning rate 0.002", f"{CENTRE} --learning-rate 0.002", None),
-    "final": Row("the final model: every flag at its default"),
-    "final-fp32": Row("the final model in fp32", "--precision fp32", report=False),
-    "synthetic": Row("the final model on the drawn flowers", "--dataset synthetic", seeds=(0, 1, 2)),
-    "adagrad": Row("Adagrad", ADAGRAD.format(0)),
-    "adam": Row("Adam (and batch norm on)", ADAM.format(0)),
-    "no-batch-norm": Row("Adam, no batch norm", f"{ADAM.format(0)} --no-batch-norm"),
-    "sgd": Row("SGD", SGD.format(0)),
-    "rmsprop": Row("RMSprop", RMSPROP.format(0)),
-    "dropout-0.25": Row("Adagrad, dropout 0.25", ADAGRAD.format(0.25)),
-    "dropout-0.5": Row("Adagrad, dropout 0.5", ADAGRAD.format(0.5)),
-    "dropout-0.75": Row("Adagrad, dropout 0.75", ADAGRAD.format(0.75)),
-    "l2-0.007": Row("Adagrad, L2 0.007", f"{ADAGRAD.format(0)} --weight-decay 0.007"),
-    "l2-0.01": Row("Adagrad, L2 0.01", f"{ADAGRAD.format(0)} --weight-decay 0.01"),
-}
+from recipes import ROWS, Row
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

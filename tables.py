@@ -9,7 +9,7 @@ import statistics
 from pathlib import Path
 
 import checkpoint
-from experiments import ROWS
+from recipes import ROWS
 
 
 def markdown(header: list[str], rows: list[list]) -> str:

@@ -1,0 +1,70 @@
+"""The declared runs: what is measured over seeds, each as the flags that a user would type.
+
+The rows `search-...` choose the settings that the report leaves open, on validation images alone; only rows that
+report are measured on test images, once.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recipe: the flags of each stage that differ from the defaults, and whether test images are measured.
+
+    Without flags for an autoencoder (None, where "" is all defaults) the encoder starts from random weights.
+    """
+
+    title: str
+    classifier: str = ""
+    autoencoder: str | None = None
+    report: bool = True
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+
+
+def search(title: str, classifier: str, autoencoder: str | None) -> Row:
+    """A setting of the search: seed 0, validation images alone."""
+    return Row(title, classifier, autoencoder, report=False, seeds=(0,))
+
+
+CENTRE, SQUASH = "--crop centre", "--crop squash"
+ADAM, ADAGRAD, SGD, RMSPROP = (f"--epochs 30 --learning-rate 0.001 --dropout {{}} --optimizer {name}"  # the report's section 5
+                               for name in ("adam", "adagrad", "sgd", "rmsprop"))
+ROWS = {
+    "search-base": search("the base: centre crop, learning rate 0.001, dropout after all activations, PyTorch's initial weights, "
+                          "pretrained encoder", CENTRE, CENTRE),
+    "search-squash": search("the whole photo squashed to a square", SQUASH, SQUASH),
+    "search-dropout-linear": search("dropout after the linear layers only", f"{CENTRE} --dropout-after linear", CENTRE),
+    "search-rate-0.002": search("learning rate 0.002", f"{CENTRE} --learning-rate 0.002", CENTRE),
+    "search-rate-0.0005": search("learning rate 0.0005", f"{CENTRE} --learning-rate 0.0005", CENTRE),
+    "search-he": search("He's initial weights in the classifier", f"{CENTRE} --init he", CENTRE),
+    "search-scratch": search("encoder from random weights", CENTRE, None),
+    "search-scratch-squash": search("encoder from random weights, the whole photo squashed", SQUASH, None),
+    "search-scratch-rate-0.002": search("encoder from random weights, learning rate 0.002", f"{CENTRE} --learning-rate 0.002", None),
+    "final": Row("the final model: every flag at its default"),
+    "final-fp32": Row("the final model in fp32", "--precision fp32", report=False),
+    "synthetic": Row("the final model on the drawn flowers", "--dataset synthetic", seeds=(0, 1, 2)),
+    "adagrad": Row("Adagrad", ADAGRAD.format(0)),
+    "adam": Row("Adam (and batch norm on)", ADAM.format(0)),
+    "no-batch-norm": Row("Adam, no batch norm", f"{ADAM.format(0)} --no-batch-norm"),
+    "sgd": Row("SGD", SGD.format(0)),
+    "rmsprop": Row("RMSprop", RMSPROP.format(0)),
+    "dropout-0.25": Row("Adagrad, dropout 0.25", ADAGRAD.format(0.25)),
+    "dropout-0.5": Row("Adagrad, dropout 0.5", ADAGRAD.format(0.5)),
+    "dropout-0.75": Row("Adagrad, dropout 0.75", ADAGRAD.format(0.75)),
+    "l2-0.007": Row("Adagrad, L2 0.007", f"{ADAGRAD.format(0)} --weight-decay 0.007"),
+    "l2-0.01": Row("Adagrad, L2 0.01", f"{ADAGRAD.format(0)} --weight-decay 0.01"),
+    # what the report did not ask: does the pretraining help, and does the training of the encoder?
+    "pretrained": Row("the final model from the trained encoder", "", ""),
+    "frozen": Row("the final model on the trained encoder, frozen", "--freeze-encoder", ""),
+    "frozen-random": Row("the final model on a random encoder, frozen", "--freeze-encoder"),
+}
+# are the optimizers' rows about optimizers or about one rate? Each at three more; 0.001 is its row above
+for _name, _flags, _rates in (
+    ("adam", "--optimizer adam", ("0.0001", "0.0003", "0.003")),
+    ("adagrad", "--optimizer adagrad", ("0.0003", "0.003", "0.01")),
+    ("sgd", "--optimizer sgd", ("0.01", "0.03", "0.1")),
+    ("rmsprop", "--optimizer rmsprop", ("0.00001", "0.0001", "0.0003")),
+    ("no-batch-norm", "--optimizer adam --no-batch-norm", ("0.00003", "0.0001", "0.0003")),
+):
+    for _rate in _rates:
+        ROWS[f"rate-{_name}-{_rate}"] = search(f"{_name} at {_rate}", f"--epochs 30 --dropout 0 {_flags} --learning-rate {_rate}", None)
