@@ -6,15 +6,25 @@
 import json
 import re
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 import checkpoint
-from recipes import ROWS
+from recipes import REPORT, ROWS
 
 
 def markdown(header: list[str], rows: list[list]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def mean_of(values: Sequence[float]) -> str:
+    """Mean, sample standard deviation, and Student's 95 % interval of the mean."""
+    from scipy.stats import t
+
+    mean, deviation, n = statistics.mean(values), statistics.stdev(values), len(values)
+    half = t.ppf(0.975, n - 1) * deviation / n**0.5
+    return f"{mean:.2f} ± {deviation:.2f} [{mean - half:.2f}, {mean + half:.2f}]"
 
 
 def finished(results: Path) -> dict[str, list[dict]]:
@@ -34,19 +44,12 @@ def search(runs: dict[str, list[dict]]) -> str:
 
 def final(runs: dict[str, list[dict]]) -> str:
     """Each seed of the final model on the three splits, then mean, standard deviation and 95 % interval of the mean."""
-    from scipy.stats import t
-
     runs = runs["final"]
     columns = [[run["splits"][split]["accuracy"] for split in ("train", "val", "test")]
                + [run["splits"]["test"]["per_class_accuracy"]] for run in runs]
     rows = [[run["seed"], *(f"{value:.2f}" for value in values)] for run, values in zip(runs, columns)]
     if len(columns) > 1:
-        cells = []
-        for values in zip(*columns):
-            mean, deviation, n = statistics.mean(values), statistics.stdev(values), len(values)
-            half = t.ppf(0.975, n - 1) * deviation / n**0.5
-            cells.append(f"{mean:.2f} ± {deviation:.2f} [{mean - half:.2f}, {mean + half:.2f}]")
-        rows.append(["mean ± standard deviation [95 % interval]", *cells])
+        rows.append(["mean ± standard deviation [95 % interval]", *map(mean_of, zip(*columns))])
     rows.append(["the report, one run", "100.00", "", "41.16", ""])
     return markdown(["seed", "train (%)", "validation (%)", "test (%)", "test, mean of the classes (%)"], rows)
 
@@ -73,6 +76,23 @@ def synthetic(runs: dict[str, list[dict]]) -> str:
     of = {split: ", ".join(f"{run['splits'][split]['accuracy']:.2f}" for run in found) for split in ("train", "val", "test")}
     seeds = ", ".join(str(run["seed"]) for run in found)
     return f"Seeds {seeds}: {of['test']} % of the test images right, {of['val']} % of the validation and {of['train']} % of the training images."
+
+
+def section5(runs: dict[str, list[dict]]) -> str:
+    """Each row of the report's section 5: its test accuracy, ours, and the difference of the means by Welch's test."""
+    from scipy.stats import ttest_ind
+
+    rows = []
+    for name, theirs in REPORT.items():
+        ours = [run["splits"]["test"]["accuracy"] for run in runs[name]]
+        cells = [f"{statistics.mean(theirs):.2f} ± {statistics.stdev(theirs):.2f} ({len(theirs)})", ", ".join(f"{value:.2f}" for value in ours), "", "", ""]
+        if len(ours) > 1:
+            gap = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+            cells[2:] = [mean_of(ours), f"{statistics.mean(ours) - statistics.mean(theirs):+.2f} [{gap.low:.2f}, {gap.high:.2f}]",
+                         "yes" if gap.low * gap.high > 0 else "cannot be told"]
+        rows.append([ROWS[name].title, *cells])
+    return markdown(["test accuracy (%)", "the report: mean ± deviation (runs)", "ours, seeds in order", "mean ± deviation [95 % interval]",
+                     "ours less the report's [95 %]", "differs"], rows)
 
 
 def commands(results: Path) -> str:
@@ -150,7 +170,7 @@ def damage(results: Path) -> str:
 def tables(results: Path) -> dict[str, str]:
     """The text between each pair of markers, by their name."""
     runs = finished(results)
-    found = {"search": search(runs), "final": final(runs), "synthetic": synthetic(runs), "commands": commands(results)}
+    found = {"search": search(runs), "final": final(runs), "section5": section5(runs), "synthetic": synthetic(runs), "commands": commands(results)}
     if len(runs["final"]) > 1 and len(runs["final-fp32"]) > 1:
         found["precision"] = precision(runs)
     path = results / "benchmark.json"
