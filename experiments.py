@@ -3,6 +3,7 @@
     python experiments.py run                       # every run that is not finished, one after another
     python experiments.py run --only final          # one row; --seeds 0 1 2 3 4
     python experiments.py table --readme            # tables.py's, between the README's markers
+    python experiments.py plot                      # results/section5.png, our runs beside the report's
 
 Writes results/runs/<row>-<seed>.json for each finished run. Any number of such processes may run at once (`torchrun
 --nproc-per-node N experiments.py run`, on several machines with a shared folder too): each run is locked by the one
@@ -22,12 +23,12 @@ import numpy as np
 import checkpoint
 import runtime
 import training
-from recipes import ROWS, Row
+from recipes import REPORT, ROWS, Row
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("run", "table"))
+    parser.add_argument("command", choices=("run", "table", "plot"))
     parser.add_argument("--only", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW", help="rows (all)")
     parser.add_argument("--seeds", nargs="+", type=int, help="seeds (those of the row)")
     parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
@@ -140,8 +141,18 @@ def table(args: argparse.Namespace) -> int:
     return 0
 
 
+def plot(args: argparse.Namespace) -> int:
+    import figures
+    import tables
+
+    runs, path = tables.finished(args.results), args.results / "section5.png"
+    figures.results(path, [(ROWS[name].title, [run["splits"]["test"]["accuracy"] for run in runs[name]], theirs) for name, theirs in REPORT.items()])
+    print(f"wrote {path}")
+    return 0
+
+
 def main(args: argparse.Namespace) -> int:
-    return {"run": run, "table": table}[args.command](args)
+    return {"run": run, "table": table, "plot": plot}[args.command](args)
 
 
 if __name__ == "__main__":

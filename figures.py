@@ -149,3 +149,17 @@ def predictions(path: Path, rows: list[tuple[str, list[np.ndarray], list[tuple[s
         row[-1].tick_params(axis="x", labelsize=8)
     axes[-1, -1].set_xlabel("probability (%)", fontsize=8)
     _save(figure, path)
+
+
+def results(path: Path, rows: list[tuple[str, list[float], tuple[float, ...]]]) -> None:
+    """A line a recipe: (title, our test accuracies in percent, the report's), a point a run."""
+    figure = _figure(8.5, 1.2 + 0.36 * len(rows))
+    axis = figure.subplots()
+    for i, (_, ours, theirs) in enumerate(rows):
+        axis.plot(theirs, [i + 0.15] * len(theirs), "D", color=ORANGE, markersize=5, fillstyle="none", label="" if i else "the report")
+        axis.plot(ours, [i - 0.15] * len(ours), "o", color=BLUE, markersize=5, label="" if i else "ours, a point a seed")
+    axis.set_yticks(range(len(rows)), [title for title, *_ in rows], parse_math=False)
+    axis.set(xlabel="test accuracy (%)", xlim=(0, None), ylim=(len(rows) - 0.4, -0.6))
+    axis.grid(axis="x", alpha=0.3)
+    figure.legend(loc="outside upper right", ncols=2)
+    _save(figure, path)
