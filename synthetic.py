@@ -8,10 +8,12 @@ lens and background, drawn from a seed of its own. Writes the sheet and nothing 
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -140,13 +142,25 @@ def _draw_class(k: int, split: str, count: int, size: int) -> np.ndarray:
     return images.transpose(0, 3, 1, 2)  # (count, H, W, 3) -> (count, 3, H, W)
 
 
+@contextlib.contextmanager
+def _of_one_thread() -> Iterator[None]:
+    """Processes started meanwhile compute with one thread each: more would wait for each other, spinning on the same cores."""
+    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(before, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
 def draw_split(split: str, size: int = 100, per_class: int | None = None) -> tuple[np.ndarray, list[int], list[str]]:
     """uint8 images (N, 3, size, size), labels and names of a split, class after class; drawn on all cores."""
     count = per_class or PER_CLASS[split]
     quiet_on_interrupt = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
-        with ProcessPoolExecutor(min(8, cores), multiprocessing.get_context("spawn"), **quiet_on_interrupt) as pool:
+        with _of_one_thread(), ProcessPoolExecutor(min(8, cores), multiprocessing.get_context("spawn"), **quiet_on_interrupt) as pool:
             drawn = pool.map(_draw_class, range(CLASSES), *([value] * CLASSES for value in (split, count, size)))
             images = np.concatenate(list(tqdm(drawn, f"drawing {split} flowers", CLASSES, leave=False, disable=None)))
     except BrokenProcessPool as error:
