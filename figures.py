@@ -33,7 +33,7 @@ def reconstructions(path: Path, x: Tensor, x_hat: Tensor, title: str) -> None:
     """x and x_hat (B, 3, H, W) in [0, 1]: the photos above their reconstructions."""
     figure = _figure(1.4 * len(x), 3.3)
     axes = figure.subplots(2, len(x), squeeze=False)
-    for row, (name, images) in enumerate((("photo", x), ("reconstruction", x_hat))):
+    for row, (name, images) in enumerate((("image", x), ("reconstruction", x_hat))):
         for column, image in enumerate(images.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()):  # (B, H, W, 3)
             axes[row, column].imshow(image)
             axes[row, column].set(xticks=[], yticks=[])
@@ -44,7 +44,7 @@ def reconstructions(path: Path, x: Tensor, x_hat: Tensor, title: str) -> None:
 
 def curves(path: Path, rows: list[dict], cost: str) -> None:
     """Cost an epoch and, where there is one, accuracy below it, on training images and in the epochs that validated. rows: the log's."""
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogFormatter, MaxNLocator
 
     has_accuracy = "train_accuracy" in rows[0]
     figure = _figure(7, 6 if has_accuracy else 4)
@@ -52,12 +52,14 @@ def curves(path: Path, rows: list[dict], cost: str) -> None:
     epochs, costs, marker = [row["epoch"] for row in rows], [row["cost"] for row in rows], "." if len(rows) == 1 else None
     axes[0].plot(epochs, costs, color=BLUE, marker=marker)
     axes[0].set(ylabel=cost, yscale="log" if min(costs) > 0 else "linear")
+    if min(costs) > 0:
+        axes[0].yaxis.set(major_formatter="{x:g}", minor_formatter=LogFormatter())  # 4, not 4 x 10^0
     if has_accuracy:
         validated = [row for row in rows if row["val_accuracy"] is not None]
         axes[1].plot(epochs, [row["train_accuracy"] for row in rows], color=BLUE, marker=marker, label="training, with dropout")
         axes[1].plot([row["epoch"] for row in validated], [row["val_accuracy"] for row in validated], "o--", color=ORANGE, label="validation")
         axes[1].set(ylabel="accuracy (%)", ylim=(0, 102))
-        axes[1].legend()
+        axes[1].legend(loc="center right")
     axes[-1].set_xlabel("epoch")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in axes:
