@@ -34,10 +34,7 @@ FIELDS = {
 
 @contextlib.contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; once written, flush it to disk and rename it over `path`.
-
-    A kill at any moment leaves the old file or the new one. UserError (status 1) where the disk is full.
-    """
+    """Yield a temporary path, flush what was written to disk, rename it to `path`: a kill leaves the old file or the new one."""
     path = Path(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
@@ -106,6 +103,9 @@ def load(path: Path | str, kind: str) -> dict:
         raise UserError(f"{path} is not of the kind '{kind}': it holds {f'the kind {found!r}' if found else 'something else'}")
     if lacking := [name for name, type_ in FIELDS[kind].items() if not isinstance(content.get(name), type_)]:
         raise UserError(f"{path} is of the kind '{kind}', but lacks {', '.join(lacking)}: made by another version?")
+    versions = content["environment"].get("versions") if isinstance(content.get("environment"), dict) else None
+    if not kind.endswith("run") and isinstance(versions, dict) and versions.get("torch") != str(torch.__version__):
+        print(f"{path} was made with torch {versions.get('torch')}, this is {torch.__version__}: it may round differently")
     return content
 
 

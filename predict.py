@@ -83,8 +83,8 @@ def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
 def main(args: argparse.Namespace) -> int:
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         device, precision = runtime.set_up(args.device, args.precision)
-    encoder, classifier, content = evaluate.load_classifier(args.classifier, device)
-    autoencoder = evaluate.load_autoencoder(args.autoencoder, device)[0] if args.autoencoder else None
+        encoder, classifier, content = evaluate.load_classifier(args.classifier, device)
+        autoencoder = evaluate.load_autoencoder(args.autoencoder, device)[0] if args.autoencoder else None
     if not (paths := list(find(args.photos))):
         raise UserError(f"no photos in {', '.join(map(str, args.photos))}")
 

@@ -376,6 +376,16 @@ def test_an_autoencoder_of_another_data_set_is_transfer_and_a_classifier_of_othe
     assert "trained with --dataset photos" in done.stdout and "trained with --crop centre" in done.stdout
 
 
+def test_weights_of_another_torch_version_are_loaded_with_a_line(trained, tmp_path, capsys):
+    content = torch.load(trained / "runs/autoencoder/autoencoder.pt", weights_only=True)
+    content["environment"]["versions"]["torch"] = "1.0"
+    checkpoint.save(tmp_path / "old.pt", content)
+    checkpoint.load(tmp_path / "old.pt", "autoencoder")
+    assert f"old.pt was made with torch 1.0, this is {torch.__version__}" in capsys.readouterr().out
+    checkpoint.load(trained / "runs/autoencoder/autoencoder.pt", "autoencoder")
+    assert capsys.readouterr().out == ""
+
+
 def test_a_resume_elsewhere_says_that_the_bits_may_differ(trained, tmp_path):
     content = torch.load(trained / "runs/autoencoder/last.pt", weights_only=True)
     content["environment"]["versions"]["torch"] = "1.0"
