@@ -75,7 +75,7 @@ def synthetic(runs: dict[str, list[dict]]) -> str:
     found = runs["synthetic"]
     of = {split: ", ".join(f"{run['splits'][split]['accuracy']:.2f}" for run in found) for split in ("train", "val", "test")}
     seeds = ", ".join(str(run["seed"]) for run in found)
-    return f"Seeds {seeds}: {of['test']} % of the test images right, {of['val']} % of the validation and {of['train']} % of the training images."
+    return f"Seed {seeds}: {of['test']} % of the test images right, {of['val']} % of the validation and {of['train']} % of the training images."
 
 
 def section5(runs: dict[str, list[dict]]) -> str:
