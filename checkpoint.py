@@ -20,10 +20,10 @@ from runtime import UserError
 
 # flags that a resume may change: they do not change the result
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "quiet"}
+MISFITS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError)  # how load_state_dict fails
 ORPHANS = "*.[0-9]*.tmp*"  # what a killed save leaves: see `atomic`
 RUN = {"flags": dict, "environment": dict, "photos": str, "epoch": int, "optimizer": dict}
-# what a checkpoint of each kind must hold
-FIELDS = {
+FIELDS = {  # what a checkpoint of each kind must hold
     "autoencoder": {"config": dict, "model": dict, "dataset": str, "crop": str},
     "classifier": {"config": dict, "encoder": dict, "classifier": dict, "classes": list, "dataset": str, "crop": str, "flags": dict},
     "autoencoder run": RUN | {"model": dict},
@@ -120,7 +120,7 @@ def load_state(target: nn.Module | torch.optim.Optimizer, state: dict, path: Pat
                 for name, value in kept.items():
                     if torch.is_tensor(value) and name != "step" and (value.shape != weight.shape or value.dtype != weight.dtype):
                         raise ValueError(f"{name} is {tuple(value.shape)} for a weight of {tuple(weight.shape)}")
-    except (RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
+    except MISFITS as error:
         raise UserError(f"{path} does not fit {type(target).__name__}: {error}") from error
 
 
@@ -130,7 +130,7 @@ def rebuild(kind: type[nn.Module], config: dict, state: dict, path: Path | str) 
         with torch.device("meta"):  # no memory and no random numbers for weights that are replaced
             module = kind(**config)
         module.load_state_dict(state, assign=True)
-    except (RuntimeError, TypeError, ValueError, KeyError, AttributeError) as error:
+    except MISFITS as error:
         raise UserError(f"{path} does not fit {kind.__name__}: {error}") from error
     return module.float()
 

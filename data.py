@@ -31,7 +31,6 @@ FLOWERS102_LAYOUT = "flowers-102/ with jpg/image_00001.jpg to image_08189.jpg, i
 @dataclass
 class FlowerSet:
     """One split: images uint8 (N, 3, H, W), labels int64 (N,), class names, file names."""
-
     images: torch.Tensor
     labels: torch.Tensor
     classes: list[str]
@@ -68,8 +67,7 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
         source = [Path(module.__file__).read_text() for module in (synthetic, species, blades)]  # what is drawn changes with them
     else:
         root, index = Path(dataset), _folder
-        held_out = not (root / "val").is_dir()
-        folder = "train" if held_out and split == "val" else split
+        folder, held_out = _split_of(root, split)
         if not (root / folder).is_dir():
             raise UserError(f"--dataset {dataset}: there is no {root / folder}/; want {' or '.join(BUILT_IN)}, or a folder with train/, "
                             f"val/ and test/ in it, each with a folder a class")
@@ -78,8 +76,7 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
         source = [str(held_out), *_listing(root / split), *_listing(root / "train")]  # train/ names the classes
     key = "\n".join(["2", split, str(size), crop, *source])
     name = f"{Path(dataset).name}-{split}-{size}-{crop}-{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.pt"
-    cached = Path(cache_dir) / name
-    if os.path.exists(cached):  # (not so where a folder may not be searched)
+    if os.path.exists(cached := Path(cache_dir) / name):  # (not so where a folder may not be searched)
         try:
             content = checkpoint.load(cached, "photos")
             return FlowerSet(*(content[field] for field in ("images", "labels", "classes", "names")))
@@ -151,19 +148,22 @@ def _download(data_dir: Path) -> None:
                         f"download of {Flowers102._download_url_prefix}102flowers.tgz failed: {error}") from error
 
 
+def _split_of(root: Path, split: str) -> tuple[str, bool]:
+    """The folder that holds a split of the user's own photos, and whether train/ is shared out between train and val."""
+    held_out = split != "test" and not (root / "val").is_dir()
+    return "train" if held_out else split, held_out
+
+
 def _folder(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
     """Paths, labels and class names of one split of the user's own folder; the classes are those of train/."""
     from torchvision.datasets import ImageFolder
-
     class Visible(ImageFolder):
         """Without the folders that systems hide or mark: .ipynb_checkpoints, @eaDir."""
-
         def find_classes(self, directory):
             classes = [name for name in super().find_classes(directory)[0] if not name.startswith((".", "@"))]
             return classes, {name: i for i, name in enumerate(classes)}
 
-    held_out = split != "test" and not (root / "val").is_dir()
-    folder = "train" if held_out else split
+    folder, held_out = _split_of(root, split)
     try:
         found, train = (Visible(root / name, is_valid_file=decoding.is_photo) for name in (folder, "train"))
     except OSError as error:

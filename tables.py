@@ -83,7 +83,9 @@ def section5(runs: dict[str, list[dict]]) -> str:
     from scipy.stats import ttest_ind
 
     rows = []
-    for name, theirs in ((name, theirs) for name, theirs in REPORT.items() if name != "final"):  # the final model has its own table
+    for name, theirs in REPORT.items():
+        if name == "final":  # it has a table of its own
+            continue
         ours = [run["splits"]["test"]["accuracy"] for run in runs[name]]
         cells = [f"{statistics.mean(theirs):.2f} ± {statistics.stdev(theirs):.2f} ({len(theirs)})", ", ".join(f"{value:.2f}" for value in ours), "", "", ""]
         if len(ours) > 1:
