@@ -26,7 +26,7 @@ def search(title: str, classifier: str, autoencoder: str | None) -> Row:
     return Row(title, classifier, autoencoder, report=False, seeds=(0,))
 
 
-CENTRE, SQUASH = "--crop centre", "--crop squash"
+CENTRE, SQUASH, DRAWN = "--crop centre", "--crop squash", "--dataset synthetic"
 ADAM, ADAGRAD, SGD, RMSPROP = (f"--epochs 30 --learning-rate 0.001 --dropout {{}} --optimizer {name}"  # the report's section 5
                                for name in ("adam", "adagrad", "sgd", "rmsprop"))
 ROWS = {
@@ -42,7 +42,12 @@ ROWS = {
     "search-scratch-rate-0.002": search("encoder from random weights, learning rate 0.002", f"{CENTRE} --learning-rate 0.002", None),
     "final": Row("the final model: every flag at its default"),
     "final-fp32": Row("the final model in fp32", "--precision fp32", report=False),
-    "synthetic": Row("the final model on the drawn flowers", "--dataset synthetic", seeds=(0, 1, 2)),
+    "synthetic": Row("the final model on the drawn flowers", DRAWN, seeds=(0, 1, 2)),
+    "synthetic-no-batch-norm": search("the drawn flowers without batch norm", f"{DRAWN} --no-batch-norm", None),
+    "synthetic-adam": search("the drawn flowers with Adam", f"{DRAWN} --optimizer adam", None),
+    "synthetic-sgd": search("the drawn flowers with SGD", f"{DRAWN} --optimizer sgd", None),
+    "synthetic-dropout-0": search("the drawn flowers without dropout", f"{DRAWN} --dropout 0", None),
+    "synthetic-dropout-0.75": search("the drawn flowers with dropout 0.75", f"{DRAWN} --dropout 0.75", None),
     "adagrad": Row("Adagrad", ADAGRAD.format(0)),
     "adam": Row("Adam (and batch norm on)", ADAM.format(0)),
     "no-batch-norm": Row("Adam, no batch norm", f"{ADAM.format(0)} --no-batch-norm"),
