@@ -54,6 +54,13 @@ def recipe(flags: dict) -> dict:
     return {name: value for name, value in flags.items() if name not in checkpoint.FREE_FLAGS - {"epochs"} | {"autoencoder"}}
 
 
+def history(stage: str, log: list[dict]) -> dict:
+    """What a stage's log tells: its seconds, and the cost and validation accuracy of each epoch that has them."""
+    of = {field: [round(epoch[field], 6) for epoch in log if epoch.get(field) is not None] for field in ("cost", "val_accuracy")}
+    told = {f"{stage}_cost": log[-1]["cost"], f"{stage}_costs": of["cost"], f"{stage}_seconds": round(sum(epoch["seconds"] for epoch in log), 1)}
+    return told | ({"val_accuracy": log[-1]["val_accuracy"], "val_accuracies": of["val_accuracy"]} if of["val_accuracy"] else {})
+
+
 def keep_predictions(table: Path, path: Path) -> None:
     """The label and the predicted class of each test image, in the data set's order, as uint8."""
     with open(table, newline="", encoding="utf-8") as file:
@@ -80,13 +87,11 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
             train(train_autoencoder, args.work / slug, "autoencoder.pt", [*common, *row.autoencoder.split()])
         source = ["--autoencoder", str(args.work / slug / "autoencoder.pt")]
         header, log = training.read_log(args.work / slug / "log.jsonl")
-        result |= {"autoencoder_flags": recipe(header["flags"]), "autoencoder_cost": log[-1]["cost"],
-                   "autoencoder_seconds": round(sum(epoch["seconds"] for epoch in log), 1)}
+        result |= {"autoencoder_flags": recipe(header["flags"]), **history("autoencoder", log)}
     out = args.work / f"{name}-{seed}"
     train(train_classifier, out, "classifier.pt", [*common, *source, "--save-every", "20", *row.classifier.split()])
     header, log = training.read_log(out / "log.jsonl")
-    result |= {**header, "flags": recipe(header["flags"]), "classifier_cost": log[-1]["cost"],
-               "classifier_seconds": round(sum(epoch["seconds"] for epoch in log), 1), "val_accuracy": log[-1]["val_accuracy"]}
+    result |= {**header, "flags": recipe(header["flags"]), **history("classifier", log)}
     if row.report:
         evaluate.main(evaluate.parse_args(["--classifier", str(out / "classifier.pt"), "--data-dir", args.data_dir, *source]))
         result["splits"] = json.loads((out / "evaluation.json").read_text())["splits"]

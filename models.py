@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from inverse_maxpool import inverse_maxpool_conv2d
 
+UNPOOLINGS = ("inverse", "nearest", "indices")  # the Decoder's
+
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=1, padding=1)
 
 
 class Encoder(nn.Module):
-    """Photos x (B, 3, 100, 100) -> code z (B, 400, 4, 4)."""
+    """Photos x (B, 3, 100, 100) -> code z (B, 400, 4, 4). A list given as indices is filled with those of the max pools."""
 
     def __init__(self, batch_norm: bool = True):
         super().__init__()
@@ -36,33 +38,40 @@ class Encoder(nn.Module):
             self.bn4 = nn.BatchNorm2d(256)
             self.bn5 = nn.BatchNorm2d(400)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, indices: list[Tensor] | None = None) -> Tensor:
         def norm(i, x):
             return getattr(self, f"bn{i}")(x) if self.batch_norm else x
 
-        def pool2(x):
-            return F.relu(F.max_pool2d(x, kernel_size=2, stride=2))
+        def pool(x, window):
+            x, where = F.max_pool2d(x, window, stride=2, padding=window - 2, return_indices=True)
+            if indices is not None:
+                indices.append(where)
+            return F.relu(x)
 
-        def pool3(x):
-            return F.relu(F.max_pool2d(x, kernel_size=3, stride=2, padding=1))
-
-        x = pool2(norm(1, self.conv1(x)))  # (B, 3, 100, 100) -> (B, 16, 50, 50)
-        x = pool2(norm(2, self.conv2(x)))  # -> (B, 64, 25, 25)
-        x = pool3(norm(3, self.conv3(x)))  # -> (B, 144, 13, 13)
-        x = pool3(norm(4, self.conv4(x)))  # -> (B, 256, 7, 7)
-        return pool3(norm(5, self.conv5(x)))  # -> (B, 400, 4, 4)
+        x = pool(norm(1, self.conv1(x)), window=2)  # (B, 3, 100, 100) -> (B, 16, 50, 50)
+        x = pool(norm(2, self.conv2(x)), window=2)  # -> (B, 64, 25, 25)
+        x = pool(norm(3, self.conv3(x)), window=3)  # -> (B, 144, 13, 13)
+        x = pool(norm(4, self.conv4(x)), window=3)  # -> (B, 256, 7, 7)
+        return pool(norm(5, self.conv5(x)), window=3)  # -> (B, 400, 4, 4)
 
 
 class Decoder(nn.Module):
-    """Code z (B, 400, 4, 4) -> reconstruction x_hat (B, 3, 100, 100), not clamped to [0, 1]."""
+    """Code z (B, 400, 4, 4) -> reconstruction x_hat (B, 3, 100, 100), not clamped to [0, 1].
 
-    def __init__(self, batch_norm: bool = True):
+    unpooling "inverse" is the report's InverseMaxPool. To compare with it: "nearest" repeats an element over its window,
+    "indices" puts it where the encoder found it, and so is told more than z: it uses up the encoder's indices.
+    """
+
+    def __init__(self, batch_norm: bool = True, unpooling: str = "inverse"):
         super().__init__()
+        if unpooling not in UNPOOLINGS:
+            raise ValueError(f"unpooling is one of {', '.join(UNPOOLINGS)}, not {unpooling}")
         self.deconv1 = conv3x3(400, 256)
         self.deconv2 = conv3x3(256, 144)
         self.deconv3 = conv3x3(144, 64)
         self.deconv4 = conv3x3(64, 16)
         self.deconv5 = conv3x3(16, 3)
+        self.unpooling = unpooling
         self.batch_norm = batch_norm
         if batch_norm:
             self.bn1 = nn.BatchNorm2d(256)
@@ -70,12 +79,16 @@ class Decoder(nn.Module):
             self.bn3 = nn.BatchNorm2d(64)
             self.bn4 = nn.BatchNorm2d(16)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, indices: list[Tensor] | None = None) -> Tensor:
         def norm(i, x):
             return getattr(self, f"bn{i}")(x) if self.batch_norm else x
 
         def unpool(x, conv, window):
-            return inverse_maxpool_conv2d(x, conv.weight, conv.bias, window)
+            if self.unpooling == "inverse":
+                return inverse_maxpool_conv2d(x, conv.weight, conv.bias, window)
+            size = [2 * length - (window == 3) for length in x.shape[2:]]
+            told = self.unpooling == "indices"
+            return conv(F.max_unpool2d(x, indices.pop(), window, 2, window - 2, size) if told else F.interpolate(x, size))
 
         x = F.relu(norm(1, unpool(z, self.deconv1, window=3)))  # (B, 400, 4, 4) -> (B, 256, 7, 7)
         x = F.relu(norm(2, unpool(x, self.deconv2, window=3)))  # -> (B, 144, 13, 13)
@@ -87,14 +100,15 @@ class Decoder(nn.Module):
 class AutoEncoder(nn.Module):
     """Photos x (B, 3, 100, 100) -> (z, x_hat)."""
 
-    def __init__(self, batch_norm: bool = True):
+    def __init__(self, batch_norm: bool = True, unpooling: str = "inverse"):
         super().__init__()
         self.encoder = Encoder(batch_norm)
-        self.decoder = Decoder(batch_norm)
+        self.decoder = Decoder(batch_norm, unpooling)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        z = self.encoder(x)
-        return z, self.decoder(z)
+        indices = [] if self.decoder.unpooling == "indices" else None
+        z = self.encoder(x, indices)
+        return z, self.decoder(z, indices)
 
 
 class Classifier(nn.Module):

@@ -62,6 +62,13 @@ ROWS = {
     "pretrained": Row("the final model from the trained encoder", "", ""),
     "frozen": Row("the final model on the trained encoder, frozen", "--freeze-encoder", ""),
     "frozen-random": Row("the final model on a random encoder, frozen", "--freeze-encoder"),
+    # is InverseMaxPool a good inverse, and does the autoencoder want Adam? ("pretrained" is both)
+    "unpool-nearest": Row("from an autoencoder with nearest upsampling", "", "--unpooling nearest"),
+    "unpool-indices": Row("from an autoencoder with the max pools' own indices", "", "--unpooling indices"),
+    "adagrad-autoencoder": Row("from an autoencoder trained with Adagrad", "", "--optimizer adagrad"),
+    # does the cost change beyond 40 epochs? The first 40 are the final model's
+    "epochs-80": search("the final model for 80 epochs", "--epochs 80", None),
+    "no-batch-norm-90": search("Adam, no batch norm, for 90 epochs", f"{ADAM.format(0)} --no-batch-norm --epochs 90", None),
 }
 # are the optimizers' rows about optimizers or about one rate? Each at three more; 0.001 is its row above
 for _name, _flags, _rates in (

@@ -21,7 +21,7 @@ import data
 import figures
 import runtime
 import training
-from models import AutoEncoder
+from models import UNPOOLINGS, AutoEncoder
 
 KIND = "autoencoder run"
 PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # what --overwrite removes, besides last.pt and the log
@@ -33,7 +33,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group = parser.add_argument_group("model")
     group.add_argument("--batch-norm", action=argparse.BooleanOptionalAction, default=True,
                        help="batch normalisation behind each convolution but the last (%(default)s)")
-    return parser.parse_args(argv)
+    group.add_argument("--unpooling", choices=UNPOOLINGS, default="inverse",
+                       help="of the decoder: InverseMaxPool, nearest upsampling, or the indices of the encoder's max pools (%(default)s)")
+    args = parser.parse_args(argv)
+    if args.deterministic and args.unpooling == "indices":
+        parser.error("--deterministic does not go with --unpooling indices: where windows share a place, either's value may stay")
+    return args
 
 
 def pictured(count: int) -> torch.Tensor:
@@ -56,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
     images = flowers.images.to(device)  # uint8 (N, 3, 100, 100)
 
     runtime.seed_epoch(args.seed, 0)
-    model = AutoEncoder(args.batch_norm)
+    model = AutoEncoder(args.batch_norm, args.unpooling)
     if args.init == "he":
         training.he_init(model)
     model.to(device, memory_format=torch.channels_last)
@@ -115,7 +120,7 @@ def main(args: argparse.Namespace) -> int:
                 return 128 + interrupted[0]
 
     checkpoint.save(args.out / "autoencoder.pt", {
-        "kind": "autoencoder", "config": {"batch_norm": args.batch_norm}, "model": model.state_dict(),
+        "kind": "autoencoder", "config": {"batch_norm": args.batch_norm, "unpooling": args.unpooling}, "model": model.state_dict(),
         "dataset": args.dataset, "crop": args.crop, "flags": flags, "environment": environment})
     print(f"wrote {args.out / 'autoencoder.pt'} after {time.perf_counter() - start:.1f} s")
     return 0

@@ -160,3 +160,43 @@ def test_the_autoencoder_overfits_one_batch():
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.6 * x.var().item()  # of which a picture of one grey keeps all
+
+
+@pytest.mark.parametrize("unpooling", models.UNPOOLINGS)
+@with_and_without_batch_norm
+def test_autoencoders_differ_in_the_unpooling_alone(unpooling, batch_norm):
+    """Against the same layers, each element placed by hand: repeated, scattered to the max's own place, or at the even ones."""
+    torch.manual_seed(0)
+    model = models.AutoEncoder(batch_norm, unpooling).double().eval()
+    x = torch.rand(2, 3, 100, 100, dtype=torch.float64)
+    z, x_hat = model(x)
+    assert torch.equal(model.encoder(x, indices := []), z)
+    out = z
+    for i, (edge, where) in enumerate(zip((1, 1, 1, 0, 0), reversed(indices)), 1):
+        size = [2 * length - edge for length in out.shape[2:]]
+        small, out = out, torch.zeros(*out.shape[:2], *size, dtype=torch.float64)
+        if unpooling == "nearest":
+            out = small.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., : size[0], : size[1]]
+        elif unpooling == "indices":
+            out.flatten(2).scatter_(2, where.flatten(2), small.flatten(2))
+        else:
+            out[..., ::2, ::2] = small
+        out = getattr(model.decoder, f"deconv{i}")(out)
+        if i < 5:
+            out = F.relu(getattr(model.decoder, f"bn{i}")(out) if batch_norm else out)
+    within_1e_10(x_hat, out, x_hat.abs().max().item())
+    x_hat.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_the_indices_are_where_the_maxima_were():
+    encoder, last_map = models.Encoder().eval(), []
+    encoder.bn5.register_forward_hook(lambda module, inputs, output: last_map.append(output))
+    z = encoder(torch.rand(2, 3, 100, 100), indices := [])
+    assert [tuple(where.shape[1:]) for where in indices] == [(16, 50, 50), (64, 25, 25), (144, 13, 13), (256, 7, 7), (400, 4, 4)]
+    assert torch.equal(z, F.relu(last_map[0].flatten(2).gather(2, indices[4].flatten(2)).reshape(z.shape)))
+
+
+def test_an_unknown_unpooling_is_refused():
+    with pytest.raises(ValueError, match="inverse, nearest, indices, not max"):
+        models.Decoder(unpooling="max")

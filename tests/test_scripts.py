@@ -202,6 +202,7 @@ def test_a_deterministic_run_repeats_its_bits(stage, device, pipeline, tmp_path)
     ("train_classifier", ["--no-batch-norm", "--autoencoder", "a.pt"], "do not go with --autoencoder"),
     ("train_classifier", ["--from-scratch", "--autoencoder", "a.pt"], "not allowed with"),
     ("train_autoencoder", ["--resume", "--overwrite"], "not allowed with"),
+    ("train_autoencoder", ["--deterministic", "--unpooling", "indices"], "does not go with --unpooling indices"),
     ("train_classifier", ["--freeze-encoder", "--encoder-learning-rate", "0.1"], "no effect with --freeze-encoder"),
     ("train_autoencoder", ["--device", ABSENT], f"--device {ABSENT}: this machine has none"),
     ("train_classifier", ["--dropout", "1.5"], "at most 1"),
@@ -224,6 +225,21 @@ def test_numbers_out_of_range_are_refused(flags, capsys):
     with pytest.raises(SystemExit) as refusal:
         train_classifier.parse_args(flags)
     assert refusal.value.code == 2 and "is out of range: want" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unpooling", ("nearest", "indices"))
+def test_a_checkpoint_says_how_its_decoder_unpools(unpooling, pipeline, tmp_path, monkeypatch):
+    """And a resume ends with the bits of three epochs in one go, but is refused with another unpooling."""
+    root, _ = pipeline
+    monkeypatch.chdir(root)
+    flags = [*COMMON, "--batch-size", "6", "--unpooling", unpooling]
+    for out, epochs, how in (("once", 3, "--overwrite"), ("twice", 2, "--overwrite"), ("twice", 3, "--resume")):
+        train_autoencoder.main(train_autoencoder.parse_args([*flags, "--epochs", str(epochs), how, "--out", str(tmp_path / out)]))
+    assert kill_runs.differences(tmp_path / "once", tmp_path / "twice") == []
+    with pytest.raises(UserError, match=f"--unpooling is inverse, but .* was made with {unpooling}"):
+        train_autoencoder.main(train_autoencoder.parse_args([*COMMON, "--batch-size", "6", "--epochs", "4", "--resume", "--out", str(tmp_path / "once")]))
+    model, _ = evaluate.load_autoencoder(tmp_path / "once/autoencoder.pt", torch.device("cpu"))
+    assert model.decoder.unpooling == unpooling
 
 
 def test_overwrite_removes_the_old_run_but_not_before_the_new_one_can_begin(pipeline, tmp_path, monkeypatch):
