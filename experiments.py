@@ -147,10 +147,10 @@ def table(args: argparse.Namespace) -> int:
 
 
 def plot(args: argparse.Namespace) -> int:
+    import comparisons
     import figures
-    import tables
 
-    runs, path = tables.finished(args.results), args.results / "section5.png"
+    runs, path = comparisons.finished(args.results), args.results / "section5.png"
     figures.results(path, [(ROWS[name].title, [run["splits"]["test"]["accuracy"] for run in runs[name]], theirs) for name, theirs in REPORT.items()])
     print(f"wrote {path}")
     return 0

@@ -25,9 +25,10 @@ import training
 sys.path.append(str(Path(__file__).parent / "tests"))
 import reference  # noqa: E402
 
-# what a step of ours has and the listing has not, each to be switched alone
-LEVERS = {"autoencoder": ("fusion", "channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool"),
-          "classifier": ("no decoder", "channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool")}
+# what a step of ours has, each to be switched alone; the listing has batch norm of them
+LEVERS = {"autoencoder": ("fusion", "channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool", "batch norm"),
+          "classifier": ("no decoder", "channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool", "batch norm")}
+LISTING = {"batch norm"}
 
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:
@@ -43,13 +44,13 @@ def make_step(stage: str, levers: set[str], device: torch.device, batch_size: in
     """One training step of a stage on random photos: the report's listing with some levers pulled."""
     if "allocator" in levers:
         runtime.keep_memory()
-    is_listing = not levers - {"allocator"}
+    is_listing, batch_norm = levers - {"allocator"} == LISTING, "batch norm" in levers
     if not is_listing:  # where not fused, its decoder has our plain layers
         reference.InverseMaxPool2, reference.InverseMaxPool3 = inverse_maxpool.InverseMaxPool2, inverse_maxpool.InverseMaxPool3
     layout = torch.channels_last if "channels_last" in levers else torch.contiguous_format
-    encoder = (models if "ReLU after pool" in levers else reference).Encoder()
-    head = (reference if is_listing else models).Classifier(dropout=0.25) if stage == "classifier" else None
-    decoder = None if "no decoder" in levers else (models if "fusion" in levers else reference).Decoder()
+    encoder = (models if "ReLU after pool" in levers else reference).Encoder(batch_norm)
+    head = (reference if is_listing else models).Classifier(batch_norm=batch_norm, dropout=0.25) if stage == "classifier" else None
+    decoder = None if "no decoder" in levers else (models if "fusion" in levers else reference).Decoder(batch_norm)
     parts = torch.nn.ModuleList(part for part in (encoder, decoder, head) if part).to(device, memory_format=layout)
     name = {"autoencoder": "adam", "classifier": "adagrad"}[stage]
     if "fused optimizer" in levers:

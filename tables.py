@@ -5,96 +5,12 @@
 
 import json
 import re
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 
 import checkpoint
-from recipes import REPORT, ROWS
-
-
-def markdown(header: list[str], rows: list[list]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def mean_of(values: Sequence[float]) -> str:
-    """Mean, sample standard deviation, and Student's 95 % interval of the mean."""
-    from scipy.stats import t
-
-    mean, deviation, n = statistics.mean(values), statistics.stdev(values), len(values)
-    half = t.ppf(0.975, n - 1) * deviation / n**0.5
-    return f"{mean:.2f} ± {deviation:.2f} [{mean - half:.2f}, {mean + half:.2f}]"
-
-
-def finished(results: Path) -> dict[str, list[dict]]:
-    """The finished runs of each row, by seed, in the order of the declaration."""
-    runs = {name: [results / "runs" / f"{name}-{seed}.json" for seed in row.seeds] for name, row in ROWS.items()}
-    return {name: [json.loads(path.read_text()) for path in paths if path.exists()] for name, paths in runs.items()}
-
-
-def search(runs: dict[str, list[dict]]) -> str:
-    """Validation accuracy of each setting, the best first."""
-    rows = [(ROWS[name].title, [run["val_accuracy"] for run in found]) for name, found in runs.items()
-            if name.startswith("search-") and found]
-    rows.sort(key=lambda row: -statistics.mean(row[1]))
-    return markdown(["setting", "validation accuracy (%)"],
-                    [[title, ", ".join(f"{value:.2f}" for value in values)] for title, values in rows])
-
-
-def final(runs: dict[str, list[dict]]) -> str:
-    """Each seed of the final model on the three splits, then mean, standard deviation and 95 % interval of the mean."""
-    runs = runs["final"]
-    columns = [[run["splits"][split]["accuracy"] for split in ("train", "val", "test")]
-               + [run["splits"]["test"]["per_class_accuracy"]] for run in runs]
-    rows = [[run["seed"], *(f"{value:.2f}" for value in values)] for run, values in zip(runs, columns)]
-    if len(columns) > 1:
-        rows.append(["mean ± standard deviation [95 % interval]", *map(mean_of, zip(*columns))])
-    rows.append(["the report, one run", "100.00", "", f"{REPORT['final'][0]:.2f}", ""])
-    return markdown(["seed", "train (%)", "validation (%)", "test (%)", "test, mean of the classes (%)"], rows)
-
-
-def precision(runs: dict[str, list[dict]]) -> str:
-    """Validation accuracy of the final model in bf16 and in fp32, seed by seed, and whether they can be told apart."""
-    from scipy.stats import ttest_rel
-
-    of = {name: {run["seed"]: run["val_accuracy"] for run in runs[name]} for name in ("final", "final-fp32")}
-    seeds = sorted(of["final"].keys() & of["final-fp32"].keys())
-    bf16, fp32 = ([of[name][seed] for seed in seeds] for name in of)
-    test = ttest_rel(fp32, bf16)
-    interval = test.confidence_interval(0.95)
-    rows = [[name, *(f"{value:.2f}" for value in values), f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"]
-            for name, values in (("bf16", bf16), ("fp32", fp32))]
-    rows.append(["fp32 less bf16", *(f"{a - b:+.2f}" for a, b in zip(fp32, bf16)),
-                 f"{statistics.mean(fp32) - statistics.mean(bf16):+.2f} [{interval.low:.2f}, {interval.high:.2f}], p = {test.pvalue:.2f}"])
-    return markdown(["validation accuracy (%)", *(f"seed {seed}" for seed in seeds), "mean ± standard deviation [95 % interval]"], rows)
-
-
-def synthetic(runs: dict[str, list[dict]]) -> str:
-    """The final model on the drawn flowers, seed by seed."""
-    found = runs["synthetic"]
-    of = {split: ", ".join(f"{run['splits'][split]['accuracy']:.2f}" for run in found) for split in ("train", "val", "test")}
-    seeds = ", ".join(str(run["seed"]) for run in found)
-    return f"Seed {seeds}: {of['test']} % of the test images right, {of['val']} % of the validation and {of['train']} % of the training images."
-
-
-def section5(runs: dict[str, list[dict]]) -> str:
-    """Each row of the report's section 5: its test accuracy, ours, and the difference of the means by Welch's test."""
-    from scipy.stats import ttest_ind
-
-    rows = []
-    for name, theirs in REPORT.items():
-        if name == "final":  # it has a table of its own
-            continue
-        ours = [run["splits"]["test"]["accuracy"] for run in runs[name]]
-        cells = [f"{statistics.mean(theirs):.2f} ± {statistics.stdev(theirs):.2f} ({len(theirs)})", ", ".join(f"{value:.2f}" for value in ours), "", "", ""]
-        if len(ours) > 1:
-            gap = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
-            cells[2:] = [mean_of(ours), f"{statistics.mean(ours) - statistics.mean(theirs):+.2f} [{gap.low:.2f}, {gap.high:.2f}]",
-                         "yes" if gap.low * gap.high > 0 else "cannot be told"]
-        rows.append([ROWS[name].title, *cells])
-    return markdown(["test accuracy (%)", "the report: mean ± deviation (runs)", "ours, seeds in order", "mean ± deviation [95 % interval]",
-                     "ours less the report's [95 %]", "differs"], rows)
+import comparisons
+from comparisons import accuracy_on, error_on, markdown, paired, val_accuracy
+from conclusions import conclusions
 
 
 def commands(results: Path) -> str:
@@ -120,6 +36,12 @@ def steps(benchmark: dict) -> str:
     rows = [[side.replace("without no decoder", "with the decoder"), *of.get("autoencoder", [""] * 5), *of.get("classifier", [""] * 5)]
             for side, of in cells.items()]
     return markdown(["", *(f"autoencoder: {columns[0]}", *columns[1:]), *(f"classifier: {columns[0]}", *columns[1:])], rows)
+
+
+def without_batch_norm(benchmark: dict) -> float | None:
+    """A step of both stages without batch norm in percent of one with it, where it was measured."""
+    rows = [row for row in benchmark.get("steps", {"rows": []})["rows"] if row["side"] == "ours without batch norm"]
+    return 100 * sum(row["seconds"] for row in rows) / sum(row["seconds"] / row["to ours"] for row in rows) if rows else None
 
 
 def layers(benchmark: dict) -> str:
@@ -171,13 +93,20 @@ def damage(results: Path) -> str:
 
 def tables(results: Path) -> dict[str, str]:
     """The text between each pair of markers, by their name."""
-    runs = finished(results)
-    found = {"search": search(runs), "final": final(runs), "section5": section5(runs), "synthetic": synthetic(runs), "commands": commands(results)}
-    if len(runs["final"]) > 1 and len(runs["final-fp32"]) > 1:
-        found["precision"] = precision(runs)
+    runs = comparisons.finished(results)
+    found = {table.__name__: table(runs) for table in (comparisons.search, comparisons.final, comparisons.section5, comparisons.synthetic,
+                                                       comparisons.rates)}
+    found |= {
+        "commands": commands(results),
+        "precision": paired(runs, ("final", "final-fp32"), {"validation accuracy (%)": val_accuracy}),
+        "pretraining": paired(runs, ("final", "pretrained", "frozen", "frozen-random"), {"test accuracy (%)": accuracy_on("test")}),
+        "unpooling": paired(runs, ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder"), {
+            "error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test"), "test accuracy (%)": accuracy_on("test")}),
+    }
     path = results / "benchmark.json"
-    if path.exists():
-        benchmark = json.loads(path.read_text())
+    benchmark = json.loads(path.read_text()) if path.exists() else {}
+    found["conclusions"] = conclusions(runs, without_batch_norm(benchmark))
+    if benchmark:
         sections = ((machine, "steps"), (steps, "steps"), (layers, "layers"), (growth, "growth"), (seconds, "commands"))
         found |= {table.__name__: table(benchmark) for table, section in sections if section in benchmark}
     for table in (kills, damage):

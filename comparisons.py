@@ -1,0 +1,157 @@
+"""The tables of runs over seeds: means, intervals, and which differences are more than chance.
+
+Recipes of ours share their seeds, so their differences are paired (Student's t); the report's runs are not ours (Welch's).
+Deviations are sample standard deviations, intervals 95 %. A row that has no two runs yet shows none.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from recipes import BEST, REPORT, ROWS
+
+Runs = dict[str, list[dict]]  # by row, in the order of the seeds
+Value = Callable[[dict], float]  # a number of a run
+
+
+def finished(results: Path) -> Runs:
+    """The finished runs of each row, by seed, in the order of the declaration."""
+    runs = {name: [results / "runs" / f"{name}-{seed}.json" for seed in row.seeds] for name, row in ROWS.items()}
+    return {name: [json.loads(path.read_text()) for path in paths if path.exists()] for name, paths in runs.items()}
+
+
+def accuracy_on(split: str) -> Value:
+    return lambda run: run["splits"][split]["accuracy"]
+
+
+def val_accuracy(run: dict) -> float:
+    return run["val_accuracy"]
+
+
+def error_on(split: str) -> Value:
+    """The autoencoder's mean squared error, in thousandths."""
+    return lambda run: 1000 * run["splits"][split]["reconstruction_error"]
+
+
+def markdown(header: list[str], rows: list[list]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and deviation, as far as there are any."""
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{deviation}" if values else ""
+
+
+def interval_of_mean(values: Sequence[float]) -> str:
+    """Mean, deviation, and Student's interval of the mean."""
+    from scipy.stats import t
+
+    mean, n = statistics.mean(values), len(values)
+    half = t.ppf(0.975, n - 1) * statistics.stdev(values) / n**0.5
+    return f"{spread(values)} [{mean - half:.2f}, {mean + half:.2f}]"
+
+
+def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Where one more run would lie, 95 times in 100."""
+    from scipy.stats import t
+
+    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) * (1 + 1 / len(values)) ** 0.5
+    return statistics.mean(values) - half, statistics.mean(values) + half
+
+
+def gap(runs: Runs, name: str, base: str, value: Value = accuracy_on("test"), base_value: Value | None = None) -> tuple[float, float, float] | None:
+    """Mean difference of two rows over the seeds that both have, and its paired interval: nan for one seed, None for none."""
+    from scipy.stats import ttest_rel
+
+    ours, theirs = ({run["seed"]: of(run) for run in runs[row]} for row, of in ((name, value), (base, base_value or value)))
+    seeds = sorted(ours.keys() & theirs.keys())
+    pairs = [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
+    low, high = ttest_rel(*pairs).confidence_interval(0.95) if len(seeds) > 1 else (math.nan, math.nan)
+    return (statistics.mean(pairs[0]) - statistics.mean(pairs[1]), low, high) if seeds else None
+
+
+def signed(difference: tuple[float, float, float] | None) -> str:
+    if difference is None:
+        return ""
+    mean, low, high = difference
+    return f"{mean:+.2f} " + ("(one run)" if math.isnan(low) else f"[{low:.2f}, {high:.2f}]")
+
+
+def paired(runs: Runs, names: Sequence[str], measures: dict[str, Value]) -> str:
+    """Recipes beside the first of them, seed by seed: each measure's mean and deviation, and what sets it apart."""
+    header = [cell for title in measures for cell in (title, "less the first row's [95 %]")]
+    rows = []
+    for name in names:
+        cells = [(spread([value(run) for run in runs[name]]), "" if name == names[0] else signed(gap(runs, name, names[0], value)))
+                 for value in measures.values()]
+        rows.append([ROWS[name].title, len(runs[name]), *(cell for pair in cells for cell in pair)])
+    return markdown(["", "seeds", *header], rows)
+
+
+def search(runs: Runs, prefix: str = "search-") -> str:
+    """Validation accuracy of each setting, the best first."""
+    rows = [(ROWS[name].title, [val_accuracy(run) for run in found]) for name, found in runs.items() if name.startswith(prefix) and found]
+    rows.sort(key=lambda row: -statistics.mean(row[1]))
+    return markdown(["setting", "validation accuracy (%)"], [[title, ", ".join(f"{value:.2f}" for value in values)] for title, values in rows])
+
+
+def final(runs: Runs) -> str:
+    """Each seed of the final model on the three splits, then mean, deviation and interval, then the report's one run."""
+    columns = [[*(run["splits"][split]["accuracy"] for split in ("train", "val", "test")), run["splits"]["test"]["per_class_accuracy"]]
+               for run in runs["final"]]
+    rows = [[run["seed"], *(f"{value:.2f}" for value in values)] for run, values in zip(runs["final"], columns)]
+    theirs = f"{REPORT['final'][0]:.2f}"
+    if len(columns) > 1:
+        rows.append(["mean ± standard deviation [95 % interval]", *map(interval_of_mean, zip(*columns))])
+        low, high = prediction_interval([accuracy_on("test")(run) for run in runs["final"]])
+        theirs += f" ({'inside' if low < REPORT['final'][0] < high else 'outside'} {low:.2f} to {high:.2f}, where 95 % of our runs would lie)"
+    rows.append(["the report, one run", "100.00", "", theirs, ""])
+    return markdown(["seed", "train (%)", "validation (%)", "test (%)", "test, mean of the classes (%)"], rows)
+
+
+def synthetic(runs: Runs) -> str:
+    """The final model on the drawn flowers, seed by seed, and what becomes of it with another recipe."""
+    found = runs["synthetic"]
+    of = {split: ", ".join(f"{run['splits'][split]['accuracy']:.2f}" for run in found) for split in ("train", "val", "test")}
+    seeds = ", ".join(str(run["seed"]) for run in found)
+    text = f"Seed {seeds}: {of['test']} % of the test images right, {of['val']} % of the validation and {of['train']} % of the training images."
+    others = [f"{ROWS[name].title.removeprefix('the drawn flowers ')} {val_accuracy(run):.2f} %"
+              for name in runs if name.startswith("synthetic-") for run in runs[name]]
+    return text + (f"\nSeed 0 with another recipe, validation images: {', '.join(others)}." if others else "")
+
+
+def section5(runs: Runs) -> str:
+    """Each row of the report's section 5: its test accuracy, ours, and the difference of the means by Welch's test."""
+    from scipy.stats import ttest_ind
+
+    rows = []
+    for name, theirs in REPORT.items():
+        if name == "final":  # it has a table of its own
+            continue
+        ours, cells = [accuracy_on("test")(run) for run in runs[name]], ["", "", ""]
+        if len(ours) > 1:
+            low, high = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+            cells = [interval_of_mean(ours), signed((statistics.mean(ours) - statistics.mean(theirs), low, high)),
+                     "yes" if low * high > 0 else "cannot be told"]
+        train = spread([run["splits"]["train"]["accuracy"] for run in runs[name]]) if len(ours) > 1 else ""
+        seconds = f"{statistics.median(run['classifier_seconds'] for run in runs[name]):.0f}" if ours else ""
+        rows.append([ROWS[name].title, f"{spread(theirs)} ({len(theirs)})", ", ".join(f"{value:.2f}" for value in ours), *cells, train, seconds])
+    return markdown(["test accuracy (%)", "the report: mean ± deviation (runs)", "ours, seeds in order", "mean ± deviation [95 % interval]",
+                     "ours less the report's [95 %]", "differs", "train (%)", "seconds, not comparable"], rows)
+
+
+def rates(runs: Runs) -> str:
+    """Each optimizer at several learning rates, one seed on validation images, and the best of them on test images."""
+    rows = []
+    for name in ("adagrad", "adam", "sgd", "rmsprop", "no-batch-norm"):
+        found = {row.rsplit("-", 1)[1]: runs[row] for row in ROWS if row.startswith(f"rate-{name}-")}
+        found["0.001"] = runs[name]
+        tried = {rate: val_accuracy(measured[0]) for rate, measured in found.items() if measured}
+        at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]] if name in BEST else []
+        rows.append([ROWS[name].title, ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)),
+                     max(tried, key=tried.get) if len(tried) == len(found) else "", interval_of_mean(at_best) if len(at_best) > 1 else ""])
+    return markdown(["", "learning rate: validation accuracy (%), seed 0", "best rate", "test accuracy (%) at it: mean ± deviation [95 % interval]"], rows)
