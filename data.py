@@ -47,13 +47,13 @@ class FlowerSet:
 
 
 def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".cache",
-         size: int = 100, crop: str = "centre") -> FlowerSet:
+         size: int = 100, crop: str = "centre", quiet: bool = False) -> FlowerSet:
     """One split of a data set, from the cache where it is there, else decoded from the photos.
 
     dataset: 'flowers102' (torchvision's, in data_dir/flowers-102, downloaded where that folder is absent), 'synthetic'
         (drawn by synthetic.py) or the path of a folder with train/, val/ and test/, each one folder a class
         (torchvision's ImageFolder); without val/, every fifth photo of each class in train/ validates.
-    size: pixels a side. crop: 'centre' or 'squash', see decoding.decode.
+    size: pixels a side. crop: 'centre' or 'squash', see decoding.decode. quiet: no bar.
     UserError for data that is absent or damaged, with the file's name.
     """
     if split not in SPLITS or crop not in decoding.CROPS:
@@ -83,11 +83,11 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
         except UserError as error:
             print(f"decoding the photos again: {error}")
     if dataset == "synthetic":
-        images, labels, names = synthetic.draw_split(split, size)
+        images, labels, names = synthetic.draw_split(split, size, quiet=quiet)
         flowers = FlowerSet(torch.from_numpy(images), torch.tensor(labels), synthetic.class_names(), names)
     else:
         paths, labels, classes = index(root, split)
-        flowers = FlowerSet(decoding.decode_all(paths, size, crop, f"decoding {split} photos"), torch.tensor(labels), classes,
+        flowers = FlowerSet(decoding.decode_all(paths, size, crop, f"decoding {split} photos", quiet), torch.tensor(labels), classes,
                             [str(path.relative_to(root)) for path in paths])
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)

@@ -51,11 +51,11 @@ def decode(path: Path, size: int, crop: str) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def decode_all(paths: list[Path], size: int, crop: str, title: str) -> Tensor:
+def decode_all(paths: list[Path], size: int, crop: str, title: str, quiet: bool = False) -> Tensor:
     """Photos -> uint8 (N, 3, size, size); Pillow decodes outside the interpreter's lock, so threads do."""
     images = torch.empty(len(paths), size, size, 3, dtype=torch.uint8)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         decoded = pool.map(lambda path: decode(path, size, crop), paths)
-        for i, image in enumerate(tqdm(decoded, title, len(paths), leave=False, disable=None)):
+        for i, image in enumerate(tqdm(decoded, title, len(paths), leave=False, disable=quiet or None)):
             images[i] = torch.from_numpy(image.copy())
     return images.permute(0, 3, 1, 2).contiguous()  # (N, size, size, 3) -> (N, 3, size, size)

@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     flags, environment = training.plain_flags(args, device, precision), runtime.describe(device, precision)
     resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
 
-    flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, crop=args.crop)
+    flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, crop=args.crop, quiet=args.quiet)
     photos = flowers.digest()
     if resumed:
         checkpoint.check_resume(resumed, flags, environment, photos, args.out / "last.pt")

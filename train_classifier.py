@@ -80,7 +80,8 @@ def main(args: argparse.Namespace) -> int:
     flags, environment = training.plain_flags(args, device, precision), runtime.describe(device, precision)
     resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
 
-    flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir, crop=args.crop) for split in ("train", "val"))
+    flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir, crop=args.crop, quiet=args.quiet)
+                    for split in ("train", "val"))
     photos = flowers.digest() + val.digest()
     if resumed:
         checkpoint.check_resume(resumed, flags, environment, photos, args.out / "last.pt")

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimi
     either.add_argument("--resume", action=switch, default=False, help="continue the run in --out (%(default)s)")
     either.add_argument("--overwrite", action=switch, default=False, help="replace the run in --out (%(default)s)")
     runtime.add_arguments(group)
-    group.add_argument("--quiet", action=switch, default=False, help="no bar and no line for an epoch (%(default)s)")
+    group.add_argument("--quiet", action=switch, default=False, help="no bars and no line for an epoch (%(default)s)")
     group.add_argument("--deterministic", action=switch, default=False,
                        help="on a GPU, only kernels that repeat their bits; a CPU's do (%(default)s)")
 

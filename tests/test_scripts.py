@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -117,6 +118,28 @@ def test_quiet_leaves_out_the_epochs_lines_alone(pipeline, tmp_path, monkeypatch
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and lines[0].startswith("device ") and lines[1].startswith("wrote ")
     assert kill_runs.differences(root / "runs/autoencoder", tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+@pytest.mark.parametrize("quiet", (True, False))
+def test_a_terminal_shows_bars_unless_quiet(quiet, pipeline, tmp_path):
+    """Of the decoding and of each epoch, on a pseudo-terminal of 24 rows and 100 columns."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    master, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
+    flags = ["--dataset", "photos", "--cache-dir", str(tmp_path / "cache"), "--device", "cpu", "--epochs", "1", "--out", str(tmp_path / "run"), *["--quiet"] * quiet]
+    done = subprocess.run([sys.executable, ROOT / "train_autoencoder.py", *flags], cwd=pipeline[0], stdout=subprocess.PIPE, stderr=terminal)
+    os.write(terminal, b"end\n")
+    shown = b""
+    while not shown.endswith(b"end\r\n"):
+        shown += os.read(master, 4096)
+    os.close(master), os.close(terminal)
+    assert done.returncode == 0
+    assert shown == b"end\r\n" if quiet else all(bar in shown for bar in (b"decoding train photos", b"epoch 1", b"images/s", b"cost="))
 
 
 def test_one_class_is_nothing_to_tell_apart(tmp_path):
