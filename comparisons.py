@@ -121,7 +121,7 @@ def synthetic(runs: Runs) -> str:
     text = f"Seed {seeds}: {of['test']} % of the test images right, {of['val']} % of the validation and {of['train']} % of the training images."
     others = [f"{ROWS[name].title.removeprefix('the drawn flowers ')} {val_accuracy(run):.2f} %"
               for name in runs if name.startswith("synthetic-") for run in runs[name]]
-    return text + (f"\nSeed 0 with another recipe, validation images: {', '.join(others)}." if others else "")
+    return text + (f" Seed 0 with another recipe, validation images: {', '.join(others)}." if others else "")
 
 
 def section5(runs: Runs) -> str:
