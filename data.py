@@ -74,7 +74,7 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
         if held_out and split == "train":
             print(f"--dataset {dataset}: there is no val/, so every fifth photo of each class in train/ validates")
         source = [str(held_out), *_listing(root / split), *_listing(root / "train")]  # train/ names the classes
-    key = "\n".join(["2", split, str(size), crop, *source])
+    key = "\n".join(["3", split, str(size), crop, *source])
     name = f"{Path(dataset).name}-{split}-{size}-{crop}-{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.pt"
     if os.path.exists(cached := Path(cache_dir) / name):  # (not so where a folder may not be searched)
         try:
@@ -169,7 +169,7 @@ def _folder(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
     except OSError as error:
         raise UserError(f"--dataset {root}: {error}") from error
     others = {path for path in (root / folder).glob("*/**/*") if path.is_file()} - {Path(path) for path, _ in found.samples}
-    if others := sorted(path for path in others if not any(part.startswith((".", "@")) for part in path.relative_to(root).parts)):
+    if (others := sorted(path for path in others if not any(part.startswith((".", "@")) for part in path.relative_to(root).parts))) and (split == folder):
         print(f"--dataset {root}: left out {len(others)} files in {folder}/ that are no photos by their names, the first {others[0]}")
     if found.classes != train.classes:
         odd = sorted(set(found.classes) ^ set(train.classes))

@@ -28,7 +28,7 @@ def is_photo(path: Path | str) -> bool:
 def decode(path: Path, size: int, crop: str) -> np.ndarray:
     """One photo -> uint8 (size, size, 3), upright as its EXIF tag says; UserError that names a bad file.
 
-    crop: 'centre', the largest centred square of a photo, or 'squash', all of it; either is then resized by Pillow's bilinear filter.
+    What is transparent is white. crop: 'centre', the largest centred square of a photo, or 'squash', all of it; either is then resized by Pillow's bilinear filter.
     """
     from PIL import Image, ImageOps
 
@@ -37,8 +37,12 @@ def decode(path: Path, size: int, crop: str) -> np.ndarray:
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
+            if image.mode == "F":
+                raise ValueError("its pixels are floating-point numbers of no stated range; save it with 8 or 16 bits")
             if image.mode.startswith("I"):  # Pillow would clip 16-bit grey
                 image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+            if image.has_transparency_data:  # on white, as a page shows it
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
             image = image.convert("RGB")
     except MemoryError:
         raise

@@ -190,8 +190,8 @@ def main(args: argparse.Namespace) -> int:
         which = int(np.argmax((labels == true) * (1 + (predicted == given))))
         return flowers.images[which].permute(1, 2, 0).numpy()
 
-    figures.confused(out / "confused.png", [(classes[i], classes[j], f"{matrix[i, j]} of {counts[i]}", photo(i, j), photo(j, j))
-                                            for i, j in most_confused(matrix, 10)])
+    figures.confused(out / "confused.png", [(classes[i], classes[j], f"{matrix[i, j]} of {counts[i]}",
+                                             f"{matrix[j, i]} of {counts[j]}", photo(i, j), photo(j, j)) for i, j in most_confused(matrix, 10)])
     print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {time.perf_counter() - start:.1f} s")
     return 0
 

@@ -26,6 +26,8 @@ def _save(figure, path: Path) -> None:
 
 
 def _short(name: str) -> str:
+    """As much of a class's or file's name as fits; a byte in it that is no UTF-8 is drawn as a question mark."""
+    name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return name if len(name) <= 28 else name[:27] + "…"
 
 
@@ -44,7 +46,7 @@ def reconstructions(path: Path, x: Tensor, x_hat: Tensor, title: str) -> None:
 
 def curves(path: Path, rows: list[dict], cost: str) -> None:
     """Cost an epoch and, where there is one, accuracy below it, on training images and in the epochs that validated. rows: the log's."""
-    from matplotlib.ticker import LogFormatter, MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     has_accuracy = "train_accuracy" in rows[0]
     figure = _figure(7, 6 if has_accuracy else 4)
@@ -53,13 +55,13 @@ def curves(path: Path, rows: list[dict], cost: str) -> None:
     axes[0].plot(epochs, costs, color=BLUE, marker=marker)
     axes[0].set(ylabel=cost, yscale="log" if min(costs) > 0 else "linear")
     if min(costs) > 0:
-        axes[0].yaxis.set(major_formatter="{x:g}", minor_formatter=LogFormatter())  # 4, not 4 x 10^0
+        axes[0].yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
     if has_accuracy:
         validated = [row for row in rows if row["val_accuracy"] is not None]
         axes[1].plot(epochs, [row["train_accuracy"] for row in rows], color=BLUE, marker=marker, label="training, with dropout")
         axes[1].plot([row["epoch"] for row in validated], [row["val_accuracy"] for row in validated], "o--", color=ORANGE, label="validation")
         axes[1].set(ylabel="accuracy (%)", ylim=(0, 102))
-        axes[1].legend(loc="center right")
+        figure.legend(loc="outside upper right", ncols=2)
     axes[-1].set_xlabel("epoch")
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     for axis in axes:
@@ -92,18 +94,21 @@ def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
     scale = PowerNorm(0.5, 0, 100)  # a square root: confusions are a few percent each
     image = axis.imshow(share[order][:, order], cmap="viridis", norm=scale, aspect="auto", interpolation="nearest")
     names = [_short(classes[i]) for i in order]
-    axis.set_yticks(np.arange(count), names, fontsize=7, parse_math=False)
+    size = 7 if count > 30 else 10
+    axis.set_yticks(np.arange(count), names, fontsize=size, parse_math=False)
+    axis.set_xticks([])
     if count <= 30:
-        axis.set_xticks(np.arange(count), names, fontsize=7, rotation=90, parse_math=False)
-    else:
-        axis.set_xticks([])
+        axis.set_xticks(np.arange(count), names, fontsize=size, rotation=90, parse_math=False)
+    if count <= 12:
+        for (i, j), percent in np.ndenumerate(share[order][:, order]):
+            axis.text(j, i, f"{percent:.0f}", ha="center", va="center", color="white" if percent < 40 else "black")
     axis.set(xlabel="predicted, in the order of the rows", ylabel="true")
     figure.colorbar(image, label="share of the true class (%)", shrink=0.5)
     _save(figure, path)
 
 
-def confused(path: Path, pairs: list[tuple[str, str, str, np.ndarray, np.ndarray]]) -> None:
-    """Pairs of classes, two a row: (true name, name given, how often, a photo that was given it, a photo of what it was taken for)."""
+def confused(path: Path, pairs: list[tuple[str, str, str, str, np.ndarray, np.ndarray]]) -> None:
+    """Pairs of classes, two a row: (true name, name given, how often, how often the other way, a photo of each, the first misnamed)."""
     rows = max(1, -(-len(pairs) // 2))
     figure = _figure(8.5, 0.3 + 2.05 * rows)
     axes = figure.subplots(rows, 4, squeeze=False)
@@ -111,9 +116,9 @@ def confused(path: Path, pairs: list[tuple[str, str, str, np.ndarray, np.ndarray
         figure.suptitle("no image was given a wrong name")
     for axis in axes.flat:
         axis.axis("off")
-    for i, (true, given, how_often, photo, other) in enumerate(pairs):
+    for i, (true, given, how_often, and_back, photo, other) in enumerate(pairs):
         left, right = axes[i // 2, 2 * (i % 2) : 2 * (i % 2) + 2]
-        for axis, image, title in ((left, photo, f"{_short(true)},\n{how_often} taken for"), (right, other, f"{_short(given)}\n")):
+        for axis, image, title in ((left, photo, f"{_short(true)},\n{how_often} taken for"), (right, other, f"{_short(given)},\n{and_back} the other way")):
             axis.imshow(image)
             axis.set_title(title, fontsize=8, loc="left", parse_math=False)
     _save(figure, path)
@@ -141,7 +146,7 @@ def predictions(path: Path, rows: list[tuple[str, list[np.ndarray], list[tuple[s
     for (name, images, likely), row in zip(rows, axes):
         for axis, image, title in zip(row, images, (name, "reconstruction")):
             axis.imshow(image)
-            axis.set_title(title[-24:], fontsize=8, parse_math=False)
+            axis.set_title(_short(title)[-24:], fontsize=8, parse_math=False)
             axis.axis("off")
         names, values = [_short(each) for each, _ in likely], [100 * probability for _, probability in likely]
         row[-1].barh(range(len(likely)), values, color=[ORANGE, *[BLUE] * (len(likely) - 1)])
@@ -149,7 +154,7 @@ def predictions(path: Path, rows: list[tuple[str, list[np.ndarray], list[tuple[s
         row[-1].invert_yaxis()
         row[-1].set(xlim=(0, 100))
         row[-1].tick_params(axis="x", labelsize=8)
-    axes[-1, -1].set_xlabel("probability (%)", fontsize=8)
+        row[-1].set_title("probability (%)", fontsize=8)
     _save(figure, path)
 
 

@@ -40,6 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--figure", type=Path, help=f"also draw the first {ON_THE_FIGURE} photos with their names (off)")
     parser.add_argument("--autoencoder", type=Path, help="draw what this autoencoder makes of each photo beside it (off)")
     runtime.add_arguments(parser)
+    parser.set_defaults(precision="fp32")  # (bf16 ties the less likely names)
     args = parser.parse_args(argv)
     if args.autoencoder and not args.figure:
         parser.error("--autoencoder draws on the figure: it needs --figure FILE")
@@ -111,7 +112,9 @@ def main(args: argparse.Namespace) -> int:
             del rows[ON_THE_FIGURE:]
             sys.stdout.flush()
 
-    if args.figure and rows:
+    if args.figure and not rows:
+        print(f"predict.py: no photo could be read, so {args.figure} was not written", file=sys.stderr)
+    elif args.figure:
         import figures
 
         figures.predictions(args.figure, rows)

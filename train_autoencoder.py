@@ -111,7 +111,7 @@ def main(args: argparse.Namespace) -> int:
                              "seconds": round(seconds, 3), "images_per_second": round(len(images) / seconds, 1)})
             if epoch % 5 == 0 or epoch == args.epochs:
                 draw(model, images, device, precision, args.out, epoch)
-                figures.curves(args.out / "curve.png", training.read_log(args.out / "log.jsonl")[1], "cost (mean squared error)")
+            figures.curves(args.out / "curve.png", training.read_log(args.out / "log.jsonl")[1], "cost (mean squared error)")
             stop = bool(interrupted)  # read once: the signal may come at any moment
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)

@@ -159,8 +159,7 @@ def main(args: argparse.Namespace) -> int:
             training.log_row(args.out / "log.jsonl", {"epoch": epoch, "cost": cost, "train_accuracy": accuracy,
                              "val_accuracy": val_accuracy, "learning_rate": args.learning_rate,
                              "seconds": round(seconds, 3), "images_per_second": round(len(images) / seconds, 1)})
-            if val_accuracy is not None:
-                figures.curves(args.out / "curve.png", training.read_log(args.out / "log.jsonl")[1], "cost (cross-entropy, nats)")
+            figures.curves(args.out / "curve.png", training.read_log(args.out / "log.jsonl")[1], "cost (cross-entropy, nats)")
             stop = bool(interrupted)  # read once: the signal may come at any moment
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)

@@ -114,6 +114,26 @@ def test_grey_cmyk_transparent_and_rotated_photos_are_converted(tmp_path):
     assert np.abs(decoding.decode(tmp_path / "turned.jpg", 50, "squash").astype(int) - expected).max() <= 4
 
 
+@pytest.mark.parametrize("mode", ("RGBA", "LA", "P"))
+def test_what_is_transparent_is_white_whatever_colour_it_hides(mode, tmp_path, recwarn):
+    if mode == "P":  # a palette with a marked colour
+        image = Image.fromarray(np.arange(2, dtype=np.uint8).repeat(20)[None].repeat(40, 0))
+        image.putpalette([255, 0, 255, 90, 90, 90])
+    else:
+        image = Image.new("RGBA", (40, 40), (255, 0, 255, 0))
+        image.paste((90, 90, 90, 255), (20, 0, 40, 40))
+        image = image.convert(mode)
+    image.save(tmp_path / "photo.png", **({"transparency": b"\x00\xff"} if mode == "P" else {}))
+    pixels = decoding.decode(tmp_path / "photo.png", 40, "squash")
+    assert (pixels[:, :18] == 255).all() and (pixels[:, 22:] == 90).all() and not list(recwarn)
+
+
+def test_floating_point_pixels_are_refused_rather_than_drawn_black(tmp_path):
+    Image.new("F", (20, 20), 0.5).save(tmp_path / "photo.tiff")
+    with pytest.raises(UserError, match="photo.tiff: its pixels are floating-point"):
+        decoding.decode(tmp_path / "photo.tiff", 100, "centre")
+
+
 @pytest.mark.parametrize("name,exif", (("header.ppm", None), ("garbage.png", b"Exif\0\0garbage!"), ("cut.webp", b"Exif\0\0MM\0*")))
 def test_a_photo_with_a_broken_header_is_named(name, exif, tmp_path):
     """Pillow raises ValueError, SyntaxError and struct.error."""

@@ -1,5 +1,7 @@
 """Guards the figures: written whole and readable for one class, no confusion, long and foreign names; the order that they show."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -32,11 +34,19 @@ def test_any_number_of_classes_makes_a_page_as_wide_as_github_shows(count, tmp_p
     matrix = np.random.default_rng(0).integers(0, 3, (count, count)) + np.diag([20] * count)
     figures.confusion(tmp_path / "confusion.png", matrix, names)
     figures.per_class(tmp_path / "per_class.png", [50.0] * count, [20] * count, names, "test")
-    figures.confused(tmp_path / "confused.png", [(names[i], names[j], "3 of 20", PHOTO, PHOTO) for i, j in evaluate.most_confused(matrix, 10)])
+    figures.confused(tmp_path / "confused.png", [(names[i], names[j], "3 of 20", "1 of 20", PHOTO, PHOTO) for i, j in evaluate.most_confused(matrix, 10)])
     figures.predictions(tmp_path / "predictions.png", [("0.jpg", [PHOTO, PHOTO], [(name, 0.2) for name in names[:5]])])
     for path in tmp_path.iterdir():
         assert Image.open(path).width == 850, path
     assert not [warning for warning in recwarn if "layout" in str(warning.message)]
+
+
+def test_a_name_that_is_no_utf_8_is_drawn_all_the_same(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    figures.per_class(tmp_path / "per_class.png", [50.0, 60.0], [20, 20], [name, "rose"], "test")
+    figures.confusion(tmp_path / "confusion.png", np.eye(2), [name, "rose"])
+    figures.predictions(tmp_path / "sheet.png", [(name, [PHOTO], [(name, 0.9)])])
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_letters_without_a_shape_are_said_in_one_line(tmp_path, capsys):
