@@ -92,9 +92,9 @@ def paired(runs: Runs, names: Sequence[str], measures: dict[str, Value]) -> str:
     return markdown(["", "seeds", *header], rows)
 
 
-def search(runs: Runs, prefix: str = "search-") -> str:
+def search(runs: Runs) -> str:
     """Validation accuracy of each setting, the best first."""
-    rows = [(ROWS[name].title, [val_accuracy(run) for run in found]) for name, found in runs.items() if name.startswith(prefix) and found]
+    rows = [(ROWS[name].title, [val_accuracy(run) for run in found]) for name, found in runs.items() if name.startswith("search-") and found]
     rows.sort(key=lambda row: -statistics.mean(row[1]))
     return markdown(["setting", "validation accuracy (%)"], [[title, ", ".join(f"{value:.2f}" for value in values)] for title, values in rows])
 
@@ -150,7 +150,7 @@ def rates(runs: Runs) -> str:
     for name in ("adagrad", "adam", "sgd", "rmsprop", "no-batch-norm"):
         found = {row.rsplit("-", 1)[1]: runs[row] for row in ROWS if row.startswith(f"rate-{name}-")}
         found["0.001"] = runs[name]
-        tried = {rate: val_accuracy(measured[0]) for rate, measured in found.items() if measured}
+        tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured if run["seed"] == 0}
         at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]] if name in BEST else []
         rows.append([ROWS[name].title, ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)),
                      max(tried, key=tried.get) if len(tried) == len(found) else "", interval_of_mean(at_best) if len(at_best) > 1 else ""])
