@@ -13,6 +13,7 @@ from pathlib import Path
 from recipes import BEST, REPORT, ROWS
 
 Runs = dict[str, list[dict]]  # by row, in the order of the seeds
+Difference = tuple[float, float, float] | None  # mean, and its interval: nan for one seed; None for none
 Value = Callable[[dict], float]  # a number of a run
 
 
@@ -63,8 +64,8 @@ def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
     return statistics.mean(values) - half, statistics.mean(values) + half
 
 
-def gap(runs: Runs, name: str, base: str, value: Value = accuracy_on("test"), base_value: Value | None = None) -> tuple[float, float, float] | None:
-    """Mean difference of two rows over the seeds that both have, and its paired interval: nan for one seed, None for none."""
+def gap(runs: Runs, name: str, base: str, value: Value = accuracy_on("test"), base_value: Value | None = None) -> Difference:
+    """Mean difference of two rows over the seeds that both have, and its paired interval."""
     from scipy.stats import ttest_rel
 
     ours, theirs = ({run["seed"]: of(run) for run in runs[row]} for row, of in ((name, value), (base, base_value or value)))
@@ -74,7 +75,7 @@ def gap(runs: Runs, name: str, base: str, value: Value = accuracy_on("test"), ba
     return (statistics.mean(pairs[0]) - statistics.mean(pairs[1]), low, high) if seeds else None
 
 
-def signed(difference: tuple[float, float, float] | None) -> str:
+def signed(difference: Difference) -> str:
     if difference is None:
         return ""
     mean, low, high = difference
@@ -86,29 +87,32 @@ def paired(runs: Runs, names: Sequence[str], measures: dict[str, Value]) -> str:
     header = [cell for title in measures for cell in (title, "less the first row's [95 %]")]
     rows = []
     for name in names:
-        cells = [(spread([value(run) for run in runs[name]]), "" if name == names[0] else signed(gap(runs, name, names[0], value)))
-                 for value in measures.values()]
-        rows.append([ROWS[name].title, len(runs[name]), *(cell for pair in cells for cell in pair)])
+        cells = []
+        for value in measures.values():
+            apart = "" if name == names[0] else signed(gap(runs, name, names[0], value))
+            cells += [spread([value(run) for run in runs[name]]), apart]
+        rows.append([ROWS[name].title, len(runs[name]), *cells])
     return markdown(["", "seeds", *header], rows)
 
 
 def search(runs: Runs) -> str:
     """Validation accuracy of each setting, the best first."""
-    rows = [(ROWS[name].title, [val_accuracy(run) for run in found]) for name, found in runs.items() if name.startswith("search-") and found]
-    rows.sort(key=lambda row: -statistics.mean(row[1]))
-    return markdown(["setting", "validation accuracy (%)"], [[title, ", ".join(f"{value:.2f}" for value in values)] for title, values in rows])
+    found = [(val_accuracy(run), ROWS[name].title) for name in runs if name.startswith("search-") for run in runs[name]]
+    found.sort(key=lambda pair: -pair[0])
+    return markdown(["setting", "validation accuracy (%)"], [[title, f"{value:.2f}"] for value, title in found])
 
 
 def final(runs: Runs) -> str:
     """Each seed of the final model on the three splits, then mean, deviation and interval, then the report's one run."""
-    columns = [[*(run["splits"][split]["accuracy"] for split in ("train", "val", "test")), run["splits"]["test"]["per_class_accuracy"]]
-               for run in runs["final"]]
+    columns = [[*(run["splits"][split]["accuracy"] for split in ("train", "val", "test")),
+                run["splits"]["test"]["per_class_accuracy"]] for run in runs["final"]]
     rows = [[run["seed"], *(f"{value:.2f}" for value in values)] for run, values in zip(runs["final"], columns)]
     theirs = f"{REPORT['final'][0]:.2f}"
     if len(columns) > 1:
         rows.append(["mean ± standard deviation [95 % interval]", *map(interval_of_mean, zip(*columns))])
         low, high = prediction_interval([accuracy_on("test")(run) for run in runs["final"]])
-        theirs += f" ({'inside' if low < REPORT['final'][0] < high else 'outside'} {low:.2f} to {high:.2f}, where 95 % of our runs would lie)"
+        place = "inside" if low < REPORT["final"][0] < high else "outside"
+        theirs += f" ({place} {low:.2f} to {high:.2f}, where 95 % of our runs would lie)"
     rows.append(["the report, one run", "100.00", "", theirs, ""])
     return markdown(["seed", "train (%)", "validation (%)", "test (%)", "test, mean of the classes (%)"], rows)
 
@@ -116,9 +120,9 @@ def final(runs: Runs) -> str:
 def synthetic(runs: Runs) -> str:
     """The final model on the drawn flowers, seed by seed, and what becomes of it with another recipe."""
     found = runs["synthetic"]
-    of = {split: ", ".join(f"{run['splits'][split]['accuracy']:.2f}" for run in found) for split in ("train", "val", "test")}
+    train, val, test = (", ".join(f"{accuracy_on(split)(run):.2f}" for run in found) for split in ("train", "val", "test"))
     seeds = ", ".join(str(run["seed"]) for run in found)
-    text = f"Seed {seeds}: {of['test']} % of the test images right, {of['val']} % of the validation and {of['train']} % of the training images."
+    text = f"Seed {seeds}: {test} % of the test images right, {val} % of the validation and {train} % of the training images."
     others = [f"{ROWS[name].title.removeprefix('the drawn flowers ')} {val_accuracy(run):.2f} %"
               for name in runs if name.startswith("synthetic-") for run in runs[name]]
     return text + (f" Seed 0 with another recipe, validation images: {', '.join(others)}." if others else "")
@@ -135,13 +139,15 @@ def section5(runs: Runs) -> str:
         ours, cells = [accuracy_on("test")(run) for run in runs[name]], ["", "", ""]
         if len(ours) > 1:
             low, high = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
-            cells = [interval_of_mean(ours), signed((statistics.mean(ours) - statistics.mean(theirs), low, high)),
-                     "yes" if low * high > 0 else "cannot be told"]
-        train = spread([run["splits"]["train"]["accuracy"] for run in runs[name]]) if len(ours) > 1 else ""
+            apart = statistics.mean(ours) - statistics.mean(theirs), low, high
+            cells = [interval_of_mean(ours), signed(apart), "yes" if low * high > 0 else "cannot be told"]
+        train = spread([accuracy_on("train")(run) for run in runs[name]])
         seconds = f"{statistics.median(run['classifier_seconds'] for run in runs[name]):.0f}" if ours else ""
-        rows.append([ROWS[name].title, f"{spread(theirs)} ({len(theirs)})", ", ".join(f"{value:.2f}" for value in ours), *cells, train, seconds])
-    return markdown(["test accuracy (%)", "the report: mean ± deviation (runs)", "ours, seeds in order", "mean ± deviation [95 % interval]",
-                     "ours less the report's [95 %]", "differs", "train (%)", "seconds, not comparable"], rows)
+        rows.append([ROWS[name].title, f"{spread(theirs)} ({len(theirs)})", ", ".join(f"{value:.2f}" for value in ours),
+                     *cells, train, seconds])
+    return markdown(["test accuracy (%)", "the report: mean ± deviation (runs)", "ours, seeds in order",
+                     "mean ± deviation [95 % interval]", "ours less the report's [95 %]", "differs", "train (%)",
+                     "seconds, not comparable"], rows)
 
 
 def rates(runs: Runs) -> str:
@@ -152,6 +158,8 @@ def rates(runs: Runs) -> str:
         found["0.001"] = runs[name]
         tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured if run["seed"] == 0}
         at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]] if name in BEST else []
+        best = max(tried, key=tried.get) if len(tried) == len(found) else ""
         rows.append([ROWS[name].title, ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)),
-                     max(tried, key=tried.get) if len(tried) == len(found) else "", interval_of_mean(at_best) if len(at_best) > 1 else ""])
-    return markdown(["", "learning rate: validation accuracy (%), seed 0", "best rate", "test accuracy (%) at it: mean ± deviation [95 % interval]"], rows)
+                     best, interval_of_mean(at_best) if len(at_best) > 1 else ""])
+    return markdown(["", "learning rate: validation accuracy (%), seed 0", "best rate",
+                     "test accuracy (%) at it: mean ± deviation [95 % interval]"], rows)

@@ -6,10 +6,8 @@ what one run alone decides is marked as that.
 
 import math
 
-from comparisons import Runs, Value, accuracy_on, error_on, gap, markdown, signed, val_accuracy
+from comparisons import Difference, Runs, Value, accuracy_on, error_on, gap, markdown, signed, val_accuracy
 from recipes import BEST, ROWS
-
-Difference = tuple[float, float, float] | None  # mean, and the ends of its 95 % interval
 
 
 def after(epoch: int) -> Value:
