@@ -28,7 +28,8 @@ def is_photo(path: Path | str) -> bool:
 def decode(path: Path, size: int, crop: str) -> np.ndarray:
     """One photo -> uint8 (size, size, 3), upright as its EXIF tag says; UserError that names a bad file.
 
-    What is transparent is white. crop: 'centre', the largest centred square of a photo, or 'squash', all of it; either is then resized by Pillow's bilinear filter.
+    crop: 'centre', the largest centred square of a photo, or 'squash', all of it; either is then resized by Pillow's bilinear
+    filter. What is transparent is white.
     """
     from PIL import Image, ImageOps
 
