@@ -47,9 +47,7 @@ def conclusions(runs: Runs, seconds_without: float | None) -> str:
                    (f"2. Adagrad is above {short[other]}, each at the best of four rates", points,
                     gap(runs, BEST["adagrad"], BEST[other]) if {"adagrad", other} <= BEST.keys() else None, {"above": 0})]
     claims += [(f"3. {short[name].capitalize()} brings at most 1 point to Adagrad", points, gap(runs, name, "adagrad"), {"below": 1})
-               for name in ("dropout-0.25", "dropout-0.5", "dropout-0.75")]
-    claims += [(f"3. {short[name]} brings at most 1 point to Adagrad", points, gap(runs, name, "adagrad"), {"below": 1})
-               for name in ("l2-0.007", "l2-0.01")]
+               for name in ("dropout-0.25", "dropout-0.5", "dropout-0.75", "l2-0.007", "l2-0.01")]
     claims += [(f"4. From epoch 40 to 80 the {stage}'s cost falls by less than 5 % of its fall before", "%",
                 gap(runs, "epochs-80", "epochs-80", fall_beyond(40, stage), lambda run: 0), {"below": 5})
                for stage in ("autoencoder", "classifier")]

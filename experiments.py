@@ -151,7 +151,8 @@ def plot(args: argparse.Namespace) -> int:
     import figures
 
     runs, path = comparisons.finished(args.results), args.results / "section5.png"
-    figures.results(path, [(ROWS[name].title, [run["splits"]["test"]["accuracy"] for run in runs[name]], theirs) for name, theirs in REPORT.items()])
+    accuracy = comparisons.accuracy_on("test")
+    figures.results(path, [(ROWS[name].title, list(map(accuracy, runs[name])), theirs) for name, theirs in REPORT.items()])
     print(f"wrote {path}")
     return 0
 
