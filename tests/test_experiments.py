@@ -1,6 +1,7 @@
 """Guards the declared runs and their tables: flags that parse, names for files, no test image where a row only chooses, statistics by hand."""
 
 import math
+import re
 import shlex
 import statistics
 
@@ -14,6 +15,7 @@ import experiments
 import recipes
 import train_autoencoder
 import train_classifier
+from conclusions import Claim
 from recipes import ROWS
 
 
@@ -89,7 +91,24 @@ def test_section_5_differs_where_welchs_interval_leaves_out_zero():
     ((-7.0, math.nan, math.nan), {"above": -5, "below": 5}, "does not hold in one run"),
 ))
 def test_a_verdict_is_what_the_interval_says(difference, claimed, said):
-    assert conclusions.verdict(difference, **claimed) == said
+    assert Claim("it is so", "points", difference, **claimed).verdict() == said
+
+
+@pytest.mark.parametrize("verdicts,said", (
+    (["holds", "holds"], "holds"),
+    (["holds", "holds in one run"], "holds in one run"),
+    (["holds", "cannot be told"], "cannot be told"),
+    (["cannot be told", "not measured yet"], "not measured yet"),
+    (["not measured yet", "holds", "does not hold"], "does not hold"),
+))
+def test_a_conclusion_holds_where_all_that_it_says_does(verdicts, said):
+    assert conclusions.whole(verdicts) == said
+
+
+def test_each_of_the_six_conclusions_has_a_verdict():
+    table = conclusions.conclusions(comparisons.finished(ROOT / "results"), None)
+    verdicts = re.findall(r"^\| \*\*(\d)\. .* \*\*(.+)\*\* \|$", table, re.MULTILINE)
+    assert [number for number, _ in verdicts] == list("123456")
 
 
 def test_the_best_rate_is_the_one_that_validation_chose():
