@@ -1,7 +1,8 @@
 """The tables of runs over seeds: means, intervals, and which differences are more than chance.
 
-Recipes of ours share their seeds, so their differences are paired (Student's t); the report's runs are not ours (Welch's).
-Deviations are sample standard deviations, intervals 95 %. A row that has no two runs yet shows none.
+Recipes of ours share their seeds, so their differences are paired (Student's t); the report's runs are
+not ours (Welch's). Deviations are sample standard deviations, intervals 95 %. A row that has no two runs
+yet shows none.
 """
 
 import json
@@ -13,14 +14,16 @@ from pathlib import Path
 from recipes import BEST, REPORT, ROWS
 
 Runs = dict[str, list[dict]]  # by row, in the order of the seeds
-Difference = tuple[float, float, float] | None  # mean, and its interval: nan for one seed; None for none
+Difference = tuple[float, float, float] | None  # mean, interval (nan for one seed); None for no seed
 Value = Callable[[dict], float]  # a number of a run
 
 
 def finished(results: Path) -> Runs:
     """The finished runs of each row, by seed, in the order of the declaration."""
-    runs = {name: [results / "runs" / f"{name}-{seed}.json" for seed in row.seeds] for name, row in ROWS.items()}
-    return {name: [json.loads(path.read_text()) for path in paths if path.exists()] for name, paths in runs.items()}
+    paths = {name: [results / "runs" / f"{name}-{seed}.json" for seed in row.seeds]
+             for name, row in ROWS.items()}
+    return {name: [json.loads(path.read_text()) for path in of if path.exists()]
+            for name, of in paths.items()}
 
 
 def accuracy_on(split: str) -> Value:
@@ -64,15 +67,19 @@ def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
     return statistics.mean(values) - half, statistics.mean(values) + half
 
 
-def gap(runs: Runs, name: str, base: str, value: Value = accuracy_on("test"), base_value: Value | None = None) -> Difference:
+def gap(runs: Runs, name: str, base: str, value: Value = accuracy_on("test"),
+        base_value: Value | None = None) -> Difference:
     """Mean difference of two rows over the seeds that both have, and its paired interval."""
     from scipy.stats import ttest_rel
 
-    ours, theirs = ({run["seed"]: of(run) for run in runs[row]} for row, of in ((name, value), (base, base_value or value)))
+    ours, theirs = ({run["seed"]: of(run) for run in runs[row]}
+                    for row, of in ((name, value), (base, base_value or value)))
     seeds = sorted(ours.keys() & theirs.keys())
     pairs = [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
+    if not seeds:
+        return None
     low, high = ttest_rel(*pairs).confidence_interval(0.95) if len(seeds) > 1 else (math.nan, math.nan)
-    return (statistics.mean(pairs[0]) - statistics.mean(pairs[1]), low, high) if seeds else None
+    return statistics.mean(pairs[0]) - statistics.mean(pairs[1]), low, high
 
 
 def signed(difference: Difference) -> str:
@@ -83,7 +90,7 @@ def signed(difference: Difference) -> str:
 
 
 def paired(runs: Runs, names: Sequence[str], measures: dict[str, Value]) -> str:
-    """Recipes beside the first of them, seed by seed: each measure's mean and deviation, and what sets it apart."""
+    """Recipes beside the first of them: each measure's mean, deviation, and difference seed by seed."""
     header = [cell for title in measures for cell in (title, "less the first row's [95 %]")]
     rows = []
     for name in names:
@@ -97,39 +104,48 @@ def paired(runs: Runs, names: Sequence[str], measures: dict[str, Value]) -> str:
 
 def search(runs: Runs) -> str:
     """Validation accuracy of each setting, the best first."""
-    found = [(val_accuracy(run), ROWS[name].title) for name in runs if name.startswith("search-") for run in runs[name]]
+    found = [(val_accuracy(run), ROWS[name].title)
+             for name in runs if name.startswith("search-") for run in runs[name]]
     found.sort(key=lambda pair: -pair[0])
-    return markdown(["setting", "validation accuracy (%)"], [[title, f"{value:.2f}"] for value, title in found])
+    return markdown(["setting", "validation accuracy (%)"],
+                    [[title, f"{value:.2f}"] for value, title in found])
 
 
 def final(runs: Runs) -> str:
-    """Each seed of the final model on the three splits, then mean, deviation and interval, then the report's one run."""
+    """The final model's seeds on the three splits, mean, deviation and interval, the report's run."""
     columns = [[*(run["splits"][split]["accuracy"] for split in ("train", "val", "test")),
                 run["splits"]["test"]["per_class_accuracy"]] for run in runs["final"]]
-    rows = [[run["seed"], *(f"{value:.2f}" for value in values)] for run, values in zip(runs["final"], columns)]
+    rows = [[run["seed"], *(f"{value:.2f}" for value in values)]
+            for run, values in zip(runs["final"], columns)]
     theirs = f"{REPORT['final'][0]:.2f}"
     if len(columns) > 1:
-        rows.append(["mean ± standard deviation [95 % interval]", *map(interval_of_mean, zip(*columns))])
+        rows.append(["mean ± standard deviation [95 % interval]",
+                     *map(interval_of_mean, zip(*columns))])
         low, high = prediction_interval([accuracy_on("test")(run) for run in runs["final"]])
         place = "inside" if low < REPORT["final"][0] < high else "outside"
         theirs += f" ({place} {low:.2f} to {high:.2f}, where 95 % of our runs would lie)"
     rows.append(["the report, one run", "100.00", "", theirs, ""])
-    return markdown(["seed", "train (%)", "validation (%)", "test (%)", "test, mean of the classes (%)"], rows)
+    return markdown(["seed", "train (%)", "validation (%)", "test (%)", "test, mean of the classes (%)"],
+                    rows)
 
 
 def synthetic(runs: Runs) -> str:
     """The final model on the drawn flowers, seed by seed, and what becomes of it with another recipe."""
     found = runs["synthetic"]
-    train, val, test = (", ".join(f"{accuracy_on(split)(run):.2f}" for run in found) for split in ("train", "val", "test"))
+    train, val, test = (", ".join(f"{accuracy_on(split)(run):.2f}" for run in found)
+                        for split in ("train", "val", "test"))
     seeds = ", ".join(str(run["seed"]) for run in found)
-    text = f"Seed {seeds}: {test} % of the test images right, {val} % of the validation and {train} % of the training images."
+    text = (f"Seed {seeds}: {test} % of the test images right, {val} % of the validation and {train} % of "
+            f"the training images.")
     others = [f"{ROWS[name].title.removeprefix('the drawn flowers ')} {val_accuracy(run):.2f} %"
               for name in runs if name.startswith("synthetic-") for run in runs[name]]
-    return text + (f" Seed 0 with another recipe, validation images: {', '.join(others)}." if others else "")
+    if others:
+        text += f" Seed 0 with another recipe, validation images: {', '.join(others)}."
+    return text
 
 
 def section5(runs: Runs) -> str:
-    """Each row of the report's section 5: its test accuracy, ours, and the difference of the means by Welch's test."""
+    """Each row of the report's section 5: its test accuracy, ours, the means' difference (Welch)."""
     from scipy.stats import ttest_ind
 
     rows = []
@@ -140,26 +156,30 @@ def section5(runs: Runs) -> str:
         if len(ours) > 1:
             low, high = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
             apart = statistics.mean(ours) - statistics.mean(theirs), low, high
-            cells = [interval_of_mean(ours), signed(apart), "yes" if low * high > 0 else "cannot be told"]
+            differs = "yes" if low * high > 0 else "cannot be told"
+            cells = [interval_of_mean(ours), signed(apart), differs]
         train = spread([accuracy_on("train")(run) for run in runs[name]])
-        seconds = f"{statistics.median(run['classifier_seconds'] for run in runs[name]):.0f}" if ours else ""
-        rows.append([ROWS[name].title, f"{spread(theirs)} ({len(theirs)})", ", ".join(f"{value:.2f}" for value in ours),
-                     *cells, train, seconds])
+        seconds = [run["classifier_seconds"] for run in runs[name]]
+        rows.append([ROWS[name].title, f"{spread(theirs)} ({len(theirs)})",
+                     ", ".join(f"{value:.2f}" for value in ours), *cells, train,
+                     f"{statistics.median(seconds):.0f}" if seconds else ""])
     return markdown(["test accuracy (%)", "the report: mean ± deviation (runs)", "ours, seeds in order",
-                     "mean ± deviation [95 % interval]", "ours less the report's [95 %]", "differs", "train (%)",
-                     "seconds, not comparable"], rows)
+                     "mean ± deviation [95 % interval]", "ours less the report's [95 %]", "differs",
+                     "train (%)", "seconds, not comparable"], rows)
 
 
 def rates(runs: Runs) -> str:
-    """Each optimizer at several learning rates, one seed on validation images, and the best of them on test images."""
+    """Each optimizer's learning rates, one seed on validation images, and the best on test images."""
     rows = []
     for name in ("adagrad", "adam", "sgd", "rmsprop", "no-batch-norm"):
         found = {row.rsplit("-", 1)[1]: runs[row] for row in ROWS if row.startswith(f"rate-{name}-")}
         found["0.001"] = runs[name]
-        tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured if run["seed"] == 0}
+        tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured
+                 if run["seed"] == 0}
         at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]] if name in BEST else []
         best = max(tried, key=tried.get) if len(tried) == len(found) else ""
-        rows.append([ROWS[name].title, ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)),
-                     best, interval_of_mean(at_best) if len(at_best) > 1 else ""])
+        rows.append([ROWS[name].title,
+                     ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)), best,
+                     interval_of_mean(at_best) if len(at_best) > 1 else ""])
     return markdown(["", "learning rate: validation accuracy (%), seed 0", "best rate",
                      "test accuracy (%) at it: mean ± deviation [95 % interval]"], rows)

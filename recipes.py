@@ -1,7 +1,7 @@
 """The declared runs: what is measured over seeds, each as the flags that a user would type.
 
-The rows `search-...` choose the settings that the report leaves open, on validation images alone; only rows that
-report are measured on test images, once.
+The rows `search-...` choose the settings that the report leaves open, on validation images alone; only
+rows that report are measured on test images, once.
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One recipe: the flags of each stage that differ from the defaults, and whether test images are measured.
+    """One recipe: each stage's flags that differ from the defaults, and whether test images are measured.
 
-    Without flags for an autoencoder (None, where "" is all defaults) the encoder starts from random weights.
+    Without flags for an autoencoder (None, where "" is all defaults) the encoder starts from random
+    weights.
     """
 
     title: str
@@ -27,27 +28,33 @@ def search(title: str, classifier: str, autoencoder: str | None) -> Row:
 
 
 CENTRE, SQUASH, DRAWN = "--crop centre", "--crop squash", "--dataset synthetic"
-ADAM, ADAGRAD, SGD, RMSPROP = (f"--epochs 30 --learning-rate 0.001 --dropout {{}} --optimizer {name}"  # the report's section 5
+# the report's section 5
+ADAM, ADAGRAD, SGD, RMSPROP = (f"--epochs 30 --learning-rate 0.001 --dropout {{}} --optimizer {name}"
                                for name in ("adam", "adagrad", "sgd", "rmsprop"))
 ROWS = {
-    "search-base": search("the base: centre crop, learning rate 0.001, dropout after all activations, PyTorch's initial weights, "
-                          "pretrained encoder", CENTRE, CENTRE),
+    "search-base": search("the base: centre crop, learning rate 0.001, dropout after all activations, "
+                          "PyTorch's initial weights, pretrained encoder", CENTRE, CENTRE),
     "search-squash": search("the whole photo squashed to a square", SQUASH, SQUASH),
-    "search-dropout-linear": search("dropout after the linear layers only", f"{CENTRE} --dropout-after linear", CENTRE),
+    "search-dropout-linear": search("dropout after the linear layers only",
+                                    f"{CENTRE} --dropout-after linear", CENTRE),
     "search-rate-0.002": search("learning rate 0.002", f"{CENTRE} --learning-rate 0.002", CENTRE),
     "search-rate-0.0005": search("learning rate 0.0005", f"{CENTRE} --learning-rate 0.0005", CENTRE),
     "search-he": search("He's initial weights in the classifier", f"{CENTRE} --init he", CENTRE),
     "search-scratch": search("encoder from random weights", CENTRE, None),
-    "search-scratch-squash": search("encoder from random weights, the whole photo squashed", SQUASH, None),
-    "search-scratch-rate-0.002": search("encoder from random weights, learning rate 0.002", f"{CENTRE} --learning-rate 0.002", None),
+    "search-scratch-squash": search("encoder from random weights, the whole photo squashed", SQUASH,
+                                    None),
+    "search-scratch-rate-0.002": search("encoder from random weights, learning rate 0.002",
+                                        f"{CENTRE} --learning-rate 0.002", None),
     "final": Row("the final model: every flag at its default"),
     "final-fp32": Row("the final model in fp32", "--precision fp32", report=False),
     "synthetic": Row("the final model on the drawn flowers", DRAWN, seeds=(0, 1, 2)),
-    "synthetic-no-batch-norm": search("the drawn flowers without batch norm", f"{DRAWN} --no-batch-norm", None),
+    "synthetic-no-batch-norm": search("the drawn flowers without batch norm",
+                                      f"{DRAWN} --no-batch-norm", None),
     "synthetic-adam": search("the drawn flowers with Adam", f"{DRAWN} --optimizer adam", None),
     "synthetic-sgd": search("the drawn flowers with SGD", f"{DRAWN} --optimizer sgd", None),
     "synthetic-dropout-0": search("the drawn flowers without dropout", f"{DRAWN} --dropout 0", None),
-    "synthetic-dropout-0.75": search("the drawn flowers with dropout 0.75", f"{DRAWN} --dropout 0.75", None),
+    "synthetic-dropout-0.75": search("the drawn flowers with dropout 0.75",
+                                     f"{DRAWN} --dropout 0.75", None),
     "adagrad": Row("Adagrad", ADAGRAD.format(0)),
     "adam": Row("Adam (and batch norm on)", ADAM.format(0)),
     "no-batch-norm": Row("Adam, no batch norm", f"{ADAM.format(0)} --no-batch-norm"),
@@ -64,13 +71,15 @@ ROWS = {
     "frozen-random": Row("the final model on a random encoder, frozen", "--freeze-encoder"),
     # is InverseMaxPool a good inverse, and does the autoencoder want Adam? ("pretrained" is both)
     "unpool-nearest": Row("from an autoencoder with nearest upsampling", "", "--unpooling nearest"),
-    "unpool-indices": Row("from an autoencoder with the max pools' own indices", "", "--unpooling indices"),
+    "unpool-indices": Row("from an autoencoder with the max pools' own indices", "",
+                          "--unpooling indices"),
     "adagrad-autoencoder": Row("from an autoencoder trained with Adagrad", "", "--optimizer adagrad"),
     # does the cost change beyond 40 epochs, and without batch norm beyond 30?
     "epochs-80": search("both stages for 80 epochs", "--epochs 80", "--epochs 80"),
-    "no-batch-norm-90": search("Adam, no batch norm, for 90 epochs", f"{ADAM.format(0)} --no-batch-norm --epochs 90", None),
+    "no-batch-norm-90": search("Adam, no batch norm, for 90 epochs",
+                               f"{ADAM.format(0)} --no-batch-norm --epochs 90", None),
 }
-# are the optimizers' rows about optimizers or about one rate? Each at three more; 0.001 is its row above
+# are the optimizers' rows about optimizers or about one rate? Three more of each; 0.001 is above
 for _name, _flags, _rates in (
     ("adam", "--optimizer adam", ("0.0001", "0.0003", "0.003")),
     ("adagrad", "--optimizer adagrad", ("0.0003", "0.003", "0.01")),
@@ -79,11 +88,14 @@ for _name, _flags, _rates in (
     ("no-batch-norm", "--optimizer adam --no-batch-norm", ("0.00003", "0.0001", "0.0003")),
 ):
     for _rate in _rates:
-        ROWS[f"rate-{_name}-{_rate}"] = search(f"{_name} at {_rate}", f"--epochs 30 --dropout 0 {_flags} --learning-rate {_rate}", None)
+        ROWS[f"rate-{_name}-{_rate}"] = search(
+            f"{_name} at {_rate}", f"--epochs 30 --dropout 0 {_flags} --learning-rate {_rate}", None)
 
-BEST: dict[str, str] = {}  # the row of each of these at its best rate, to be named once all rates are measured
+# the row of each of these at its best rate, to be named once all rates are measured
+BEST: dict[str, str] = {}
 
-REPORT = {  # its section 5: test accuracies (%) of its runs; Adam was run twice, as the optimizer and as "batch norm on"
+# section 5's test accuracies (%); Adam was run twice, as the optimizer and as "batch norm on"
+REPORT = {
     "adam": (30.49, 25.45, 27.65, 28.77, 27.11, 23.27, 26.65, 26.65, 32.27, 23.96),
     "no-batch-norm": (2.47, 3.4, 3.24, 3.3, 1.06),
     "sgd": (14.9, 15.12, 15.03, 15.29, 15),
