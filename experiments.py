@@ -5,9 +5,10 @@
     python experiments.py table --readme            # tables.py's, between the README's markers
     python experiments.py plot                      # results/section5.png, our runs beside the report's
 
-Writes results/runs/<row>-<seed>.json for each finished run. Any number of such processes may run at once (`torchrun
---nproc-per-node N experiments.py run`, on several machines with a shared folder too): each run is locked by the one
-that does it, and a run that was killed is resumed. Checkpoints lie in runs/experiments/.
+Writes results/runs/<row>-<seed>.json for each finished run. Any number of such processes may run at once
+(`torchrun --nproc-per-node N experiments.py run`, on several machines with a shared folder too): each run
+is locked by the one that does it, and a run that was killed is resumed. Checkpoints lie in
+runs/experiments/.
 """
 
 import argparse
@@ -29,13 +30,18 @@ from recipes import REPORT, ROWS, Row
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("run", "table", "plot"))
-    parser.add_argument("--only", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW", help="rows (all)")
+    parser.add_argument("--only", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW",
+                        help="rows (all)")
     parser.add_argument("--seeds", nargs="+", type=int, help="seeds (those of the row)")
     parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of finished runs (%(default)s)")
-    parser.add_argument("--work", type=Path, default=Path("runs/experiments"), help="folder of checkpoints (%(default)s)")
-    parser.add_argument("--dry-run", action="store_true", help="print the runs that are left and what they may take")
-    parser.add_argument("--readme", action="store_true", help="write the tables into README.md and results/README.md instead of printing them")
+    parser.add_argument("--results", type=Path, default=Path("results"),
+                        help="folder of finished runs (%(default)s)")
+    parser.add_argument("--work", type=Path, default=Path("runs/experiments"),
+                        help="folder of checkpoints (%(default)s)")
+    parser.add_argument("--dry-run", action="store_true",
+                        help="print the runs that are left and what they may take")
+    parser.add_argument("--readme", action="store_true",
+                        help="write the tables into README.md and results/README.md instead")
     return parser.parse_args(argv)
 
 
@@ -51,14 +57,19 @@ def train(stage, out: Path, finished: str, flags: list[str]) -> None:
 
 def recipe(flags: dict) -> dict:
     """The flags that make the result, without those that say where things are."""
-    return {name: value for name, value in flags.items() if name not in checkpoint.FREE_FLAGS - {"epochs"} | {"autoencoder"}}
+    places = checkpoint.FREE_FLAGS - {"epochs"} | {"autoencoder"}
+    return {name: value for name, value in flags.items() if name not in places}
 
 
 def history(stage: str, log: list[dict]) -> dict:
-    """What a stage's log tells: its seconds, and the cost and validation accuracy of each epoch that has them."""
-    of = {field: [round(epoch[field], 6) for epoch in log if epoch.get(field) is not None] for field in ("cost", "val_accuracy")}
-    told = {f"{stage}_cost": log[-1]["cost"], f"{stage}_costs": of["cost"], f"{stage}_seconds": round(sum(epoch["seconds"] for epoch in log), 1)}
-    return told | ({"val_accuracy": log[-1]["val_accuracy"], "val_accuracies": of["val_accuracy"]} if of["val_accuracy"] else {})
+    """What a stage's log tells: seconds, and the cost and validation accuracy of each epoch that has them."""
+    costs, accuracies = ([round(epoch[field], 6) for epoch in log if epoch.get(field) is not None]
+                         for field in ("cost", "val_accuracy"))
+    told = {f"{stage}_cost": log[-1]["cost"], f"{stage}_costs": costs,
+            f"{stage}_seconds": round(sum(epoch["seconds"] for epoch in log), 1)}
+    if accuracies:
+        told |= {"val_accuracy": log[-1]["val_accuracy"], "val_accuracies": accuracies}
+    return told
 
 
 def keep_predictions(table: Path, path: Path) -> None:
@@ -82,18 +93,21 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
     result = {"row": name, "seed": seed}
     source = []
     if row.autoencoder is not None:
-        slug = "-".join(flag.lstrip("-") for flag in ["autoencoder", str(seed), *row.autoencoder.split()])
-        with runtime.lock(args.work / f"{slug}.lock", wait=True):  # rows with the same flags share an autoencoder
-            train(train_autoencoder, args.work / slug, "autoencoder.pt", [*common, *row.autoencoder.split()])
+        flags = row.autoencoder.split()
+        slug = "-".join(["autoencoder", str(seed), *(flag.lstrip("-") for flag in flags)])
+        with runtime.lock(args.work / f"{slug}.lock", wait=True):  # rows with the same flags share it
+            train(train_autoencoder, args.work / slug, "autoencoder.pt", [*common, *flags])
         source = ["--autoencoder", str(args.work / slug / "autoencoder.pt")]
         header, log = training.read_log(args.work / slug / "log.jsonl")
         result |= {"autoencoder_flags": recipe(header["flags"]), **history("autoencoder", log)}
     out = args.work / f"{name}-{seed}"
-    train(train_classifier, out, "classifier.pt", [*common, *source, "--save-every", "20", *row.classifier.split()])
+    train(train_classifier, out, "classifier.pt",
+          [*common, *source, "--save-every", "20", *row.classifier.split()])
     header, log = training.read_log(out / "log.jsonl")
     result |= {**header, "flags": recipe(header["flags"]), **history("classifier", log)}
     if row.report:
-        evaluate.main(evaluate.parse_args(["--classifier", str(out / "classifier.pt"), "--data-dir", args.data_dir, *source]))
+        evaluate.main(evaluate.parse_args(["--classifier", str(out / "classifier.pt"),
+                                           "--data-dir", args.data_dir, *source]))
         result["splits"] = json.loads((out / "evaluation.json").read_text())["splits"]
         keep_predictions(out / "predictions.csv", path_of(args, name, seed).with_suffix(".npz"))
     checkpoint.write_json(path_of(args, name, seed), result)
@@ -107,7 +121,8 @@ def path_of(args: argparse.Namespace, name: str, seed: int) -> Path:
 
 def left(args: argparse.Namespace) -> list[tuple[str, int]]:
     """Row and seed of each run that was asked for and is not finished."""
-    return [(name, seed) for name in args.only for seed in args.seeds or ROWS[name].seeds if not path_of(args, name, seed).exists()]
+    return [(name, seed) for name in args.only for seed in args.seeds or ROWS[name].seeds
+            if not path_of(args, name, seed).exists()]
 
 
 def plan(args: argparse.Namespace) -> int:
@@ -115,12 +130,13 @@ def plan(args: argparse.Namespace) -> int:
     known = [json.loads(path.read_text()) for path in (args.results / "runs").glob("*.json")]
     times = [run["classifier_seconds"] + run.get("autoencoder_seconds", 0) for run in known]
     print(*(f"{name}, seed {seed}" for name, seed in left(args)), sep="\n")
-    print(f"{len(left(args))} runs, some {len(left(args)) * statistics.median(times or [600]) / 3600:.1f} hours for one process")
+    hours = len(left(args)) * statistics.median(times or [600]) / 3600
+    print(f"{len(left(args))} runs, some {hours:.1f} hours for one process")
     return 0
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what is left, beside any other process that does the same; wait for what others have begun, lest they die."""
+    """Do what is left, beside any process that does the same; wait for what others began, lest they die."""
     if args.dry_run:
         return plan(args)
     (args.results / "runs").mkdir(parents=True, exist_ok=True)
@@ -152,7 +168,8 @@ def plot(args: argparse.Namespace) -> int:
 
     runs, path = comparisons.finished(args.results), args.results / "section5.png"
     accuracy = comparisons.accuracy_on("test")
-    figures.results(path, [(ROWS[name].title, list(map(accuracy, runs[name])), theirs) for name, theirs in REPORT.items()])
+    figures.results(path, [(ROWS[name].title, list(map(accuracy, runs[name])), theirs)
+                           for name, theirs in REPORT.items()])
     print(f"wrote {path}")
     return 0
 

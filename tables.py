@@ -1,6 +1,6 @@
-"""The tables of README.md and results/README.md, made from the files in results/: no number there is typed by hand.
+"""The tables of README.md and results/README.md, made from the files in results/: none is typed by hand.
 
-`python experiments.py table` prints them, with --readme it writes each between its markers in README.md or results/README.md.
+`python experiments.py table` prints them; with --readme it writes each between its markers in either page.
 """
 
 import json
@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 import checkpoint
-import comparisons
-from comparisons import accuracy_on, error_on, markdown, paired, val_accuracy
+from comparisons import (accuracy_on, error_on, final, finished, markdown, paired, rates, search, section5,
+                         synthetic, val_accuracy)
 from conclusions import conclusions
 
 
@@ -21,7 +21,7 @@ def commands(results: Path) -> str:
 
 
 def steps(benchmark: dict) -> str:
-    """Each side of a training step against the listing, and how near it is to the machine's own limit."""
+    """Each side of a training step against the listing, and how near it is to the machine's limit."""
     limit = benchmark["steps"]["limits"]
     dtype = {"fp32": "float32", "bf16": "bfloat16"}
     cells, found, batch = {}, benchmark["steps"]["rows"], benchmark["steps"]["batch_size"]
@@ -30,84 +30,96 @@ def steps(benchmark: dict) -> str:
         for row in (row for row in found if row["stage"] == stage):
             share = row["flops"] / row["seconds"] / limit[f"matrix product, {dtype[row['precision']]}"]
             cells.setdefault(row["side"], {})[stage] = [
-                f"{row['seconds']:.2f}", f"{batch / row['seconds']:.0f}", f"{listing['to ours'] / row['to ours']:.2f}",
+                f"{row['seconds']:.2f}", f"{batch / row['seconds']:.0f}",
+                f"{listing['to ours'] / row['to ours']:.2f}",
                 f"{100 * share:.0f} %", f"{row['memory'] / 1e9:.2f}"]
     columns = ["s", "images/s", "times the listing's speed", "share of the limit", "peak GB"]
-    rows = [[side.replace("without no decoder", "with the decoder"), *of.get("autoencoder", [""] * 5), *of.get("classifier", [""] * 5)]
-            for side, of in cells.items()]
-    return markdown(["", *(f"autoencoder: {columns[0]}", *columns[1:]), *(f"classifier: {columns[0]}", *columns[1:])], rows)
+    rows = [[side.replace("without no decoder", "with the decoder"), *of.get("autoencoder", [""] * 5),
+             *of.get("classifier", [""] * 5)] for side, of in cells.items()]
+    return markdown(["", f"autoencoder: {columns[0]}", *columns[1:],
+                     f"classifier: {columns[0]}", *columns[1:]], rows)
 
 
 def without_batch_norm(benchmark: dict) -> float | None:
     """A step of both stages without batch norm in percent of one with it, where it was measured."""
-    rows = [row for row in benchmark.get("steps", {"rows": []})["rows"] if row["side"] == "ours without batch norm"]
-    return 100 * sum(row["seconds"] for row in rows) / sum(row["seconds"] / row["to ours"] for row in rows) if rows else None
+    rows = [row for row in benchmark.get("steps", {"rows": []})["rows"]
+            if row["side"] == "ours without batch norm"]
+    with_it = sum(row["seconds"] / row["to ours"] for row in rows)
+    return 100 * sum(row["seconds"] for row in rows) / with_it if rows else None
 
 
 def layers(benchmark: dict) -> str:
-    """InverseMaxPool alone and with its convolution: milliseconds, summed over the decoder's five sizes."""
+    """InverseMaxPool alone and with its convolution: ms, summed over the decoder's five sizes."""
     total = {}
     for row in benchmark["layers"]["rows"]:
         total.setdefault(row["what"], {}).setdefault(row["side"], 0.0)
         total[row["what"]][row["side"]] += 1000 * row["seconds"]
     sides = ["loops", "max_unpool2d", "nearest", "plain", "fused"]
     return markdown(["forward and backward (ms)", *sides],
-                    [[what, *(f"{of[side]:.1f}" if side in of else "" for side in sides)] for what, of in total.items()])
+                    [[what, *(f"{of[side]:.1f}" if side in of else "" for side in sides)]
+                     for what, of in total.items()])
 
 
 def growth(benchmark: dict) -> str:
     rows = benchmark["growth"]["rows"]
-    return markdown(["images a step / photos in memory", *(f"{row['batch']} / {row['photos']}" for row in rows)],
+    return markdown(["images a step / photos in memory",
+                     *(f"{row['batch']} / {row['photos']}" for row in rows)],
                     [["ms an image", *(f"{1000 * row['seconds'] / row['batch']:.2f}" for row in rows)],
                      ["peak memory (GB)", *(f"{row['memory'] / 1e9:.2f}" for row in rows)]])
 
 
 def seconds(benchmark: dict) -> str:
-    return markdown(["command", "seconds"], [[row["what"], f"{row['seconds']:.1f}"] for section in ("commands", "full")
-                                             for row in benchmark.get(section, {"rows": []})["rows"]])
+    return markdown(["command", "seconds"], [
+        [row["what"], f"{row['seconds']:.1f}"] for section in ("commands", "full")
+        for row in benchmark.get(section, {"rows": []})["rows"]])
 
 
 def machine(benchmark: dict) -> str:
     """Whose numbers these are."""
     of, limit = benchmark["steps"], benchmark["steps"]["limits"]
-    return (f"Measured on {of['processor']}, {of['threads']} threads, torch {of['versions']['torch']}, batches of {of['batch_size']}, medians of "
-            f"{of['rounds']} rounds. Its limits, in the same run: matrix product {limit['matrix product, float32'] / 1e9:.0f} GFLOP/s in fp32 and "
-            f"{limit['matrix product, bfloat16'] / 1e9:.0f} in bf16, memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
+    return (f"Measured on {of['processor']}, {of['threads']} threads, torch {of['versions']['torch']}, "
+            f"batches of {of['batch_size']}, medians of {of['rounds']} rounds. Its limits, in the same run: "
+            f"matrix product {limit['matrix product, float32'] / 1e9:.0f} GFLOP/s in fp32 and "
+            f"{limit['matrix product, bfloat16'] / 1e9:.0f} in bf16, "
+            f"memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
 
 
 def kills(results: Path) -> str:
     """What tests/kill_runs.py counted."""
     rows = json.loads((results / "kills.json").read_text())["rows"]
-    counts = "; ".join(f"{row['stage']}: {row['kills']} kills, {row['while saving']} of them while a checkpoint was written" for row in rows)
+    counts = "; ".join(f"{row['stage']}: {row['kills']} kills, {row['while saving']} of them while a "
+                       f"checkpoint was written" for row in rows)
     outcome = "not every resume" if any(row["differences"] for row in rows) else "every resume"
     return f"{counts}: {outcome} ended with the bits of an uninterrupted run."
 
 
 def damage(results: Path) -> str:
     """What tests/damage.py counted."""
-    rows = json.loads((results / "damage.json").read_text())["rows"]
-    outcomes = list(dict.fromkeys(key for row in rows for key in row if key not in ("checkpoint", "bytes", "damage", "tried")))
-    return markdown(["checkpoint", "damage", "tried", *outcomes],
-                    [[f"{row['checkpoint']}, {row['bytes']:,} bytes", row["damage"], *(row.get(key, 0) for key in ("tried", *outcomes))] for row in rows])
+    rows, given = json.loads((results / "damage.json").read_text())["rows"], ("checkpoint", "bytes", "damage")
+    counts = list(dict.fromkeys(key for row in rows for key in row if key not in given))  # tried, then outcomes
+    return markdown(["checkpoint", "damage", *counts],
+                    [[f"{row['checkpoint']}, {row['bytes']:,} bytes", row["damage"],
+                      *(row.get(key, 0) for key in counts)] for row in rows])
 
 
 def tables(results: Path) -> dict[str, str]:
     """The text between each pair of markers, by their name."""
-    runs = comparisons.finished(results)
-    found = {table.__name__: table(runs) for table in (comparisons.search, comparisons.final, comparisons.section5, comparisons.synthetic,
-                                                       comparisons.rates)}
-    found |= {
+    runs = finished(results)
+    test = {"test accuracy (%)": accuracy_on("test")}
+    errors = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
+    found = {table.__name__: table(runs) for table in (search, final, section5, synthetic, rates)} | {
         "commands": commands(results),
         "precision": paired(runs, ("final", "final-fp32"), {"validation accuracy (%)": val_accuracy}),
-        "pretraining": paired(runs, ("final", "pretrained", "frozen", "frozen-random"), {"test accuracy (%)": accuracy_on("test")}),
-        "unpooling": paired(runs, ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder"), {
-            "error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test"), "test accuracy (%)": accuracy_on("test")}),
+        "pretraining": paired(runs, ("final", "pretrained", "frozen", "frozen-random"), test),
+        "unpooling": paired(runs, ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder"),
+                            errors | test),
     }
     path = results / "benchmark.json"
     benchmark = json.loads(path.read_text()) if path.exists() else {}
     found["conclusions"] = conclusions(runs, without_batch_norm(benchmark))
     if benchmark:
-        sections = ((machine, "steps"), (steps, "steps"), (layers, "layers"), (growth, "growth"), (seconds, "commands"))
+        sections = ((machine, "steps"), (steps, "steps"), (layers, "layers"), (growth, "growth"),
+                    (seconds, "commands"))
         found |= {table.__name__: table(benchmark) for table, section in sections if section in benchmark}
     for table in (kills, damage):
         if (results / f"{table.__name__}.json").exists():
@@ -124,6 +136,7 @@ def write(results: Path, pages: list[Path]) -> None:
         text = page.read_text(encoding="utf-8")
         for name in (name for name in re.findall(r"<!-- (\w+) -->\n", text) if name in found):
             before, rest = text.split(f"<!-- {name} -->\n")
-            text = f"{before}<!-- {name} -->\n{found[name]}\n<!-- /{name} -->" + rest.split(f"<!-- /{name} -->")[1]
+            after = rest.split(f"<!-- /{name} -->")[1]
+            text = f"{before}<!-- {name} -->\n{found[name]}\n<!-- /{name} -->{after}"
         with checkpoint.atomic(page) as temporary:
             temporary.write_text(text, encoding="utf-8")
