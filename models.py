@@ -1,11 +1,11 @@
 """The report's networks: Encoder, Decoder, AutoEncoder and Classifier (report, section 1).
 
-Parameters carry the report's names and shapes, so a state dict of its code loads here and the other way round.
-With batch_norm=False the `bn*` are absent. Shapes in comments are (B, C, H, W), B the batch.
+Parameters carry the report's names and shapes, so a state dict of its code loads here and the other way
+round; with batch_norm=False it has no `bn*`. Shapes in comments are (B, C, H, W), B the batch.
 
-Two exact rewrites, for speed: ReLU stands behind the max pool instead of before it (max and ReLU commute, in
-value and in gradient, and it then works on a quarter of the elements), and each InverseMaxPool of the decoder
-is fused with the convolution behind it (`inverse_maxpool_conv2d`).
+Two exact rewrites, for speed: ReLU stands behind the max pool instead of before it (max and ReLU commute,
+in value and in gradient, and it then works on a quarter of the elements), and each InverseMaxPool of the
+decoder is fused with the convolution behind it (`inverse_maxpool_conv2d`).
 """
 
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 class Encoder(nn.Module):
-    """Photos x (B, 3, 100, 100) -> code z (B, 400, 4, 4). A list given as indices is filled with those of the max pools."""
+    """Photos x (B, 3, 100, 100) -> code z (B, 400, 4, 4). The max pools' indices are added to a list given."""
 
     def __init__(self, batch_norm: bool = True):
         super().__init__()
@@ -31,35 +31,32 @@ class Encoder(nn.Module):
         self.conv4 = conv3x3(144, 256)
         self.conv5 = conv3x3(256, 400)
         self.batch_norm = batch_norm
-        if batch_norm:
-            self.bn1 = nn.BatchNorm2d(16)
-            self.bn2 = nn.BatchNorm2d(64)
-            self.bn3 = nn.BatchNorm2d(144)
-            self.bn4 = nn.BatchNorm2d(256)
-            self.bn5 = nn.BatchNorm2d(400)
+        norm = nn.BatchNorm2d if batch_norm else nn.Identity
+        self.bn1 = norm(16)
+        self.bn2 = norm(64)
+        self.bn3 = norm(144)
+        self.bn4 = norm(256)
+        self.bn5 = norm(400)
 
     def forward(self, x: Tensor, indices: list[Tensor] | None = None) -> Tensor:
-        def norm(i, x):
-            return getattr(self, f"bn{i}")(x) if self.batch_norm else x
-
         def pool(x, window):
             x, where = F.max_pool2d(x, window, stride=2, padding=window - 2, return_indices=True)
             if indices is not None:
                 indices.append(where)
             return F.relu(x)
 
-        x = pool(norm(1, self.conv1(x)), window=2)  # (B, 3, 100, 100) -> (B, 16, 50, 50)
-        x = pool(norm(2, self.conv2(x)), window=2)  # -> (B, 64, 25, 25)
-        x = pool(norm(3, self.conv3(x)), window=3)  # -> (B, 144, 13, 13)
-        x = pool(norm(4, self.conv4(x)), window=3)  # -> (B, 256, 7, 7)
-        return pool(norm(5, self.conv5(x)), window=3)  # -> (B, 400, 4, 4)
+        x = pool(self.bn1(self.conv1(x)), window=2)  # (B, 3, 100, 100) -> (B, 16, 50, 50)
+        x = pool(self.bn2(self.conv2(x)), window=2)  # -> (B, 64, 25, 25)
+        x = pool(self.bn3(self.conv3(x)), window=3)  # -> (B, 144, 13, 13)
+        x = pool(self.bn4(self.conv4(x)), window=3)  # -> (B, 256, 7, 7)
+        return pool(self.bn5(self.conv5(x)), window=3)  # -> (B, 400, 4, 4)
 
 
 class Decoder(nn.Module):
     """Code z (B, 400, 4, 4) -> reconstruction x_hat (B, 3, 100, 100), not clamped to [0, 1].
 
-    unpooling "inverse" is the report's InverseMaxPool. To compare with it: "nearest" repeats an element over its window,
-    "indices" puts it where the encoder found it, and so is told more than z: it uses up the encoder's indices.
+    unpooling "inverse" is the report's InverseMaxPool. To compare with it: "nearest" repeats an element over
+    its window, "indices" puts it where the encoder found it, and so is told more than z: it uses up that list.
     """
 
     def __init__(self, batch_norm: bool = True, unpooling: str = "inverse"):
@@ -73,27 +70,25 @@ class Decoder(nn.Module):
         self.deconv5 = conv3x3(16, 3)
         self.unpooling = unpooling
         self.batch_norm = batch_norm
-        if batch_norm:
-            self.bn1 = nn.BatchNorm2d(256)
-            self.bn2 = nn.BatchNorm2d(144)
-            self.bn3 = nn.BatchNorm2d(64)
-            self.bn4 = nn.BatchNorm2d(16)
+        norm = nn.BatchNorm2d if batch_norm else nn.Identity
+        self.bn1 = norm(256)
+        self.bn2 = norm(144)
+        self.bn3 = norm(64)
+        self.bn4 = norm(16)
 
     def forward(self, z: Tensor, indices: list[Tensor] | None = None) -> Tensor:
-        def norm(i, x):
-            return getattr(self, f"bn{i}")(x) if self.batch_norm else x
-
         def unpool(x, conv, window):
             if self.unpooling == "inverse":
                 return inverse_maxpool_conv2d(x, conv.weight, conv.bias, window)
             size = [2 * length - (window == 3) for length in x.shape[2:]]
-            told = self.unpooling == "indices"
-            return conv(F.max_unpool2d(x, indices.pop(), window, 2, window - 2, size) if told else F.interpolate(x, size))
+            if self.unpooling == "nearest":
+                return conv(F.interpolate(x, size))
+            return conv(F.max_unpool2d(x, indices.pop(), window, stride=2, padding=window - 2, output_size=size))
 
-        x = F.relu(norm(1, unpool(z, self.deconv1, window=3)))  # (B, 400, 4, 4) -> (B, 256, 7, 7)
-        x = F.relu(norm(2, unpool(x, self.deconv2, window=3)))  # -> (B, 144, 13, 13)
-        x = F.relu(norm(3, unpool(x, self.deconv3, window=3)))  # -> (B, 64, 25, 25)
-        x = F.relu(norm(4, unpool(x, self.deconv4, window=2)))  # -> (B, 16, 50, 50)
+        x = F.relu(self.bn1(unpool(z, self.deconv1, window=3)))  # (B, 400, 4, 4) -> (B, 256, 7, 7)
+        x = F.relu(self.bn2(unpool(x, self.deconv2, window=3)))  # -> (B, 144, 13, 13)
+        x = F.relu(self.bn3(unpool(x, self.deconv3, window=3)))  # -> (B, 64, 25, 25)
+        x = F.relu(self.bn4(unpool(x, self.deconv4, window=2)))  # -> (B, 16, 50, 50)
         return unpool(x, self.deconv5, window=2)  # -> (B, 3, 100, 100)
 
 
@@ -114,11 +109,12 @@ class AutoEncoder(nn.Module):
 class Classifier(nn.Module):
     """Code z (B, 400, 4, 4) -> logits (B, num_classes). z keeps its layout: no pooling, flattened late.
 
-    dropout (the report: 0.25, place unknown) acts after each activation, or with dropout_after="linear" after
-    those of linear layers only.
+    dropout (the report: 0.25, place unknown) acts after each activation, or with dropout_after="linear"
+    after those of linear layers only.
     """
 
-    def __init__(self, num_classes: int = 102, batch_norm: bool = True, dropout: float = 0.0, dropout_after: str = "all"):
+    def __init__(self, num_classes: int = 102, batch_norm: bool = True, dropout: float = 0.0,
+                 dropout_after: str = "all"):
         super().__init__()
         self.conv1 = conv3x3(400, 700)
         self.conv2 = conv3x3(700, 1000)
@@ -127,24 +123,24 @@ class Classifier(nn.Module):
         self.linear3 = nn.Linear(2048, 512)
         self.linear4 = nn.Linear(512, num_classes)
         self.batch_norm = batch_norm
-        if batch_norm:
-            self.bn1 = nn.BatchNorm2d(700)
-            self.bn2 = nn.BatchNorm2d(1000)
-            self.bn3 = nn.BatchNorm1d(8192)
-            self.bn4 = nn.BatchNorm1d(2048)
-            self.bn5 = nn.BatchNorm1d(512)
+        norm2d, norm1d = (nn.BatchNorm2d, nn.BatchNorm1d) if batch_norm else (nn.Identity, nn.Identity)
+        self.bn1 = norm2d(700)
+        self.bn2 = norm2d(1000)
+        self.bn3 = norm1d(8192)
+        self.bn4 = norm1d(2048)
+        self.bn5 = norm1d(512)
         self.dropout = nn.Dropout(dropout)
         self.dropout_after = dropout_after
 
     def forward(self, z: Tensor) -> Tensor:
-        def activate(i, x):
-            x = F.relu(getattr(self, f"bn{i}")(x) if self.batch_norm else x)
+        def activate(x):
+            x = F.relu(x)
             return self.dropout(x) if self.dropout_after == "all" or x.dim() == 2 else x
 
-        x = activate(1, self.conv1(z))  # (B, 400, 4, 4) -> (B, 700, 4, 4)
-        x = activate(2, self.conv2(x))  # -> (B, 1000, 4, 4)
+        x = activate(self.bn1(self.conv1(z)))  # (B, 400, 4, 4) -> (B, 700, 4, 4)
+        x = activate(self.bn2(self.conv2(x)))  # -> (B, 1000, 4, 4)
         x = x.flatten(1)  # -> (B, 16000)
-        x = activate(3, self.linear1(x))  # -> (B, 8192)
-        x = activate(4, self.linear2(x))  # -> (B, 2048)
-        x = activate(5, self.linear3(x))  # -> (B, 512)
+        x = activate(self.bn3(self.linear1(x)))  # -> (B, 8192)
+        x = activate(self.bn4(self.linear2(x)))  # -> (B, 2048)
+        x = activate(self.bn5(self.linear3(x)))  # -> (B, 512)
         return self.linear4(x)  # -> (B, num_classes)
