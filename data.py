@@ -1,31 +1,25 @@
 """Photos to tensors: the data sets, their splits and class names, the cache, and batches.
 
-A split is one uint8 tensor (N, 3, H, W) in memory, decoded once and kept in a cache; batches are selections of it.
+A split is one uint8 tensor (N, 3, H, W) in memory, decoded once and kept in a cache; a batch is a selection.
 """
 
-import contextlib
 import hashlib
-import http.client
 import os
-import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import blades
 import checkpoint
 import decoding
+import flowers102
 import species
 import synthetic
 from runtime import UserError
 
 SPLITS = ("train", "val", "test")
 BUILT_IN = ("flowers102", "synthetic")
-FLOWERS102_PHOTOS = 8189
-FLOWERS102_LAYOUT = "flowers-102/ with jpg/image_00001.jpg to image_08189.jpg, imagelabels.mat and setid.mat"
 
 
 @dataclass
@@ -50,30 +44,33 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
          size: int = 100, crop: str = "centre", quiet: bool = False) -> FlowerSet:
     """One split of a data set, from the cache where it is there, else decoded from the photos.
 
-    dataset: 'flowers102' (torchvision's, in data_dir/flowers-102, downloaded where that folder is absent), 'synthetic'
-        (drawn by synthetic.py) or the path of a folder with train/, val/ and test/, each one folder a class
-        (torchvision's ImageFolder); without val/, every fifth photo of each class in train/ validates.
+    dataset: 'flowers102' (torchvision's, in data_dir/flowers-102, downloaded where that folder is absent),
+        'synthetic' (drawn by synthetic.py) or the path of a folder with train/, val/ and test/, each one folder
+        a class (torchvision's ImageFolder); without val/, every fifth photo of each class in train/ validates.
     size: pixels a side. crop: 'centre' or 'squash', see decoding.decode. quiet: no bar.
     UserError for data that is absent or damaged, with the file's name.
     """
     if split not in SPLITS or crop not in decoding.CROPS:
         raise ValueError(f"split {split!r} and crop {crop!r} have to be among {SPLITS} and {decoding.CROPS}")
     if dataset == "flowers102":
-        root, index = Path(data_dir) / "flowers-102", _flowers102
+        root, index = Path(data_dir) / "flowers-102", flowers102.index
         if not root.exists():
-            _download(Path(data_dir))
+            flowers102.download(Path(data_dir))
         source = _listing(root)
     elif dataset == "synthetic":
-        source = [Path(module.__file__).read_text() for module in (synthetic, species, blades)]  # what is drawn changes with them
+        source = [Path(module.__file__).read_text() for module in (synthetic, species, blades)]
     else:
         root, index = Path(dataset), _folder
         folder, held_out = _split_of(root, split)
         if not (root / folder).is_dir():
-            raise UserError(f"--dataset {dataset}: there is no {root / folder}/; want {' or '.join(BUILT_IN)}, or a folder with train/, "
-                            f"val/ and test/ in it, each with a folder a class")
+            raise UserError(f"--dataset {dataset}: there is no {root / folder}/; want {' or '.join(BUILT_IN)}, "
+                            f"or a folder with train/, val/ and test/ in it, each with a folder a class")
         if held_out and split == "train":
-            print(f"--dataset {dataset}: there is no val/, so every fifth photo of each class in train/ validates")
-        source = [str(held_out), *_listing(root / split), *_listing(root / "train")]  # train/ names the classes
+            print(f"--dataset {dataset}: there is no val/, "
+                  f"so every fifth photo of each class in train/ validates")
+        source = [str(held_out)]
+        for name in dict.fromkeys((folder, "train")):  # train/ names the classes
+            source += [name, *_listing(root / name)]
     key = "\n".join(["3", split, str(size), crop, *source])
     name = f"{Path(dataset).name}-{split}-{size}-{crop}-{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.pt"
     if os.path.exists(cached := Path(cache_dir) / name):  # (not so where a folder may not be searched)
@@ -87,8 +84,9 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
         flowers = FlowerSet(torch.from_numpy(images), torch.tensor(labels), synthetic.class_names(), names)
     else:
         paths, labels, classes = index(root, split)
-        flowers = FlowerSet(decoding.decode_all(paths, size, crop, f"decoding {split} photos", quiet), torch.tensor(labels), classes,
-                            [str(path.relative_to(root)) for path in paths])
+        images = decoding.decode_all(paths, size, crop, f"decoding {split} photos", quiet)
+        names = [str(path.relative_to(root)) for path in paths]
+        flowers = FlowerSet(images, torch.tensor(labels), classes, names)
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.save(cached, {"kind": "photos", **vars(flowers)})
@@ -109,47 +107,8 @@ def _listing(root: Path) -> list[str]:
     return sorted(rows)
 
 
-def _flowers102(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
-    """Paths, labels 0..101 and class names of an official split, after the checks that torchvision leaves out."""
-    from torchvision.datasets import Flowers102
-
-    try:
-        dataset = Flowers102(root.parent, split)  # checks the md5s of both .mat files
-    except (RuntimeError, OSError) as error:
-        raise UserError(f"{root} is not whole (want {FLOWERS102_LAYOUT}, both .mat files with the md5 that torchvision "
-                        f"expects); restore it, or remove the folder to have it downloaded: {error}") from error
-    missing = [i for i in range(1, FLOWERS102_PHOTOS + 1) if not (root / "jpg" / f"image_{i:05d}.jpg").is_file()]
-    if missing:
-        raise UserError(f"{root}/jpg lacks {len(missing)} of {FLOWERS102_PHOTOS} photos, the first image_{missing[0]:05d}.jpg; "
-                        f"restore them, or remove {root} to have it downloaded")
-    labels, classes = dataset._labels, list(Flowers102.classes)
-    assert sorted(set(labels)) == list(range(len(classes))), "labels are not 0..101"
-    assert split == "test" or np.bincount(labels).tolist() == [10] * len(classes), "not 10 photos a class"
-    return [Path(path) for path in dataset._image_files], labels, classes
-
-
-def _download(data_dir: Path) -> None:
-    """torchvision's download, into a temporary folder first: a broken one leaves nothing behind."""
-    from torchvision.datasets import Flowers102
-
-    looked_in = (data_dir / "flowers-102").absolute()
-    print(f"{looked_in} does not exist: downloading Oxford Flowers-102 (345 MB)", flush=True)
-    existing = {folder for folder in (data_dir, *data_dir.parents) if folder.exists()}
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".flowers-102-", dir=data_dir) as temporary:
-            Flowers102(temporary, download=True)
-            os.rename(Path(temporary) / "flowers-102", data_dir / "flowers-102")
-    except (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError) as error:
-        for folder in (data_dir, *data_dir.parents):  # those that were made above
-            with contextlib.suppress(OSError):
-                folder.rmdir() if folder not in existing else None
-        raise UserError(f"no photos: {looked_in} does not exist (--data-dir wants {FLOWERS102_LAYOUT} in it), and the "
-                        f"download of {Flowers102._download_url_prefix}102flowers.tgz failed: {error}") from error
-
-
 def _split_of(root: Path, split: str) -> tuple[str, bool]:
-    """The folder that holds a split of the user's own photos, and whether train/ is shared out between train and val."""
+    """The folder that holds a split of the user's own photos, and whether train/ serves train and val."""
     held_out = split != "test" and not (root / "val").is_dir()
     return "train" if held_out else split, held_out
 
@@ -157,6 +116,7 @@ def _split_of(root: Path, split: str) -> tuple[str, bool]:
 def _folder(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
     """Paths, labels and class names of one split of the user's own folder; the classes are those of train/."""
     from torchvision.datasets import ImageFolder
+
     class Visible(ImageFolder):
         """Without the folders that systems hide or mark: .ipynb_checkpoints, @eaDir."""
         def find_classes(self, directory):
@@ -168,9 +128,12 @@ def _folder(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
         found, train = (Visible(root / name, is_valid_file=decoding.is_photo) for name in (folder, "train"))
     except OSError as error:
         raise UserError(f"--dataset {root}: {error}") from error
-    others = {path for path in (root / folder).glob("*/**/*") if path.is_file()} - {Path(path) for path, _ in found.samples}
-    if (others := sorted(path for path in others if not any(part.startswith((".", "@")) for part in path.relative_to(root).parts))) and (split == folder):
-        print(f"--dataset {root}: left out {len(others)} files in {folder}/ that are no photos by their names, the first {others[0]}")
+    files = {path for path in (root / folder).glob("*/**/*") if path.is_file()}
+    others = sorted(path for path in files - {Path(path) for path, _ in found.samples}
+                    if not any(part.startswith((".", "@")) for part in path.relative_to(root).parts))
+    if others and split == folder:
+        print(f"--dataset {root}: left out {len(others)} files in {folder}/ that are no photos by their names, "
+              f"the first {others[0]}")
     if found.classes != train.classes:
         odd = sorted(set(found.classes) ^ set(train.classes))
         raise UserError(f"--dataset {root}: {folder}/ and train/ differ in their classes: {', '.join(odd)}")
@@ -179,7 +142,8 @@ def _folder(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
         place = [i - found.targets.index(label) for i, label in enumerate(found.targets)]  # within the class
         samples = [sample for sample, i in zip(samples, place) if (i % 5 == 1) == (split == "val")]
         if not samples:
-            raise UserError(f"--dataset {root}: no class has a second photo in train/ to validate on; add some, or a folder val/")
+            raise UserError(f"--dataset {root}: no class has a second photo in train/ to validate on; "
+                            f"add some, or a folder val/")
     return [path for path, _ in samples], [label for _, label in samples], found.classes
 
 

@@ -1,0 +1,58 @@
+"""The official photos, Oxford Flowers-102: torchvision's data set, what it leaves unchecked, its download."""
+
+import contextlib
+import http.client
+import os
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from runtime import UserError
+
+PHOTOS = 8189
+LAYOUT = "flowers-102/ with jpg/image_00001.jpg to image_08189.jpg, imagelabels.mat and setid.mat"
+
+
+def index(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
+    """Paths, labels 0..101 and class names of an official split; UserError where the folder is not whole.
+
+    root: the folder flowers-102.
+    """
+    from torchvision.datasets import Flowers102
+
+    try:
+        dataset = Flowers102(root.parent, split)  # checks the md5s of both .mat files
+    except (RuntimeError, OSError) as error:
+        raise UserError(f"{root} is not whole (want {LAYOUT}, both .mat files with the md5 that torchvision "
+                        f"expects); restore it, or remove it to have it downloaded: {error}") from error
+    photos = [root / "jpg" / f"image_{i:05d}.jpg" for i in range(1, PHOTOS + 1)]
+    if missing := [photo.name for photo in photos if not photo.is_file()]:
+        raise UserError(f"{root}/jpg lacks {len(missing)} of {len(photos)} photos, the first {missing[0]}; "
+                        f"restore them, or remove {root} to have it downloaded")
+    labels, classes = dataset._labels, list(Flowers102.classes)
+    assert sorted(set(labels)) == list(range(len(classes))), "labels are not 0..101"
+    assert split == "test" or np.bincount(labels).tolist() == [10] * len(classes), "not 10 photos a class"
+    return [Path(path) for path in dataset._image_files], labels, classes
+
+
+def download(data_dir: Path) -> None:
+    """torchvision's download to data_dir/flowers-102; UserError where it fails, with nothing left behind."""
+    from torchvision.datasets import Flowers102
+
+    looked_in = (data_dir / "flowers-102").absolute()
+    print(f"{looked_in} does not exist: downloading Oxford Flowers-102 (345 MB)", flush=True)
+    made = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".flowers-102-", dir=data_dir) as temporary:  # whole or not at all
+            Flowers102(temporary, download=True)
+            os.rename(Path(temporary) / "flowers-102", data_dir / "flowers-102")
+    except (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError) as error:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        url = f"{Flowers102._download_url_prefix}102flowers.tgz"
+        raise UserError(f"no photos: {looked_in} does not exist (--data-dir wants {LAYOUT} in it), and the "
+                        f"download of {url} failed: {error}") from error
