@@ -3,9 +3,9 @@
     python evaluate.py                                     # runs/classifier/classifier.pt
     python evaluate.py --autoencoder runs/autoencoder/autoencoder.pt     # its reconstruction error too
 
-Half a minute for Flowers-102 on two cores. Writes beside the checkpoint, or to --out: evaluation.json, predictions.csv and,
-of the test images, per_class.csv, per_class.png, confusion.png and confused.png (the pairs of classes most often taken for
-each other). Report, section 4: eval mode, training and test images.
+Half a minute for Flowers-102 on two cores. Writes beside the checkpoint, or to --out: evaluation.json,
+predictions.csv and, of the test images, per_class.csv, per_class.png, confusion.png and confused.png (the
+pairs of classes most often taken for each other). Report, section 4: eval mode, training and test images.
 """
 
 import argparse
@@ -17,27 +17,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 import checkpoint
 import data
 import figures
+import inference
 import runtime
-from models import AutoEncoder, Classifier, Encoder
 from runtime import UserError
 
-BATCH_SIZE = 256
-PRODUCTS = ("evaluation.json", "predictions.csv", "per_class.csv", "per_class.png", "confusion.png", "confused.png")
+PRODUCTS = ("evaluation.json", "predictions.csv", "per_class.csv", "per_class.png", "confusion.png",
+            "confused.png")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     group = parser.add_argument_group("what is measured")
-    group.add_argument("--classifier", type=Path, default=Path("runs/classifier/classifier.pt"), help="checkpoint (%(default)s)")
+    group.add_argument("--classifier", type=Path, default=Path("runs/classifier/classifier.pt"),
+                       help="checkpoint (%(default)s)")
     group.add_argument("--autoencoder", type=Path, help="also measure this autoencoder's mean squared error (off)")
     group = parser.add_argument_group("data")
-    group.add_argument("--dataset", type=os.path.normpath, help="flowers102, synthetic or a folder (the checkpoint's)")
+    group.add_argument("--dataset", type=os.path.normpath,
+                       help="flowers102, synthetic or a folder (the checkpoint's)")
     group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     group.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
     group = parser.add_argument_group("run")
@@ -46,57 +47,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, Classifier, dict]:
-    """Encoder and classifier in eval mode, rebuilt from a classifier.pt, and the rest of its content."""
-    if not path.exists():
-        raise UserError(f"there is no classifier {path}; run train_classifier.py first, or name another with --classifier")
-    content = checkpoint.load(path, "classifier")
-    config = content["config"]
-    encoder = checkpoint.rebuild(Encoder, {"batch_norm": config.get("batch_norm")}, content.pop("encoder"), path)
-    classifier = checkpoint.rebuild(Classifier, config, content.pop("classifier"), path)
-    for model in (encoder, classifier):
-        model.to(device, memory_format=torch.channels_last).eval()
-    return encoder, classifier, content
-
-
-def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dict]:
-    """An autoencoder in eval mode, rebuilt from an autoencoder.pt, and the rest of its content."""
-    content = checkpoint.load(path, "autoencoder")
-    model = checkpoint.rebuild(AutoEncoder, content["config"], content.pop("model"), path)
-    return model.to(device, memory_format=torch.channels_last).eval(), content
-
-
-@torch.no_grad()
-def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: torch.device, precision: str) -> Tensor:
-    """uint8 images (N, 3, H, W) -> logits (N, classes), float32 on the CPU; in eval mode, the mode restored after."""
-    modes = [(model, model.training) for model in (encoder, classifier)]
-    encoder.eval()
-    classifier.eval()
-    logits = []
-    with runtime.autocast(device, precision):  # around the loop: it casts the weights once
-        for batch in data.batches(len(images), BATCH_SIZE):
-            logits.append(classifier(encoder(data.to_input(images[batch], device))).float().cpu())  # (B, classes)
-    for model, mode in modes:
-        model.train(mode)
-    return torch.cat(logits)
-
-
-@torch.no_grad()
-def reconstruction_error(model: AutoEncoder, images: Tensor, device: torch.device, precision: str) -> float:
-    """Mean squared error over all values of uint8 images (N, 3, H, W), in [0, 1] units; model in eval mode."""
-    total = 0.0
-    for batch in data.batches(len(images), BATCH_SIZE):
-        x = data.to_input(images[batch], device)
-        with runtime.autocast(device, precision):
-            _, x_hat = model(x)
-        total += F.mse_loss(x_hat.float(), x).item() * len(batch)
-    return total / len(images)
-
-
 def summarise(correct: Tensor, labels: Tensor) -> dict:
     """Percentages: accuracy with Wilson's 95 % interval, mean per-class accuracy with a bootstrap interval.
 
-    The bootstrap resamples each class's images: the number right of n then is binomial, so that is what is drawn.
+    The bootstrap resamples each class's images: the number right of n is binomial, so that is what is drawn.
     """
     from scipy.stats import binomtest
 
@@ -105,7 +59,8 @@ def summarise(correct: Tensor, labels: Tensor) -> dict:
     per_class = torch.bincount(labels).numpy()
     present = per_class > 0
     share = torch.bincount(labels[correct], minlength=len(per_class)).numpy()[present] / per_class[present]
-    resampled = np.random.default_rng(0).binomial(per_class[present], share, (10_000, present.sum())) / per_class[present]
+    drawn = np.random.default_rng(0).binomial(per_class[present], share, (10_000, present.sum()))
+    resampled = drawn / per_class[present]
     return {"images": count, "correct": right, "accuracy": 100 * right / count,
             "accuracy_interval": [100 * interval.low, 100 * interval.high],
             "per_class_accuracy": 100 * float(share.mean()),
@@ -113,27 +68,30 @@ def summarise(correct: Tensor, labels: Tensor) -> dict:
 
 
 def most_confused(matrix: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """The pairs of classes most often taken for each other, (true, given) in the direction that is the more frequent. matrix (K, K)."""
+    """Pairs of classes most often taken for each other, (true, given) as is more frequent. matrix (K, K)."""
     both = np.triu(matrix + matrix.T, 1)
-    pairs = [divmod(int(i), len(matrix)) for i in np.argsort(-both, axis=None, kind="stable")[:count] if both.flat[i]]
+    order = np.argsort(-both, axis=None, kind="stable")[:count]
+    pairs = [divmod(int(i), len(matrix)) for i in order if both.flat[i]]
     return [(i, j) if matrix[i, j] >= matrix[j, i] else (j, i) for i, j in pairs]
 
 
 def write_csv(path: Path, header: list[str], rows) -> None:
-    with checkpoint.atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        csv.writer(file).writerows([header, *rows])
+    with checkpoint.atomic(path) as temporary:
+        with open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            csv.writer(file).writerows([header, *rows])
 
 
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = runtime.set_up(args.device, args.precision)
-    encoder, classifier, content = load_classifier(args.classifier, device)
+    encoder, classifier, content = inference.load_classifier(args.classifier, device)
     autoencoder = None
     if args.autoencoder:
-        autoencoder, saved = load_autoencoder(args.autoencoder, device)
+        autoencoder, saved = inference.load_autoencoder(args.autoencoder, device)
         for name in ("dataset", "crop"):
             if saved[name] != content[name]:
-                print(f"{args.autoencoder} was trained with --{name} {saved[name]}, {args.classifier} with {content[name]}")
+                print(f"{args.autoencoder} was trained with --{name} {saved[name]}, "
+                      f"{args.classifier} with {content[name]}")
     classes, dataset = content["classes"], args.dataset or content["dataset"]
     out = args.out or args.classifier.parent
     try:
@@ -144,18 +102,19 @@ def main(args: argparse.Namespace) -> int:
     splits, rows, measured = {}, [], data.SPLITS
     if dataset not in data.BUILT_IN and Path(dataset, "train").is_dir() and not Path(dataset, "test").is_dir():
         measured = data.SPLITS[:-1]
-        print(f"--dataset {dataset}: there is no test/, so the tables and figures are those of the validation images")
+        print(f"--dataset {dataset}: there is no test/, so tables and figures are of the validation images")
     for split in measured:  # the last one's labels and predictions are the tables' and the figures'
         flowers = data.load(dataset, split, args.data_dir, args.cache_dir, crop=content["crop"])
         if flowers.classes != classes:
             odd = sorted(set(flowers.classes) ^ set(classes))
-            raise UserError(f"{args.classifier} knows {len(classes)} classes, {dataset} has {len(flowers.classes)}; "
-                            f"only one of them has: {', '.join(odd[:5])}{' ...' * (len(odd) > 5)}")
-        probabilities = classify(encoder, classifier, flowers.images, device, precision).softmax(1)  # (N, classes)
-        confidence, predicted = probabilities.max(1)  # (N,)
+            raise UserError(f"{args.classifier} knows {len(classes)} classes, {dataset} has "
+                            f"{len(flowers.classes)}; only one has: {', '.join(odd[:5])}{' ...' * (len(odd) > 5)}")
+        logits = inference.classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
+        confidence, predicted = logits.softmax(1).max(1)  # (N,)
         splits[split] = summarise(predicted == flowers.labels, flowers.labels)
         if autoencoder is not None:
-            splits[split]["reconstruction_error"] = reconstruction_error(autoencoder, flowers.images, device, precision)
+            error = inference.reconstruction_error(autoencoder, flowers.images, device, precision)
+            splits[split]["reconstruction_error"] = error
         rows += [[split, name, classes[label], classes[guess], f"{p:.4f}"] for name, label, guess, p in
                  zip(flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist())]
 
@@ -165,11 +124,11 @@ def main(args: argparse.Namespace) -> int:
     for split, result in splits.items():
         low, high = result["accuracy_interval"]
         class_low, class_high = result["per_class_interval"]
-        print(f"{split:5} {result['images']:5} images: {result['accuracy']:6.2f} % [{low:.2f}, {high:.2f}], mean of the classes "
-              f"{result['per_class_accuracy']:6.2f} % [{class_low:.2f}, {class_high:.2f}]  (95 % intervals)")
-    if autoencoder is not None:
-        for split, result in splits.items():
-            print(f"{split:5} mean squared error of the reconstructions: {result['reconstruction_error']:.5f}")
+        print(f"{split:5} {result['images']:5} images: {result['accuracy']:6.2f} % [{low:.2f}, {high:.2f}], "
+              f"mean of the classes {result['per_class_accuracy']:6.2f} % [{class_low:.2f}, {class_high:.2f}]  "
+              f"(95 % intervals)")
+    for split, result in splits.items() if autoencoder else ():
+        print(f"{split:5} mean squared error of the reconstructions: {result['reconstruction_error']:.5f}")
 
     seconds = time.perf_counter() - start
     checkpoint.write_json(out / "evaluation.json", {
@@ -182,7 +141,8 @@ def main(args: argparse.Namespace) -> int:
     counts, right = matrix.sum(1).tolist(), matrix.diagonal().tolist()
     write_csv(out / "per_class.csv", ["class", f"{split} images", "correct", "accuracy (%)"],
               [[name, n, k, f"{100 * k / n:.2f}" if n else ""] for name, n, k in zip(classes, counts, right)])
-    figures.per_class(out / "per_class.png", [100 * k / max(n, 1) for n, k in zip(counts, right)], counts, classes, split)
+    accuracy = [100 * k / max(n, 1) for n, k in zip(counts, right)]
+    figures.per_class(out / "per_class.png", accuracy, counts, classes, split)
     figures.confusion(out / "confusion.png", matrix, classes)
 
     def photo(true: int, given: int) -> np.ndarray:
@@ -190,8 +150,9 @@ def main(args: argparse.Namespace) -> int:
         which = int(np.argmax((labels == true) * (1 + (predicted == given))))
         return flowers.images[which].permute(1, 2, 0).numpy()
 
-    figures.confused(out / "confused.png", [(classes[i], classes[j], f"{matrix[i, j]} of {counts[i]}",
-                                             f"{matrix[j, i]} of {counts[j]}", photo(i, j), photo(j, j)) for i, j in most_confused(matrix, 10)])
+    figures.confused(out / "confused.png", [
+        (classes[i], classes[j], f"{matrix[i, j]} of {counts[i]}", f"{matrix[j, i]} of {counts[j]}",
+         photo(i, j), photo(j, j)) for i, j in most_confused(matrix, 10)])
     print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {time.perf_counter() - start:.1f} s")
     return 0
 

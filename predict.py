@@ -3,9 +3,9 @@
     python predict.py photo.jpg folder/                          # the five most likely names of each photo
     python predict.py folder/ --figure sheet.png --autoencoder runs/autoencoder/autoencoder.pt
 
-Takes whatever Pillow reads, upright as its EXIF tag says, and of a folder the files at any depth with a picture's name. A
-photo that cannot be read is named, the others go on, and the exit status is 1. Some seconds for loading the checkpoint,
-then some milliseconds a photo. Writes nothing but what --figure names.
+Takes whatever Pillow reads, upright as its EXIF tag says, and of a folder the files at any depth with a
+picture's name. A photo that cannot be read is named, the others go on, and the exit status is 1. Some
+seconds for loading the checkpoint, then some milliseconds a photo. Writes nothing but what --figure names.
 """
 
 import argparse
@@ -20,12 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import checkpoint
-import data
 import decoding
-import evaluate
+import inference
 import runtime
-from models import AutoEncoder
 from runtime import UserError
 
 AT_ONCE = 64  # photos decoded, then classified, then printed
@@ -35,10 +32,14 @@ ON_THE_FIGURE = 40
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="photo, or folder of photos")
-    parser.add_argument("--classifier", type=Path, default=Path("runs/classifier/classifier.pt"), help="checkpoint (%(default)s)")
-    parser.add_argument("--json", action="store_true", help="a JSON object a photo, each on a line of its own (off)")
-    parser.add_argument("--figure", type=Path, help=f"also draw the first {ON_THE_FIGURE} photos with their names (off)")
-    parser.add_argument("--autoencoder", type=Path, help="draw what this autoencoder makes of each photo beside it (off)")
+    parser.add_argument("--classifier", type=Path, default=Path("runs/classifier/classifier.pt"),
+                        help="checkpoint (%(default)s)")
+    parser.add_argument("--json", action="store_true",
+                        help="a JSON object a photo, each on a line of its own (off)")
+    parser.add_argument("--figure", type=Path,
+                        help=f"also draw the first {ON_THE_FIGURE} photos with their names (off)")
+    parser.add_argument("--autoencoder", type=Path,
+                        help="draw what this autoencoder makes of each photo beside it (off)")
     runtime.add_arguments(parser)
     parser.set_defaults(precision="fp32")  # (bf16 ties the less likely names)
     args = parser.parse_args(argv)
@@ -66,17 +67,10 @@ def decode(path: Path, crop: str) -> np.ndarray | UserError:
         return error
 
 
-@torch.no_grad()
-def reconstruct(model: AutoEncoder, images: torch.Tensor, device: torch.device, precision: str) -> np.ndarray:
-    """uint8 images (N, 3, 100, 100) -> reconstructions (N, 100, 100, 3) in [0, 1]."""
-    with runtime.autocast(device, precision):
-        _, x_hat = model(data.to_input(images, device))
-    return x_hat.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()  # (N, 3, 100, 100) -> (N, 100, 100, 3)
-
-
 def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"photo": str(path), "names": [{"name": name, "probability": round(p, 6)} for name, p in likely]}))
+        names = [{"name": name, "probability": round(p, 6)} for name, p in likely]
+        print(json.dumps({"photo": str(path), "names": names}))
     else:
         print(path, *(f"  {100 * p:5.1f} %  {name}" for name, p in likely), sep="\n")
 
@@ -84,8 +78,8 @@ def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
 def main(args: argparse.Namespace) -> int:
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         device, precision = runtime.set_up(args.device, args.precision)
-        encoder, classifier, content = evaluate.load_classifier(args.classifier, device)
-        autoencoder = evaluate.load_autoencoder(args.autoencoder, device)[0] if args.autoencoder else None
+        encoder, classifier, content = inference.load_classifier(args.classifier, device)
+        autoencoder = inference.load_autoencoder(args.autoencoder, device)[0] if args.autoencoder else None
     if not (paths := list(find(args.photos))):
         raise UserError(f"no photos in {', '.join(map(str, args.photos))}")
 
@@ -99,13 +93,17 @@ def main(args: argparse.Namespace) -> int:
                 failed += 1
             if not (photos := [(path, image) for path, image in decoded if not isinstance(image, UserError)]):
                 continue
-            images = torch.from_numpy(np.stack([image for _, image in photos])).permute(0, 3, 1, 2)  # (N, H, W, 3) -> (N, 3, H, W)
-            probabilities = evaluate.classify(encoder, classifier, images, device, precision).softmax(1)  # (N, classes)
-            best = probabilities.topk(min(5, len(content["classes"])))
-            likely = [[(content["classes"][i], p) for i, p in zip(*row)] for row in zip(best.indices.tolist(), best.values.tolist())]
+            images = torch.from_numpy(np.stack([image for _, image in photos]))  # (N, H, W, 3)
+            images = images.permute(0, 3, 1, 2)  # -> (N, 3, H, W)
+            logits = inference.classify(encoder, classifier, images, device, precision)  # (N, classes)
+            best = logits.softmax(1).topk(min(5, len(content["classes"])))  # values and indices (N, 5)
+            likely = [[(content["classes"][i], p) for i, p in zip(*row)]
+                      for row in zip(best.indices.tolist(), best.values.tolist())]
             pictures = [[image] for _, image in photos]
             if autoencoder and len(rows) < ON_THE_FIGURE:
-                pictures = [[image, x_hat] for (_, image), x_hat in zip(photos, reconstruct(autoencoder, images, device, precision))]
+                made = inference.reconstruct(autoencoder, images, device, precision).clamp(0, 1).cpu()
+                made = made.permute(0, 2, 3, 1).numpy()  # (N, 3, H, W) -> (N, H, W, 3)
+                pictures = [[image, x_hat] for (_, image), x_hat in zip(photos, made)]
             for (path, _), names, shown in zip(photos, likely, pictures):
                 show(path, names, args.json)
                 rows.append((path.name, shown, names))

@@ -19,12 +19,15 @@ from tqdm import tqdm
 import checkpoint
 import data
 import figures
+import inference
 import runtime
 import training
 from models import UNPOOLINGS, AutoEncoder
+from runtime import UserError
 
 KIND = "autoencoder run"
-PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # what --overwrite removes, besides last.pt and the log
+# what --overwrite removes, besides last.pt and the log
+PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -34,10 +37,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--batch-norm", action=argparse.BooleanOptionalAction, default=True,
                        help="batch normalisation behind each convolution but the last (%(default)s)")
     group.add_argument("--unpooling", choices=UNPOOLINGS, default="inverse",
-                       help="of the decoder: InverseMaxPool, nearest upsampling, or the indices of the encoder's max pools (%(default)s)")
+                       help="of the decoder: InverseMaxPool, nearest upsampling, or the indices of the "
+                            "encoder's max pools (%(default)s)")
     args = parser.parse_args(argv)
     if args.deterministic and args.unpooling == "indices":
-        parser.error("--deterministic does not go with --unpooling indices: where windows share a place, either's value may stay")
+        parser.error("--deterministic does not go with --unpooling indices: where windows share a place, "
+                     "either's value may stay")
     return args
 
 
@@ -50,39 +55,40 @@ def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = runtime.set_up(args.device, args.precision, args.deterministic)
     flags, environment = training.plain_flags(args, device, precision), runtime.describe(device, precision)
+    last, log = args.out / "last.pt", args.out / "log.jsonl"
     resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
 
-    flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, crop=args.crop, quiet=args.quiet)
+    flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, crop=args.crop,
+                        quiet=args.quiet)
     photos = flowers.digest()
     if resumed:
-        checkpoint.check_resume(resumed, flags, environment, photos, args.out / "last.pt")
+        checkpoint.check_resume(resumed, flags, environment, photos, last)
     if len(flowers) < 2:
-        raise runtime.UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
+        raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     images = flowers.images.to(device)  # uint8 (N, 3, 100, 100)
 
     runtime.seed_epoch(args.seed, 0)
     model = AutoEncoder(args.batch_norm, args.unpooling)
-    if args.init == "he":
-        training.he_init(model)
+    training.initialise(model, args.init)
     model.to(device, memory_format=torch.channels_last)
     optimizer = training.make_optimizer(args.optimizer, [{"params": list(model.parameters())}],
                                         args.learning_rate, args.weight_decay)
     first_epoch = 1
     if resumed:
-        checkpoint.load_state(model, resumed.pop("model"), args.out / "last.pt")
-        checkpoint.load_state(optimizer, resumed.pop("optimizer"), args.out / "last.pt")
+        for name, part in (("model", model), ("optimizer", optimizer)):
+            checkpoint.load_state(part, resumed.pop(name), last)
         first_epoch = resumed["epoch"] + 1
-        print(f"resuming {args.out / 'last.pt'} after epoch {resumed['epoch']}")
+        print(f"resuming {last} after epoch {resumed['epoch']}")
 
     def save_last(epoch: int) -> None:
-        checkpoint.save(args.out / "last.pt", {"kind": KIND, "flags": flags, "photos": photos, "epoch": epoch,
-                                               "environment": environment,
-                                               "model": model.state_dict(), "optimizer": optimizer.state_dict()})
+        checkpoint.save(last, {"kind": KIND, "flags": flags, "environment": environment, "photos": photos,
+                               "epoch": epoch, "model": model.state_dict(),
+                               "optimizer": optimizer.state_dict()})
 
     header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers)}}
     if not resumed:
         checkpoint.begin_run(args.out, PRODUCTS, save_last)
-    training.start_log(args.out / "log.jsonl", header, first_epoch - 1)
+    training.start_log(log, header, first_epoch - 1)
 
     with training.interrupts() as interrupted:
         for epoch in range(first_epoch, args.epochs + 1):
@@ -90,7 +96,8 @@ def main(args: argparse.Namespace) -> int:
             shuffle = runtime.seed_epoch(args.seed, epoch)
             total = 0.0  # squared error, mean over an image's values, summed over images
             model.train()
-            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images", disable=args.quiet or None) as bar:
+            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images",
+                      disable=args.quiet or None) as bar:
                 for step, batch in enumerate(data.batches(len(images), args.batch_size, shuffle), 1):
                     x = data.to_input(images[batch], device)  # (B, 3, 100, 100)
                     with runtime.autocast(device, precision):
@@ -107,11 +114,12 @@ def main(args: argparse.Namespace) -> int:
             seconds = time.perf_counter() - epoch_start
             if not args.quiet:
                 print(f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}", flush=True)
-            training.log_row(args.out / "log.jsonl", {"epoch": epoch, "cost": cost, "learning_rate": args.learning_rate,
-                             "seconds": round(seconds, 3), "images_per_second": round(len(images) / seconds, 1)})
+            training.log_row(log, {
+                "epoch": epoch, "cost": cost, "learning_rate": args.learning_rate,
+                "seconds": round(seconds, 3), "images_per_second": round(len(images) / seconds, 1)})
             if epoch % 5 == 0 or epoch == args.epochs:
                 draw(model, images, device, precision, args.out, epoch)
-            figures.curves(args.out / "curve.png", training.read_log(args.out / "log.jsonl")[1], "cost (mean squared error)")
+            figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (mean squared error)")
             stop = bool(interrupted)  # read once: the signal may come at any moment
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)
@@ -120,20 +128,20 @@ def main(args: argparse.Namespace) -> int:
                 return 128 + interrupted[0]
 
     checkpoint.save(args.out / "autoencoder.pt", {
-        "kind": "autoencoder", "config": {"batch_norm": args.batch_norm, "unpooling": args.unpooling}, "model": model.state_dict(),
-        "dataset": args.dataset, "crop": args.crop, "flags": flags, "environment": environment})
+        "kind": "autoencoder", "config": {"batch_norm": args.batch_norm, "unpooling": args.unpooling},
+        "model": model.state_dict(), "dataset": args.dataset, "crop": args.crop, "flags": flags,
+        "environment": environment})
     print(f"wrote {args.out / 'autoencoder.pt'} after {time.perf_counter() - start:.1f} s")
     return 0
 
 
-@torch.no_grad()
 def draw(model, images, device, precision, out, epoch) -> None:
     """Write reconstruction_{epoch}.png, in eval mode."""
     model.eval()
-    x = data.to_input(images[pictured(len(images))], device)  # (B, 3, 100, 100)
-    with runtime.autocast(device, precision):
-        _, x_hat = model(x)
-    figures.reconstructions(out / f"reconstruction_{epoch:03d}.png", x, x_hat, f"training images after epoch {epoch}")
+    images = images[pictured(len(images))]  # (8, 3, 100, 100), or all that there are
+    x_hat = inference.reconstruct(model, images, device, precision)  # the same
+    figures.reconstructions(out / f"reconstruction_{epoch:03d}.png", data.to_input(images, device), x_hat,
+                            f"training images after epoch {epoch}")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 
 Writes to runs/classifier/: last.pt (for --resume), classifier.pt (weights of encoder and classifier, model
 configuration, class names; for evaluate.py and predict.py), log.jsonl and curve.png.
-Report, section 3: cross-entropy, Adagrad, learning rate 0.001 for both parameter groups, dropout 0.25, 40 epochs.
-The decoder takes no part: the report runs it, but its output does not enter the loss.
+Report, section 3: cross-entropy, Adagrad, learning rate 0.001 for both parameter groups, dropout 0.25, 40
+epochs. The decoder takes no part: the report runs it, but its output does not enter the loss.
 """
 
 import argparse
@@ -22,13 +22,14 @@ import checkpoint
 import data
 import evaluate
 import figures
+import inference
 import runtime
 import training
 from models import AutoEncoder, Classifier
 from runtime import UserError
 
 KIND = "classifier run"
-# what --overwrite removes, besides last.pt and the log: this script's files, and evaluate.py's of the old classifier
+# what --overwrite removes, besides last.pt and the log: our files, and evaluate.py's of the old classifier
 PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)
 
 
@@ -37,8 +38,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     training.add_arguments(parser, out="runs/classifier", epochs=40, optimizer="adagrad", save_every=10)
     group = parser.add_argument_group("model")
     start = group.add_mutually_exclusive_group()
-    start.add_argument("--autoencoder", type=Path, help="checkpoint of stage one whose encoder is the start (none)")
-    start.add_argument("--from-scratch", action="store_true", help="encoder from random weights: the default, said aloud")
+    start.add_argument("--autoencoder", type=Path, help="stage one's checkpoint, to start from (none)")
+    start.add_argument("--from-scratch", action="store_true", help="encoder from random weights (the default)")
     group.add_argument("--freeze-encoder", action="store_true", help="train the classifier alone (off)")
     group.add_argument("--encoder-learning-rate", type=training.number(float, 0, above=True),
                        help="learning rate of the encoder (that of the classifier)")
@@ -58,11 +59,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def load_autoencoder(args: argparse.Namespace) -> AutoEncoder:
     """The autoencoder to start from, with a line for each way in which it was made for something else."""
-    model = AutoEncoder(args.batch_norm is not False)  # drawn in any case: the classifier's weights come after, the same for both
+    model = AutoEncoder(args.batch_norm is not False)  # drawn in any case: the classifier's weights come after
     if args.from_scratch:
         print("encoder from random weights (--autoencoder FILE starts from a trained one)")
-        if args.init == "he":
-            training.he_init(model)
+        training.initialise(model, args.init)
         return model
     if not args.autoencoder.exists():
         raise UserError(f"there is no autoencoder {args.autoencoder}; run train_autoencoder.py first, or leave "
@@ -70,7 +70,7 @@ def load_autoencoder(args: argparse.Namespace) -> AutoEncoder:
     saved = checkpoint.load(args.autoencoder, "autoencoder")
     for name in ("dataset", "crop"):
         if saved[name] != vars(args)[name]:
-            print(f"transfer: {args.autoencoder} was trained with --{name} {saved[name]}, now it is {vars(args)[name]}")
+            print(f"transfer: {args.autoencoder} was trained with --{name} {saved[name]}, not {vars(args)[name]}")
     return checkpoint.rebuild(AutoEncoder, saved["config"], saved["model"], args.autoencoder)
 
 
@@ -78,53 +78,54 @@ def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = runtime.set_up(args.device, args.precision, args.deterministic)
     flags, environment = training.plain_flags(args, device, precision), runtime.describe(device, precision)
+    last, log = args.out / "last.pt", args.out / "log.jsonl"
     resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
 
-    flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir, crop=args.crop, quiet=args.quiet)
-                    for split in ("train", "val"))
+    flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir, crop=args.crop,
+                              quiet=args.quiet) for split in ("train", "val"))
     photos = flowers.digest() + val.digest()
     if resumed:
-        checkpoint.check_resume(resumed, flags, environment, photos, args.out / "last.pt")
+        checkpoint.check_resume(resumed, flags, environment, photos, last)
     if len(flowers) < 2:
         raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     if len(flowers.classes) < 2:
-        raise UserError(f"--dataset {args.dataset}: there is one class, {flowers.classes[0]}, and nothing to tell it from")
+        raise UserError(f"--dataset {args.dataset}: one class, {flowers.classes[0]}, and nothing to tell it from")
     images, labels = flowers.images.to(device), flowers.labels.to(device)  # uint8 (N, 3, 100, 100), (N,)
 
     runtime.seed_epoch(args.seed, 0)
-    encoder = load_autoencoder(args).encoder if not resumed else AutoEncoder(resumed["config"]["batch_norm"]).encoder
+    encoder = (AutoEncoder(resumed["config"]["batch_norm"]) if resumed else load_autoencoder(args)).encoder
     config = {"num_classes": len(flowers.classes), "batch_norm": encoder.batch_norm,
               "dropout": args.dropout, "dropout_after": args.dropout_after}
     classifier = Classifier(**config)
-    if args.init == "he":
-        training.he_init(classifier)
+    training.initialise(classifier, args.init)
     for model in (encoder, classifier):
         model.to(device, memory_format=torch.channels_last)
     encoder.requires_grad_(not args.freeze_encoder)
     groups = [{"params": list(classifier.parameters())}]
     if not args.freeze_encoder:
-        groups.append({"params": list(encoder.parameters()), "lr": args.encoder_learning_rate or args.learning_rate})
+        groups.append({"params": list(encoder.parameters()),
+                       "lr": args.encoder_learning_rate or args.learning_rate})
     optimizer = training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
     first_epoch = 1
     if resumed:
-        checkpoint.load_state(encoder, resumed.pop("encoder"), args.out / "last.pt")
-        checkpoint.load_state(classifier, resumed.pop("classifier"), args.out / "last.pt")
-        checkpoint.load_state(optimizer, resumed.pop("optimizer"), args.out / "last.pt")
+        for name, part in (("encoder", encoder), ("classifier", classifier), ("optimizer", optimizer)):
+            checkpoint.load_state(part, resumed.pop(name), last)
         first_epoch = resumed["epoch"] + 1
-        print(f"resuming {args.out / 'last.pt'} after epoch {resumed['epoch']}")
+        print(f"resuming {last} after epoch {resumed['epoch']}")
 
     def weights() -> dict:
         return {"flags": flags, "config": config, "environment": environment,
                 "encoder": encoder.state_dict(), "classifier": classifier.state_dict()}
 
     def save_last(epoch: int) -> None:
-        checkpoint.save(args.out / "last.pt", {"kind": KIND, **weights(), "photos": photos, "epoch": epoch,
-                                               "optimizer": optimizer.state_dict()})
+        checkpoint.save(last, {"kind": KIND, **weights(), "photos": photos, "epoch": epoch,
+                               "optimizer": optimizer.state_dict()})
 
-    header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers), "val": len(val)}}
+    header = {"flags": flags, **environment, "dataset": args.dataset,
+              "splits": {"train": len(flowers), "val": len(val)}}
     if not resumed:
         checkpoint.begin_run(args.out, PRODUCTS, save_last)
-    training.start_log(args.out / "log.jsonl", header, first_epoch - 1)
+    training.start_log(log, header, first_epoch - 1)
 
     with training.interrupts() as interrupted:
         for epoch in range(first_epoch, args.epochs + 1):
@@ -133,7 +134,8 @@ def main(args: argparse.Namespace) -> int:
             total, correct = 0.0, 0  # both summed over images; cross-entropy in nats
             encoder.train(not args.freeze_encoder)
             classifier.train()
-            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images", disable=args.quiet or None) as bar:
+            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images",
+                      disable=args.quiet or None) as bar:
                 for step, batch in enumerate(data.batches(len(images), args.batch_size, shuffle), 1):
                     x, y = data.to_input(images[batch], device), labels[batch]  # (B, 3, 100, 100), (B,)
                     with runtime.autocast(device, precision):
@@ -151,15 +153,16 @@ def main(args: argparse.Namespace) -> int:
             seconds = time.perf_counter() - epoch_start
             line = f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}"
             if epoch % 5 == 0 or epoch == args.epochs:
-                predicted = evaluate.classify(encoder, classifier, val.images, device, precision).argmax(1)
+                predicted = inference.classify(encoder, classifier, val.images, device, precision).argmax(1)
                 val_accuracy = 100 * (predicted == val.labels).sum().item() / len(val)
                 line += f", validation accuracy : {val_accuracy:.2f} %"
             if not args.quiet:
                 print(line, flush=True)
-            training.log_row(args.out / "log.jsonl", {"epoch": epoch, "cost": cost, "train_accuracy": accuracy,
-                             "val_accuracy": val_accuracy, "learning_rate": args.learning_rate,
-                             "seconds": round(seconds, 3), "images_per_second": round(len(images) / seconds, 1)})
-            figures.curves(args.out / "curve.png", training.read_log(args.out / "log.jsonl")[1], "cost (cross-entropy, nats)")
+            training.log_row(log, {
+                "epoch": epoch, "cost": cost, "train_accuracy": accuracy, "val_accuracy": val_accuracy,
+                "learning_rate": args.learning_rate, "seconds": round(seconds, 3),
+                "images_per_second": round(len(images) / seconds, 1)})
+            figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (cross-entropy, nats)")
             stop = bool(interrupted)  # read once: the signal may come at any moment
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)

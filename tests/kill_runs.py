@@ -6,7 +6,6 @@ Each stage trains on a dozen drawn photos in processes of its own, which are sen
 """
 
 import argparse
-import json
 import random
 import signal
 import subprocess

@@ -14,7 +14,7 @@ from PIL import Image
 import checkpoint
 import data
 import decoding
-import evaluate
+import inference
 from models import AutoEncoder, Classifier
 
 CLASSES = ["daisy", "rose", "tulip", "orchid", "lily", "poppy"]
@@ -44,7 +44,7 @@ def test_names_and_probabilities_are_those_of_the_networks(trained):
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["photo"] for row in found] == [*(f"photos/test/rose/{i}.jpg" for i in range(3)), "photos/test/daisy/0.jpg"]
-    encoder, classifier, content = evaluate.load_classifier(trained / "classifier.pt", torch.device("cpu"))
+    encoder, classifier, content = inference.load_classifier(trained / "classifier.pt", torch.device("cpu"))
     for row in found:
         pixels = np.asarray(Image.open(trained / row["photo"]).resize((100, 100), Image.Resampling.BILINEAR))  # as the crop "squash" does
         with torch.no_grad():

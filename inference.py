@@ -1,0 +1,70 @@
+"""Trained models at work: load them (in eval mode), classify images, reconstruct images."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import checkpoint
+import data
+import runtime
+from models import AutoEncoder, Classifier, Encoder
+from runtime import UserError
+
+BATCH_SIZE = 256
+
+
+def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, Classifier, dict]:
+    """Encoder and classifier in eval mode, rebuilt from a classifier.pt, and the rest of its content."""
+    if not path.exists():
+        raise UserError(f"there is no classifier {path}; run train_classifier.py first, or name another with "
+                        f"--classifier")
+    content = checkpoint.load(path, "classifier")
+    config, batch_norm = content["config"], {"batch_norm": content["config"].get("batch_norm")}
+    encoder = checkpoint.rebuild(Encoder, batch_norm, content.pop("encoder"), path)
+    classifier = checkpoint.rebuild(Classifier, config, content.pop("classifier"), path)
+    for model in (encoder, classifier):
+        model.to(device, memory_format=torch.channels_last).eval()
+    return encoder, classifier, content
+
+
+def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dict]:
+    """An autoencoder in eval mode, rebuilt from an autoencoder.pt, and the rest of its content."""
+    content = checkpoint.load(path, "autoencoder")
+    model = checkpoint.rebuild(AutoEncoder, content["config"], content.pop("model"), path)
+    return model.to(device, memory_format=torch.channels_last).eval(), content
+
+
+@torch.no_grad()
+def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: torch.device,
+             precision: str) -> Tensor:
+    """uint8 images (N, 3, H, W) -> logits (N, classes), float32 on the CPU; in eval mode, restored after."""
+    modes = [(model, model.training) for model in (encoder, classifier)]
+    encoder.eval()
+    classifier.eval()
+    logits = []
+    with runtime.autocast(device, precision):  # around the loop: it casts the weights once
+        for batch in data.batches(len(images), BATCH_SIZE):
+            z = encoder(data.to_input(images[batch], device))  # (B, 400, 4, 4)
+            logits.append(classifier(z).float().cpu())  # (B, classes)
+    for model, mode in modes:
+        model.train(mode)
+    return torch.cat(logits)
+
+
+@torch.no_grad()
+def reconstruct(model: AutoEncoder, images: Tensor, device: torch.device, precision: str) -> Tensor:
+    """One batch of uint8 images (B, 3, H, W) -> x_hat (B, 3, H, W), float32, on the device."""
+    with runtime.autocast(device, precision):
+        _, x_hat = model(data.to_input(images, device))
+    return x_hat.float()
+
+
+def reconstruction_error(model: AutoEncoder, images: Tensor, device: torch.device, precision: str) -> float:
+    """Mean squared error over all values of uint8 images (N, 3, H, W), in [0, 1] units."""
+    total = 0.0
+    for batch in data.batches(len(images), BATCH_SIZE):
+        x_hat = reconstruct(model, images[batch], device, precision)  # (B, 3, H, W)
+        total += F.mse_loss(x_hat, data.to_input(images[batch], device)).item() * len(batch)
+    return total / len(images)
