@@ -4,8 +4,8 @@
     python benchmark.py --only layers steps       # two sections; the file keeps the others
     python benchmark.py --only full --data-dir data    # 30 + 30 epochs by the training scripts
 
-Writes results/benchmark.json. Seconds are medians over rounds in which the sides take turns, each side of a training
-step in a process of its own (levers.py).
+Writes results/benchmark.json. Seconds are medians over rounds in which the sides take turns, each side of a
+training step in a process of its own (levers.py).
 """
 
 import argparse
@@ -28,9 +28,9 @@ import data
 import inverse_maxpool
 import runtime
 import training
-from levers import LEVERS, LISTING, levers_of_ours, process, reference, seconds
+from levers import LEVERS, LISTING, levers_of_ours, process, reference, seconds, take_turns
 
-DECODER = ((400, 256, 4, 3), (256, 144, 7, 3), (144, 64, 13, 3), (64, 16, 25, 2), (16, 3, 50, 2))  # C in, C out, H, window
+DECODER = ((400, 256, 4, 3), (256, 144, 7, 3), (144, 64, 13, 3), (64, 16, 25, 2), (16, 3, 50, 2))  # C, D, H, window
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -38,17 +38,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS)[:-1], metavar="SECTION",
                         help=f"of {', '.join(SECTIONS)} (all but full)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
-    parser.add_argument("--batch-size", type=training.number(int, 2, 2**31), default=128, help="images a step (%(default)s)")
-    parser.add_argument("--rounds", type=training.number(int, 1), default=4, help="turns of each side (%(default)s)")
-    parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/, for commands and full (%(default)s)")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of benchmark.json (%(default)s)")
+    parser.add_argument("--batch-size", type=training.number(int, 2, 2**31), default=128,
+                        help="images a step (%(default)s)")
+    parser.add_argument("--rounds", type=training.number(int, 1), default=4,
+                        help="turns of each side (%(default)s)")
+    parser.add_argument("--data-dir", default="data",
+                        help="folder that holds flowers-102/, for commands and full (%(default)s)")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="of benchmark.json (%(default)s)")
     return parser.parse_args(argv)
-
-
-def take_turns(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """The seconds of each side in each round; a first round, not counted, warms up."""
-    turns = [{name: side() for name, side in sides.items()} for _ in range(rounds + 1)][1:]
-    return {name: [turn[name] for turn in turns] for name in sides}
 
 
 def limits(args, device) -> dict[str, float]:
@@ -74,16 +71,16 @@ def layers(args, device) -> list[dict]:
             return lambda: seconds(lambda: torch.autograd.grad(function(*inputs), inputs, grad), device)
 
         times = take_turns({name: both_ways(function) for name, function in sides.items()}, args.rounds)
-        rows.extend({"what": what, "size": f"{C} x {H} x {H}", "side": name, "seconds": statistics.median(values)}
-                    for name, values in times.items())
+        rows.extend({"what": what, "size": f"{C} x {H} x {H}", "side": name,
+                     "seconds": statistics.median(values)} for name, values in times.items())
 
     for C, D, H, window in DECODER:
         loops, plain = (getattr(module, f"InverseMaxPool{window}").apply for module in (reference, inverse_maxpool))
         size, grid = 2 * H - (window == 3), 2 * torch.arange(H, device=device)
         indices = (grid[:, None] * size + grid).expand(args.batch_size, C, H, H).contiguous()
         x = torch.randn(args.batch_size, C, H, H, device=device, requires_grad=True)
-        measure("alone", {"loops": loops, "max_unpool2d": lambda x: F.max_unpool2d(x, indices, 2, output_size=(size, size)),
-                          "plain": plain}, [x])
+        measure("alone", {"loops": loops, "plain": plain, "max_unpool2d": lambda x: F.max_unpool2d(
+            x, indices, 2, output_size=(size, size))}, [x])
         weight, bias = torch.randn(D, C, 3, 3, device=device), torch.randn(D, device=device)
         sides = {"loops": lambda x, *conv: F.conv2d(loops(x), *conv, padding=1),
                  "plain": lambda x, *conv: F.conv2d(plain(x), *conv, padding=1),
@@ -91,15 +88,15 @@ def layers(args, device) -> list[dict]:
                  "nearest": lambda x, *conv: F.conv2d(F.interpolate(x, size=(size, size)), *conv, padding=1)}
         for dtype in (torch.float32, torch.bfloat16):
             for layout in (torch.contiguous_format, torch.channels_last):
-                inputs = [t.detach().to(dtype, memory_format=layout if t.dim() == 4 else torch.preserve_format).requires_grad_()
-                          for t in (x, weight, bias)]
+                inputs = [t.detach().to(dtype, memory_format=memory_format).requires_grad_() for t, memory_format
+                          in zip((x, weight, bias), (layout, layout, torch.preserve_format))]
                 measure(f"with convolution, {str(dtype)[6:]}, {str(layout)[6:].removesuffix('_format')}", sides, inputs)
     return rows
 
 
 def steps(args, device) -> list[dict]:
     """Our step in turns with each other side: the listing, and ours with one lever switched."""
-    rows = []
+    rows, precision = [], {True: "bf16", False: "fp32"}
     for stage, levers in LEVERS.items():
         ours = levers_of_ours(stage, device)
         sides = {"the listing": LISTING, "the listing, our allocator": LISTING | {"allocator"}}
@@ -111,25 +108,28 @@ def steps(args, device) -> list[dict]:
                     times = take_turns({"side": time_side, "ours": time_ours}, args.rounds)
                     rows.append({"stage": stage, "side": name, "seconds": statistics.median(times["side"]),
                                  "to ours": statistics.median(a / b for a, b in zip(times["side"], times["ours"])),
-                                 "memory": memory(), "flops": flops, "precision": "bf16" if "bf16" in switched else "fp32"})
+                                 "memory": memory(), "flops": flops, "precision": precision["bf16" in switched]})
                 if name == "the listing":
-                    rows.append({**rows[-1], "side": "ours", "seconds": statistics.median(times["ours"]), "to ours": 1.0,
-                                 "memory": memory_of_ours(), "precision": "bf16" if "bf16" in ours else "fp32"})
+                    rows.append({**rows[-1], "side": "ours", "seconds": statistics.median(times["ours"]),
+                                 "to ours": 1.0, "memory": memory_of_ours(), "precision": precision["bf16" in ours]})
     return rows
 
 
 def growth(args, device) -> list[dict]:
     """Our autoencoder step by batch size, and by the number of photos in memory."""
-    sizes = [(batch, 1020) for batch in (16, 32, 64, 128, 256, 512)] + [(args.batch_size, 1020 * k) for k in (2, 4, 8)]
+    sizes = [(batch, 1020) for batch in (16, 32, 64, 128, 256, 512)]
+    sizes += [(args.batch_size, 1020 * k) for k in (2, 4, 8)]
+    ours = levers_of_ours("autoencoder", device)
     with contextlib.ExitStack() as stack:
-        sides = {size: stack.enter_context(process("autoencoder", levers_of_ours("autoencoder", device), device, *size)) for size in sizes}
+        sides = {size: stack.enter_context(process("autoencoder", ours, device, *size)) for size in sizes}
         times = take_turns({size: timed for size, (timed, _, _) in sides.items()}, args.rounds)
         return [{"batch": size[0], "photos": size[1], "seconds": statistics.median(times[size]), "memory": memory()}
                 for size, (_, memory, _) in sides.items()]
 
 
 def command(script: str, args, *flags) -> list:
-    return [sys.executable, Path(__file__).with_name(f"{script}.py"), "--data-dir", args.data_dir, "--device", args.device, *flags]
+    where = ["--data-dir", args.data_dir, "--device", args.device]
+    return [sys.executable, Path(__file__).with_name(f"{script}.py"), *where, *flags]
 
 
 def commands(args, device) -> list[dict]:
@@ -138,7 +138,7 @@ def commands(args, device) -> list[dict]:
         shutil.rmtree(out, ignore_errors=True)
         start = time.perf_counter()
         child = subprocess.Popen(command(script, args, "--cache-dir", cache, "--out", out), stdout=subprocess.DEVNULL)
-        while child.poll() is None and not (out / "log.jsonl").exists():  # the log is begun right before the first step
+        while child.poll() is None and not (out / "log.jsonl").exists():  # begun right before the first step
             time.sleep(0.005)
         took = time.perf_counter() - start
         child.kill()
@@ -150,16 +150,17 @@ def commands(args, device) -> list[dict]:
         cache, out = Path(folder) / "cache", Path(folder) / "run"
         rows = [("train_autoencoder.py to its first step, cache cold", first_step("train_autoencoder"))]
         shutil.rmtree(cache)
-        rows.append(("decoding all photos", seconds(lambda: [data.load("flowers102", split, args.data_dir, cache)
-                                                             for split in data.SPLITS], device)))
+        rows.append(("decoding all photos", seconds(lambda: [
+            data.load("flowers102", split, args.data_dir, cache) for split in data.SPLITS], device)))
         for script in ("train_autoencoder", "train_classifier"):
             times = [first_step(script) for _ in range(3)]
             rows.append((f"{script}.py to its first step, cache warm", statistics.median(times)))
         content = torch.load(out / "last.pt", weights_only=True)
-        rows.append(("writing the classifier's last.pt", seconds(lambda: checkpoint.save(out / "last.pt", content), device)))
+        rows.append(("writing the classifier's last.pt", seconds(
+            lambda: checkpoint.save(out / "last.pt", content), device)))
         classes = data.load("flowers102", "train", args.data_dir, cache).classes
-        checkpoint.save(out / "classifier.pt", content | {"kind": "classifier", "classes": classes, "dataset": "flowers102",
-                                                          "crop": "centre", "optimizer": None})
+        checkpoint.save(out / "classifier.pt", content | {
+            "kind": "classifier", "classes": classes, "dataset": "flowers102", "crop": "centre", "optimizer": None})
         evaluation = command("evaluate", args, "--classifier", out / "classifier.pt", "--cache-dir", cache)
         rows.append(("evaluate.py", seconds(lambda: subprocess.run(evaluation, check=True), device)))
     return [{"what": what, "seconds": took} for what, took in rows]

@@ -1,6 +1,6 @@
 """Checkpoints: atomic saving, safe loading, resuming, and refusing what does not fit.
 
-A checkpoint is a dict of plain types and tensors, its kind under "kind": loaded with weights_only=True, it runs no code.
+A checkpoint is a dict of plain types and tensors, its kind under "kind": to load it runs no code.
 """
 
 import contextlib
@@ -25,7 +25,8 @@ ORPHANS = "*.[0-9]*.tmp*"  # what a killed save leaves: see `atomic`
 RUN = {"flags": dict, "environment": dict, "photos": str, "epoch": int, "optimizer": dict}
 FIELDS = {  # what a checkpoint of each kind must hold
     "autoencoder": {"config": dict, "model": dict, "dataset": str, "crop": str},
-    "classifier": {"config": dict, "encoder": dict, "classifier": dict, "classes": list, "dataset": str, "crop": str, "flags": dict},
+    "classifier": {"config": dict, "encoder": dict, "classifier": dict, "classes": list, "dataset": str,
+                   "crop": str, "flags": dict},
     "autoencoder run": RUN | {"model": dict},
     "classifier run": RUN | {"config": dict, "encoder": dict, "classifier": dict},
     "photos": {"images": torch.Tensor, "labels": torch.Tensor, "classes": list, "names": list},
@@ -34,7 +35,7 @@ FIELDS = {  # what a checkpoint of each kind must hold
 
 @contextlib.contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path, flush what was written to disk, rename it to `path`: a kill leaves the old file or the new one."""
+    """Yield a temporary path, flush it to disk, rename it to `path`: a kill leaves the old file or the new one."""
     path = Path(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
@@ -54,21 +55,18 @@ def atomic(path: Path | str) -> Iterator[Path]:
 
 
 def save(path: Path | str, content: dict) -> None:
-    """Write a checkpoint atomically. UserError (status 1) with path and size where it cannot be written.
-
-    Values that are not finite are refused, too: the loss before a step that ruins the weights is still a number.
-    """
-    for tensor in _tensors(content):
+    """Write a checkpoint atomically. UserError (status 1) where that fails, or where a value is not finite."""
+    for tensor in _tensors(content):  # (the loss before a step that ruins the weights is still a number)
         if tensor.is_floating_point() and tensor.numel() and not all(map(math.isfinite, torch.aminmax(tensor))):
-            raise UserError(f"{path} stays as it was: values are not finite now; try a lower --learning-rate", exit_status=1)
+            raise UserError(f"{path} stays as it was: values are not finite now; try a lower --learning-rate", 1)
     with atomic(path) as temporary:
         try:
             with open(temporary, "wb") as file:
                 torch.save(content, file)
         except (OSError, RuntimeError) as error:  # torch reports some failed writes as its own
             needed = sum(t.numel() * t.element_size() for t in _tensors(content))
-            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}; make room (a run then goes on with --resume)",
-                            exit_status=1) from error
+            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}; make room (a run then goes "
+                            f"on with --resume)", exit_status=1) from error
 
 
 def _tensors(content) -> Iterator[torch.Tensor]:
@@ -80,15 +78,12 @@ def _tensors(content) -> Iterator[torch.Tensor]:
 
 
 def load(path: Path | str, kind: str) -> dict:
-    """Read a checkpoint of one kind, onto the CPU, with every byte of its tensors checked against its CRC.
-
-    UserError for a file that is missing, damaged, or of another kind.
-    """
+    """Read a checkpoint, onto the CPU, each byte checked by CRC; UserError if missing, damaged or another kind."""
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load alone accepts a flipped byte
-            # compressed, it might unfold to any size; of what is marked a folder, torch reads nothing and returns stale memory
-            if any(member.compress_type != zipfile.ZIP_STORED or member.external_attr for member in archive.infolist()):
+            # compressed, it might unfold to any size; of what is marked a folder torch returns stale memory
+            if any(part.compress_type != zipfile.ZIP_STORED or part.external_attr for part in archive.infolist()):
                 raise zipfile.BadZipFile("it is compressed or holds folders, which no checkpoint does")
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(f"wrong CRC of {damaged}")
@@ -100,46 +95,48 @@ def load(path: Path | str, kind: str) -> dict:
     except Exception as error:  # a damaged file makes zipfile and torch fail in many ways
         raise UserError(f"{path} is not a checkpoint, or a damaged one: {error}") from error
     if (found := content.get("kind") if isinstance(content, dict) else None) != kind:
-        raise UserError(f"{path} is not of the kind '{kind}': it holds {f'the kind {found!r}' if found else 'something else'}")
+        raise UserError(f"{path} is not of the kind '{kind}', but {f'of {found!r}' if found else 'of no kind'}")
     if lacking := [name for name, type_ in FIELDS[kind].items() if not isinstance(content.get(name), type_)]:
-        raise UserError(f"{path} is of the kind '{kind}', but lacks {', '.join(lacking)}: made by another version?")
+        raise UserError(f"{path} is of the kind '{kind}', but lacks {', '.join(lacking)}: of another version?")
     versions = content["environment"].get("versions") if isinstance(content.get("environment"), dict) else None
-    if not kind.endswith("run") and isinstance(versions, dict) and versions.get("torch") != str(torch.__version__):
-        print(f"{path} was made with torch {versions.get('torch')}, this is {torch.__version__}: it may round differently")
+    made, now = versions.get("torch") if isinstance(versions, dict) else None, str(torch.__version__)
+    if made not in (None, now) and not kind.endswith("run"):
+        print(f"{path} was made with torch {made}, this is {now}: it may round differently")
     return content
 
 
 def load_state(target: nn.Module | torch.optim.Optimizer, state: dict, path: Path | str) -> None:
-    """Copy a state dict into a module, strictly, or an optimizer; UserError that names the file where it does not fit."""
+    """Copy a state dict into a module, strictly, or an optimizer; UserError where it does not fit."""
     try:
         target.load_state_dict(state)
-        if isinstance(target, torch.optim.Optimizer):  # it checks no shapes, and its fused step would write past the end
+        if isinstance(target, torch.optim.Optimizer):  # checks no shapes; fused, it would write past the end
             if len(target.state) not in (0, sum(len(group["params"]) for group in target.param_groups)):
                 raise ValueError("it has the state of some weights and not of others")
             for weight, kept in target.state.items():
                 for name, value in kept.items():
-                    if torch.is_tensor(value) and name != "step" and (value.shape != weight.shape or value.dtype != weight.dtype):
+                    if torch.is_tensor(value) and name != "step" and (
+                            value.shape != weight.shape or value.dtype != weight.dtype):
                         raise ValueError(f"{name} is {tuple(value.shape)} for a weight of {tuple(weight.shape)}")
     except MISFITS as error:
         raise UserError(f"{path} does not fit {type(target).__name__}: {error}") from error
 
 
 def rebuild(kind: type[nn.Module], config: dict, state: dict, path: Path | str) -> nn.Module:
-    """A module from its configuration and state dict, the state's tensors as its weights; UserError where they do not fit."""
+    """A module from its configuration and state dict; UserError where they do not fit."""
     try:
         with torch.device("meta"):  # no memory and no random numbers for weights that are replaced
             module = kind(**config)
-        module.load_state_dict(state, assign=True)
+        module.load_state_dict(state, assign=True)  # the state's own tensors as the weights
     except MISFITS as error:
         raise UserError(f"{path} does not fit {kind.__name__}: {error}") from error
     return module.float()
 
 
 def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tuple[str, ...]) -> dict | None:
-    """The content of last.pt with resume, else None; nothing is written yet, nothing removed but a killed save's remains.
+    """The content of last.pt with resume, else None; nothing is removed yet but a killed save's remains.
 
-    products: the files (glob patterns) that a run leaves, besides last.pt and log.jsonl. UserError where the folder holds a
-    run and neither was asked for, where there is nothing to resume, or where another process is at work in the folder.
+    products: the files (glob patterns) that a run leaves, besides last.pt and log.jsonl. UserError where there
+    is nothing to resume, a run that neither flag is for, or another process at work.
     """
     last = out / "last.pt"
     if out.is_dir():
@@ -151,7 +148,8 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tupl
         for orphan in out.glob(ORPHANS):
             orphan.unlink()
         return content
-    if not overwrite and (found := [path.name for pattern in ("last.pt", "log.jsonl", *products) for path in out.glob(pattern)]):
+    found = [path.name for pattern in ("last.pt", "log.jsonl", *products) for path in out.glob(pattern)]
+    if found and not overwrite:
         raise UserError(f"{out} holds a run already ({found[0]}); --resume continues it, --overwrite replaces it")
     return None
 
@@ -163,12 +161,12 @@ def claim(out: Path) -> None:
     """Lock a run's folder until this process ends. UserError where another process has it."""
     if out.resolve() not in CLAIMED:
         if not LOCKS.enter_context(runtime.lock(out, wait=False)):
-            raise UserError(f"--out {out}: another process is writing a run there; wait for it, or name another folder")
+            raise UserError(f"--out {out}: another process writes a run there; wait, or name another folder")
         CLAIMED.add(out.resolve())
 
 
 def begin_run(out: Path, products: tuple[str, ...], save_last: Callable[[int], None]) -> None:
-    """Make the folder of a new run with its first last.pt, then remove what an old run left there (see open_run)."""
+    """Make a new run's folder with its first last.pt, then remove what an old run left there (see open_run)."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         claim(out)
@@ -181,16 +179,17 @@ def begin_run(out: Path, products: tuple[str, ...], save_last: Callable[[int], N
 
 
 def check_resume(resumed: dict, flags: dict, environment: dict, photos: str, path: Path) -> None:
-    """UserError where a flag or the photos would change the result; a line where another machine will round differently."""
+    """UserError where a flag or the photos would change the result; a line where this machine rounds otherwise."""
     for name, value in flags.items():
-        if name not in FREE_FLAGS and resumed["flags"].get(name, value) != value:  # (a flag newer than the run is passed over)
-            raise UserError(f"--resume: --{name.replace('_', '-')} is {value}, but {path} was made with {resumed['flags'][name]}")
+        then = resumed["flags"].get(name, value)  # (a flag newer than the run is passed over)
+        if name not in FREE_FLAGS and then != value:
+            raise UserError(f"--resume: --{name.replace('_', '-')} is {value}, but {path} was made with {then}")
     if flags["epochs"] < resumed["epoch"]:
         raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} has {resumed['epoch']} behind it")
     if photos != resumed["photos"]:
         raise UserError(f"--resume: the photos or labels are not those that {path} was made with")
     for name in ("torch", "processor", "threads"):
-        then, now = ({**made, **made.get("versions", {})}.get(name) for made in (resumed["environment"], environment))
+        then, now = ({**e, **e.get("versions", {})}.get(name) for e in (resumed["environment"], environment))
         if then != now:
             print(f"not the same bits as without a break: {path} was made with {name} {then}, this is {now}")
 

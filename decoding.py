@@ -14,7 +14,8 @@ from runtime import UserError
 
 CROPS = ("centre", "squash")
 MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more
-NO_PHOTOS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"}  # formats that Pillow names, but does not read, or not by itself
+# formats that Pillow names, but does not read, or not by itself
+NO_PHOTOS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
 def is_photo(path: Path | str) -> bool:
@@ -22,14 +23,15 @@ def is_photo(path: Path | str) -> bool:
     from PIL import Image
 
     kind = Image.registered_extensions().get(Path(path).suffix.lower())
-    return not Path(path).name.startswith(".") and (kind in Image.OPEN or kind == "MPO") and kind not in NO_PHOTOS
+    hidden, readable = Path(path).name.startswith("."), kind in Image.OPEN or kind == "MPO"
+    return not hidden and readable and kind not in NO_PHOTOS
 
 
 def decode(path: Path, size: int, crop: str) -> np.ndarray:
     """One photo -> uint8 (size, size, 3), upright as its EXIF tag says; UserError that names a bad file.
 
-    crop: 'centre', the largest centred square of a photo, or 'squash', all of it; either is then resized by Pillow's bilinear
-    filter. What is transparent is white.
+    crop: 'centre', the largest centred square of a photo, or 'squash', all of it; either is then resized by
+    Pillow's bilinear filter. What is transparent is white.
     """
     from PIL import Image, ImageOps
 
@@ -39,7 +41,8 @@ def decode(path: Path, size: int, crop: str) -> np.ndarray:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
             if image.mode == "F":
-                raise ValueError("its pixels are floating-point numbers of no stated range; save it with 8 or 16 bits")
+                raise ValueError("its pixels are floating-point numbers of no stated range; "
+                                 "save it with 8 or 16 bits")
             if image.mode.startswith("I"):  # Pillow would clip 16-bit grey
                 image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
             if image.has_transparency_data:  # on white, as a page shows it

@@ -4,7 +4,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 import checkpoint
@@ -26,7 +25,7 @@ def _save(figure, path: Path) -> None:
 
 
 def _short(name: str) -> str:
-    """As much of a class's or file's name as fits; a byte in it that is no UTF-8 is drawn as a question mark."""
+    """As much of a class's or file's name as fits; a byte that is no UTF-8 is drawn as a question mark."""
     name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return name if len(name) <= 28 else name[:27] + "…"
 
@@ -36,7 +35,8 @@ def reconstructions(path: Path, x: Tensor, x_hat: Tensor, title: str) -> None:
     figure = _figure(1.4 * len(x), 3.3)
     axes = figure.subplots(2, len(x), squeeze=False)
     for row, (name, images) in enumerate((("image", x), ("reconstruction", x_hat))):
-        for column, image in enumerate(images.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()):  # (B, H, W, 3)
+        images = images.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()  # (B, 3, H, W) -> (B, H, W, 3)
+        for column, image in enumerate(images):
             axes[row, column].imshow(image)
             axes[row, column].set(xticks=[], yticks=[])
         axes[row, 0].set_ylabel(name)
@@ -45,21 +45,25 @@ def reconstructions(path: Path, x: Tensor, x_hat: Tensor, title: str) -> None:
 
 
 def curves(path: Path, rows: list[dict], cost: str) -> None:
-    """Cost an epoch and, where there is one, accuracy below it, on training images and in the epochs that validated. rows: the log's."""
+    """Cost an epoch and, where there is one, accuracy below it, training and validation. rows: the log's."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     has_accuracy = "train_accuracy" in rows[0]
     figure = _figure(7, 6 if has_accuracy else 4)
     axes = figure.subplots(1 + has_accuracy, 1, sharex=True, squeeze=False)[:, 0]
-    epochs, costs, marker = [row["epoch"] for row in rows], [row["cost"] for row in rows], "." if len(rows) == 1 else None
+    epochs, costs = [row["epoch"] for row in rows], [row["cost"] for row in rows]
+    marker = "." if len(rows) == 1 else None
     axes[0].plot(epochs, costs, color=BLUE, marker=marker)
     axes[0].set(ylabel=cost, yscale="log" if min(costs) > 0 else "linear")
     if min(costs) > 0:
-        axes[0].yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
+        axes[0].yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}",
+                          minor_formatter=NullFormatter())
     if has_accuracy:
         validated = [row for row in rows if row["val_accuracy"] is not None]
-        axes[1].plot(epochs, [row["train_accuracy"] for row in rows], color=BLUE, marker=marker, label="training, with dropout")
-        axes[1].plot([row["epoch"] for row in validated], [row["val_accuracy"] for row in validated], "o--", color=ORANGE, label="validation")
+        axes[1].plot(epochs, [row["train_accuracy"] for row in rows], color=BLUE, marker=marker,
+                     label="training, with dropout")
+        axes[1].plot([row["epoch"] for row in validated], [row["val_accuracy"] for row in validated],
+                     "o--", color=ORANGE, label="validation")
         axes[1].set(ylabel="accuracy (%)", ylim=(0, 102))
         figure.legend(loc="outside upper right", ncols=2)
     axes[-1].set_xlabel("epoch")
@@ -70,7 +74,7 @@ def curves(path: Path, rows: list[dict], cost: str) -> None:
 
 
 def bring_together(matrix: np.ndarray) -> np.ndarray:
-    """An order of the classes in which those that are taken for each other stand side by side. matrix (K, K): counts."""
+    """An order of the classes in which those taken for each other stand together. matrix (K, K): counts."""
     from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
     from scipy.spatial.distance import squareform
 
@@ -84,7 +88,7 @@ def bring_together(matrix: np.ndarray) -> np.ndarray:
 
 
 def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
-    """Share of each true class (row) that was given each name (column), in percent; confusions stand together. matrix (K, K): counts."""
+    """Percent of each true class (row) that was given each name (column). matrix (K, K): counts."""
     from matplotlib.colors import PowerNorm
 
     order, count = bring_together(matrix), len(classes)
@@ -92,7 +96,8 @@ def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
     figure = _figure(8.5, max(5.5, 1.2 + 0.105 * count))  # 10 pixels a name
     axis = figure.subplots()
     scale = PowerNorm(0.5, 0, 100)  # a square root: confusions are a few percent each
-    image = axis.imshow(share[order][:, order], cmap="viridis", norm=scale, aspect="auto", interpolation="nearest")
+    image = axis.imshow(share[order][:, order], cmap="viridis", norm=scale, aspect="auto",
+                        interpolation="nearest")
     names = [_short(classes[i]) for i in order]
     size = 7 if count > 30 else 10
     axis.set_yticks(np.arange(count), names, fontsize=size, parse_math=False)
@@ -101,14 +106,18 @@ def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
         axis.set_xticks(np.arange(count), names, fontsize=size, rotation=90, parse_math=False)
     if count <= 12:
         for (i, j), percent in np.ndenumerate(share[order][:, order]):
-            axis.text(j, i, f"{percent:.0f}", ha="center", va="center", color="white" if percent < 40 else "black")
+            axis.text(j, i, f"{percent:.0f}", ha="center", va="center",
+                      color="white" if percent < 40 else "black")
     axis.set(xlabel="predicted, in the order of the rows", ylabel="true")
     figure.colorbar(image, label="share of the true class (%)", shrink=0.5)
     _save(figure, path)
 
 
 def confused(path: Path, pairs: list[tuple[str, str, str, str, np.ndarray, np.ndarray]]) -> None:
-    """Pairs of classes, two a row: (true name, name given, how often, how often the other way, a photo of each, the first misnamed)."""
+    """Pairs of classes, two a row.
+
+    A pair: true name, name given, how often, how often the other way, a photo of each (the first misnamed).
+    """
     rows = max(1, -(-len(pairs) // 2))
     figure = _figure(8.5, 0.3 + 2.05 * rows)
     axes = figure.subplots(rows, 4, squeeze=False)
@@ -118,7 +127,8 @@ def confused(path: Path, pairs: list[tuple[str, str, str, str, np.ndarray, np.nd
         axis.axis("off")
     for i, (true, given, how_often, and_back, photo, other) in enumerate(pairs):
         left, right = axes[i // 2, 2 * (i % 2) : 2 * (i % 2) + 2]
-        for axis, image, title in ((left, photo, f"{_short(true)},\n{how_often} taken for"), (right, other, f"{_short(given)},\n{and_back} the other way")):
+        for axis, image, title in ((left, photo, f"{_short(true)},\n{how_often} taken for"),
+                                   (right, other, f"{_short(given)},\n{and_back} the other way")):
             axis.imshow(image)
             axis.set_title(title, fontsize=8, loc="left", parse_math=False)
     _save(figure, path)
@@ -130,9 +140,12 @@ def per_class(path: Path, accuracy: list[float], images: list[int], classes: lis
     figure = _figure(8.5, max(3.0, 1.0 + 0.125 * len(shown)))
     axis = figure.subplots()
     axis.barh(range(len(shown)), [accuracy[i] for i in shown], color=BLUE, height=0.75)
-    axis.set_yticks(range(len(shown)), [f"{_short(classes[i])} ({images[i]})" for i in shown], fontsize=7, parse_math=False)
-    axis.axvline(sum(accuracy[i] for i in shown) / len(shown), color=ORANGE, linestyle="--", label="mean of the classes")
-    axis.set(xlabel=f"{split} accuracy (%); in brackets, how many images", xlim=(0, 100), ylim=(-0.7, len(shown) - 0.3))
+    names = [f"{_short(classes[i])} ({images[i]})" for i in shown]
+    axis.set_yticks(range(len(shown)), names, fontsize=7, parse_math=False)
+    axis.axvline(sum(accuracy[i] for i in shown) / len(shown), color=ORANGE, linestyle="--",
+                 label="mean of the classes")
+    axis.set(xlabel=f"{split} accuracy (%); in brackets, how many images", xlim=(0, 100),
+             ylim=(-0.7, len(shown) - 0.3))
     axis.grid(axis="x", alpha=0.3)
     axis.legend(loc="lower right")
     _save(figure, path)
@@ -148,7 +161,8 @@ def predictions(path: Path, rows: list[tuple[str, list[np.ndarray], list[tuple[s
             axis.imshow(image)
             axis.set_title(_short(title)[-24:], fontsize=8, parse_math=False)
             axis.axis("off")
-        names, values = [_short(each) for each, _ in likely], [100 * probability for _, probability in likely]
+        names = [_short(each) for each, _ in likely]
+        values = [100 * probability for _, probability in likely]
         row[-1].barh(range(len(likely)), values, color=[ORANGE, *[BLUE] * (len(likely) - 1)])
         row[-1].set_yticks(range(len(likely)), names, fontsize=8, parse_math=False)
         row[-1].invert_yaxis()
@@ -163,8 +177,10 @@ def results(path: Path, rows: list[tuple[str, list[float], tuple[float, ...]]]) 
     figure = _figure(8.5, 1.2 + 0.36 * len(rows))
     axis = figure.subplots()
     for i, (_, ours, theirs) in enumerate(rows):
-        axis.plot(theirs, [i + 0.15] * len(theirs), "D", color=ORANGE, markersize=5, fillstyle="none", label="" if i else "the report")
-        axis.plot(ours, [i - 0.15] * len(ours), "o", color=BLUE, markersize=5, label="" if i else "ours, a point a seed")
+        axis.plot(theirs, [i + 0.15] * len(theirs), "D", color=ORANGE, markersize=5, fillstyle="none",
+                  label="" if i else "the report")
+        axis.plot(ours, [i - 0.15] * len(ours), "o", color=BLUE, markersize=5,
+                  label="" if i else "ours, a point a seed")
     axis.set_yticks(range(len(rows)), [title for title, *_ in rows], parse_math=False)
     axis.set(xlabel="test accuracy (%)", xlim=(0, None), ylim=(len(rows) - 0.4, -0.6))
     axis.grid(axis="x", alpha=0.3)

@@ -1,7 +1,7 @@
 """InverseMaxPool, the unpooling that keeps only the feature, and its fusion with the convolution behind it.
 
-Its output is zero but for one element of each window, at an even row and column: the top left of a 2x2 window, the
-centre of a padded 3x3 one (report, section 1). Dimensions: B batch, C and D channels, H and W height and width.
+Its output is zero but for one element of each window, at an even row and column: the top left of a 2x2
+window, the centre of a padded 3x3 one (report, section 1). B batch, C and D channels, H height, W width.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 def _spread(x: Tensor, edge: int, dims: int = 4) -> Tensor:
     """(..., C, H, W) -> (..., C, 2H - edge, 2W - edge): x at the even rows and columns, in x's memory format."""
     if x.dim() != dims:
-        raise ValueError(f"InverseMaxPool takes a 4-D tensor (B, C, H, W), not one of {x.dim() - (dims - 4)} dimensions")
+        raise ValueError(f"InverseMaxPool takes a 4-D tensor (B, C, H, W), not {x.dim() - (dims - 4)} dimensions")
     *batch, C, H, W = x.shape
     if 0 < x.stride(-3) < x.stride(-1):  # channels_last
         out = x.new_zeros(*batch, 2 * H - edge, 2 * W - edge, C).movedim(-1, -3)
@@ -25,7 +25,7 @@ def _spread(x: Tensor, edge: int, dims: int = 4) -> Tensor:
 class InverseMaxPool2(torch.autograd.Function):
     """(B, C, H, W) -> (B, C, 2H, 2W): x[k, l] lands at [2k, 2l], the top left of its window.
 
-    Inverse of max_pool2d(kernel 2, stride 2). Any dtype, device and strides; channels_last stays so. ValueError unless 4-D.
+    Inverse of max_pool2d(kernel 2, stride 2). Any dtype, device, strides; channels_last stays. Else ValueError.
     """
 
     @staticmethod
@@ -50,7 +50,7 @@ class InverseMaxPool2(torch.autograd.Function):
 
 
 class InverseMaxPool3(InverseMaxPool2):
-    """As InverseMaxPool2, to (B, C, 2H-1, 2W-1): [2k, 2l] is the centre of a window of max_pool2d(3, stride 2, padding 1)."""
+    """As InverseMaxPool2, to (B, C, 2H-1, 2W-1): the inverse of max_pool2d(kernel 3, stride 2, padding 1)."""
 
     @staticmethod
     def forward(x):

@@ -1,8 +1,8 @@
-"""One training step of either stage, the report's listing with any of our levers pulled, in a process of its own.
+"""One training step of either stage, the report's listing with any of our levers pulled, as a process.
 
-benchmark.py compares such steps. A process each, as the step's user would run it: the allocator's settings and the peak
-memory belong to a process. The listing is tests/reference.py: loops, fp32, contiguous, default optimizer, in stage two
-the decoder as well.
+benchmark.py compares such steps. A process each, as the step's user would run it: the allocator's settings
+and the peak memory belong to a process. The listing is tests/reference.py: loops, fp32, contiguous, default
+optimizer, in stage two the decoder as well.
 """
 
 import contextlib
@@ -26,8 +26,8 @@ sys.path.append(str(Path(__file__).parent / "tests"))
 import reference  # noqa: E402
 
 # what a step of ours has, each to be switched alone; the listing has batch norm of them
-LEVERS = {"autoencoder": ("fusion", "channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool", "batch norm"),
-          "classifier": ("no decoder", "channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool", "batch norm")}
+BOTH = ("channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool", "batch norm")
+LEVERS = {"autoencoder": ("fusion", *BOTH), "classifier": ("no decoder", *BOTH)}
 LISTING = {"batch norm"}
 
 
@@ -40,23 +40,36 @@ def seconds(function: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def make_step(stage: str, levers: set[str], device: torch.device, batch_size: int, photos: int) -> Callable[[], None]:
+def take_turns(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """The seconds of each side in each round; a first round, not counted, warms up."""
+    turns = [{name: side() for name, side in sides.items()} for _ in range(rounds + 1)][1:]
+    return {name: [turn[name] for turn in turns] for name in sides}
+
+
+def make_step(stage: str, levers: set[str], device: torch.device, batch_size: int,
+              photos: int) -> Callable[[], None]:
     """One training step of a stage on random photos: the report's listing with some levers pulled."""
     if "allocator" in levers:
         runtime.keep_memory()
     is_listing, batch_norm = levers - {"allocator"} == LISTING, "batch norm" in levers
     if not is_listing:  # where not fused, its decoder has our plain layers
-        reference.InverseMaxPool2, reference.InverseMaxPool3 = inverse_maxpool.InverseMaxPool2, inverse_maxpool.InverseMaxPool3
+        reference.InverseMaxPool2 = inverse_maxpool.InverseMaxPool2
+        reference.InverseMaxPool3 = inverse_maxpool.InverseMaxPool3
     layout = torch.channels_last if "channels_last" in levers else torch.contiguous_format
     encoder = (models if "ReLU after pool" in levers else reference).Encoder(batch_norm)
-    head = (reference if is_listing else models).Classifier(batch_norm=batch_norm, dropout=0.25) if stage == "classifier" else None
-    decoder = None if "no decoder" in levers else (models if "fusion" in levers else reference).Decoder(batch_norm)
-    parts = torch.nn.ModuleList(part for part in (encoder, decoder, head) if part).to(device, memory_format=layout)
+    decoder = head = None
+    if "no decoder" not in levers:
+        decoder = (models if "fusion" in levers else reference).Decoder(batch_norm)
+    if stage == "classifier":
+        head = (reference if is_listing else models).Classifier(batch_norm=batch_norm, dropout=0.25)
+    parts = torch.nn.ModuleList(part for part in (encoder, decoder, head) if part)
+    parts.to(device, memory_format=layout)
     name = {"autoencoder": "adam", "classifier": "adagrad"}[stage]
     if "fused optimizer" in levers:
         optimizer = training.make_optimizer(name, [{"params": list(parts.parameters())}], 0.001, 0.0)
     else:
-        optimizer = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[name](parts.parameters(), lr=0.001)
+        kind = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[name]
+        optimizer = kind(parts.parameters(), lr=0.001)
     images = torch.randint(256, (photos, 3, 100, 100), dtype=torch.uint8).to(device)
     labels = torch.randint(102, (photos,)).to(device)
 
@@ -102,8 +115,9 @@ def arithmetic() -> int:
 
 
 @contextlib.contextmanager
-def process(stage: str, levers: set[str], device, batch_size: int, photos: int = 1020) -> Iterator[tuple[Callable, ...]]:
-    """A step in a process of its own: functions that give its seconds, the memory it added in bytes, its arithmetic."""
+def process(stage: str, levers: set[str], device, batch_size: int,
+            photos: int = 1020) -> Iterator[tuple[Callable, ...]]:
+    """A step in a process of its own: functions that give its seconds, memory added in bytes, arithmetic."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         idle = pool.submit(peak_memory, device).result()
         pool.submit(begin, stage, levers, device, batch_size, photos).result()

@@ -1,4 +1,4 @@
-"""Where and how a script runs: device, precision, seeds, memory allocator, beside which processes, and how it ends."""
+"""Where and how a script runs: device, precision, seeds, allocator, beside which processes, and how it ends."""
 
 import contextlib
 import ctypes
@@ -26,7 +26,7 @@ class UserError(Exception):
 
 
 def run(main: Callable, args) -> None:
-    """Run a script's main and exit: with the status it returns, or with one line for what the user can put right."""
+    """Run a script's main and exit: with its status, or with one line for what the user can put right."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed
             setattr(sys, name, open(os.devnull, "w"))
@@ -43,11 +43,11 @@ def run(main: Callable, args) -> None:
         sys.exit(1)
     except (MemoryError, RuntimeError, OSError) as error:
         if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
-            status = 1
-            message = f"not enough memory ({str(error)[:200]}){'; lower --batch-size' if hasattr(args, 'batch_size') else ''}"
+            advice = "; lower --batch-size" if hasattr(args, "batch_size") else ""
+            message, status = f"not enough memory ({str(error)[:200]}){advice}", 1
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             message, status = f"cannot write {error.filename or 'the output'}: {error.strerror}; make room", 1
-        elif isinstance(error, OSError) and error.filename:  # a folder that may not be searched, a name that is too long
+        elif isinstance(error, OSError) and error.filename:  # as a folder that may not be searched
             message, status = f"{error.filename}: {error.strerror}", 2
         else:
             raise
@@ -63,7 +63,7 @@ def run(main: Callable, args) -> None:
 
 @contextlib.contextmanager
 def lock(path: Path, wait: bool) -> Iterator[bool]:
-    """Yield whether this process holds the lock on a file or folder; the system releases it when the process ends, however it ends."""
+    """Yield whether this process holds the lock on a file or folder; it ends with the process at the latest."""
     if os.name != "posix":
         yield True
         return
@@ -85,8 +85,8 @@ def lock(path: Path, wait: bool) -> Iterator[bool]:
 def keep_memory() -> None:
     """Stop glibc from returning large blocks to the kernel; does nothing elsewhere.
 
-    Each training step frees and allocates the same hundreds of megabytes. By default glibc maps them anew every time and the
-    kernel zeroes every page. Call it before torch allocates.
+    Each training step frees and allocates the same hundreds of megabytes. By default glibc maps them anew
+    every time and the kernel zeroes every page. Call it before torch allocates.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -104,7 +104,7 @@ def add_arguments(group) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """'auto' is CUDA where there is one, then MPS, then the CPU; UserError where the device asked for is absent."""
+    """'auto' is CUDA where there is one, then MPS, then the CPU; UserError where the one asked for is absent."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device, is_present in present.items() if is_present)
@@ -139,11 +139,12 @@ def set_up(device_name: str, precision_name: str, deterministic: bool = False) -
     keep_memory()
     device = choose_device(device_name)
     if deterministic and device.type != "cpu":
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before cuBLAS starts; see torch.use_deterministic_algorithms
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before cuBLAS starts, as the next line's docs ask
         torch.use_deterministic_algorithms(True)
     precision = choose_precision(precision_name, device)
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
-    print(f"device {device} ({processor(device)}{threads}), precision {precision} (--precision {precision_name})")
+    print(f"device {device} ({processor(device)}{threads}), "
+          f"precision {precision} (--precision {precision_name})")
     return device, precision
 
 
@@ -160,7 +161,8 @@ def processor(device: torch.device) -> str:
 
 def describe(device: torch.device, precision: str) -> dict:
     """What a log needs for its numbers to be repeated: commit, versions, device, precision, threads."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12",
+           "--exclude=*"]
     try:
         commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
     except OSError:  # no git

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 import checkpoint
 import runtime
-from blades import BACK, DOWN, Blade, background, noise, paint, project, smooth, spread, strewn, tones, unit
+from blades import BACK, DOWN, background, noise, paint, project, smooth, spread, strewn, tones, unit
 from runtime import UserError
 from species import CLASSES, SEED, Species, class_names, species
 

@@ -1,4 +1,4 @@
-"""What both stages share of training: their common flags, optimizers, the epoch's log row, and interrupts."""
+"""What both stages share of training: common flags, optimizers, the epoch's log row, and interrupts."""
 
 import argparse
 import contextlib
@@ -19,7 +19,7 @@ import runtime
 from runtime import UserError
 
 OPTIMIZERS = ("adam", "adagrad", "rmsprop", "sgd")
-RESUMED = ("commit", "versions", "processor", "threads")  # of the process that goes on with a run, kept in the log's header
+RESUMED = ("commit", "versions", "processor", "threads")  # of a process that resumes, kept in the log's header
 TIME_FIELDS = ("seconds", "images_per_second")  # the only fields of a log that two equal runs do not share
 
 
@@ -29,8 +29,8 @@ def number(kind: type, low: float, high: float = math.inf, above: bool = False):
     def parse(text: str):
         value = kind(text)
         if not (low < value if above else low <= value) or not value <= high or value == math.inf:
-            most = "" if high == math.inf else f" and at most {high}"
-            raise argparse.ArgumentTypeError(f"{text} is out of range: want {'above' if above else 'at least'} {low}{most}")
+            want = f"{'above' if above else 'at least'} {low}" + (f" and at most {high}" if high < math.inf else "")
+            raise argparse.ArgumentTypeError(f"{text} is out of range: want {want}")
         return value
 
     parse.__name__ = kind.__name__  # argparse's word for text that is no number
@@ -41,29 +41,39 @@ def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimi
     """The flags that mean the same in both training scripts."""
     switch = argparse.BooleanOptionalAction
     group = parser.add_argument_group("data")
-    group.add_argument("--dataset", default="flowers102", type=os.path.normpath, help="flowers102, synthetic, or a folder with train/, val/ and test/ (%(default)s)")
+    group.add_argument("--dataset", default="flowers102", type=os.path.normpath,
+                       help="flowers102, synthetic, or a folder with train/, val/ and test/ (%(default)s)")
     group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
-    group.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
+    group.add_argument("--cache-dir", default=".cache",
+                       help="folder of the decoded photos (%(default)s)")
     group.add_argument("--crop", choices=decoding.CROPS, default="centre",
                        help="largest centred square of a photo, or all of it squashed to one (%(default)s)")
     group = parser.add_argument_group("training")
-    group.add_argument("--epochs", type=number(int, 1), default=epochs, help="passes over the training images (%(default)s)")
-    group.add_argument("--batch-size", type=number(int, 2, 2**31), default=128, help="images a step (%(default)s)")
+    group.add_argument("--epochs", type=number(int, 1), default=epochs,
+                       help="passes over the training images (%(default)s)")
+    group.add_argument("--batch-size", type=number(int, 2, 2**31), default=128,
+                       help="images a step (%(default)s)")
     group.add_argument("--optimizer", choices=OPTIMIZERS, default=optimizer, help="(%(default)s)")
-    group.add_argument("--learning-rate", type=number(float, 0, above=True), default=0.001, help="constant (%(default)s)")
-    group.add_argument("--weight-decay", type=number(float, 0), default=0.0, help="L2 on all weights (%(default)s)")
+    group.add_argument("--learning-rate", type=number(float, 0, above=True), default=0.001,
+                       help="constant (%(default)s)")
+    group.add_argument("--weight-decay", type=number(float, 0), default=0.0,
+                       help="L2 on all weights (%(default)s)")
     group.add_argument("--init", choices=("default", "he"), default="default",
                        help="fresh weights: PyTorch's default, or He's normal with zero bias (%(default)s)")
-    group.add_argument("--seed", type=number(int, 0), default=0, help="of weights, shuffling and dropout (%(default)s)")
+    group.add_argument("--seed", type=number(int, 0), default=0,
+                       help="of weights, shuffling and dropout (%(default)s)")
     group = parser.add_argument_group("run")
     group.add_argument("--out", type=Path, default=Path(out), help="folder to write to (%(default)s)")
     group.add_argument("--save-every", type=number(int, 1), default=save_every,
                        help="epochs between writes of last.pt (%(default)s)")
     either = group.add_mutually_exclusive_group()
-    either.add_argument("--resume", action=switch, default=False, help="continue the run in --out (%(default)s)")
-    either.add_argument("--overwrite", action=switch, default=False, help="replace the run in --out (%(default)s)")
+    either.add_argument("--resume", action=switch, default=False,
+                        help="continue the run in --out (%(default)s)")
+    either.add_argument("--overwrite", action=switch, default=False,
+                        help="replace the run in --out (%(default)s)")
     runtime.add_arguments(group)
-    group.add_argument("--quiet", action=switch, default=False, help="no bars and no line for an epoch (%(default)s)")
+    group.add_argument("--quiet", action=switch, default=False,
+                       help="no bars and no line for an epoch (%(default)s)")
     group.add_argument("--deterministic", action=switch, default=False,
                        help="on a GPU, only kernels that repeat their bits; a CPU's do (%(default)s)")
 
@@ -74,17 +84,19 @@ def plain_flags(args: argparse.Namespace, device: torch.device, precision: str) 
     return flags | {"device": str(device.type), "precision": precision}
 
 
-def he_init(model: nn.Module) -> None:
-    """Fresh weights of convolutions and linear layers: normal, variance 2 / fan-in, zero bias (He et al. 2015)."""
+def initialise(model: nn.Module, init: str) -> None:
+    """Fresh weights by --init. 'he': normal, variance 2 / fan-in, zero bias (He et al. 2015); 'default': as made."""
     for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+        if init == "he" and isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             nn.init.zeros_(module.bias)
 
 
-def make_optimizer(name: str, groups: list[dict], learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Adam, Adagrad, RMSprop or SGD as PyTorch ships them, fused: one pass over the weights (RMSprop has no such form)."""
-    kinds = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad, "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
+def make_optimizer(name: str, groups: list[dict], learning_rate: float,
+                   weight_decay: float) -> torch.optim.Optimizer:
+    """PyTorch's Adam, Adagrad, RMSprop or SGD, fused: one pass over the weights (RMSprop has no such form)."""
+    kinds = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad, "rmsprop": torch.optim.RMSprop,
+             "sgd": torch.optim.SGD}
     device = groups[0]["params"][0].device.type
     # Adagrad's was for the CPU alone in PyTorch's earlier releases
     fused = {} if name == "rmsprop" or (name == "adagrad" and device != "cpu") else {"fused": True}
@@ -92,18 +104,22 @@ def make_optimizer(name: str, groups: list[dict], learning_rate: float, weight_d
 
 
 def start_log(path: Path, header: dict, epochs_done: int) -> None:
-    """Begin a log with its header row, or, on a resume, cut the rows past the checkpoint, and note in the header who goes on."""
+    """Begin a log with its header, or, on a resume, cut the rows past the checkpoint and note who goes on."""
     rows = [json.dumps(header)]
     if epochs_done:
         try:
             first, *rows = path.read_text().splitlines()[: epochs_done + 1]
-            if [(row["epoch"], math.isfinite(row["cost"])) for row in map(json.loads, rows)] != [(i + 1, True) for i in range(epochs_done)]:
+            kept = [json.loads(row) for row in rows]
+            if ([row["epoch"] for row in kept] != list(range(1, epochs_done + 1))
+                    or not all(math.isfinite(row["cost"]) for row in kept)):
                 raise ValueError("other epochs")
             begun = json.loads(first)
-            resumes = [*begun.get("resumes", []), {"after epoch": epochs_done, **{name: header.get(name) for name in RESUMED}}]
+            who = {"after epoch": epochs_done, **{name: header.get(name) for name in RESUMED}}
+            resumes = [*begun.get("resumes", []), who]
             rows.insert(0, json.dumps(begun | {"flags": header["flags"], "resumes": resumes}))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is missing or damaged: it should hold {epochs_done} finished epochs") from error
+            raise UserError(f"{path} is missing or damaged: "
+                            f"it should hold {epochs_done} finished epochs") from error
     with checkpoint.atomic(path) as temporary:
         temporary.write_text("".join(row + "\n" for row in rows))
 
@@ -130,15 +146,16 @@ def check_finite(loss: float, epoch: int, step: int, learning_rate: float) -> No
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """Yield a list that receives the first SIGINT or SIGTERM, so the epoch can finish; a second one ends the process."""
+    """Yield a list that receives the first SIGINT or SIGTERM, so the epoch can finish; a second ends it all."""
     caught = []
 
     def remember(signum, frame):
         caught.append(signum)
         for each in former:
             signal.signal(each, signal.SIG_DFL)
-        with contextlib.suppress(OSError, AttributeError):  # (print may be at work already, and cannot be entered twice)
-            os.write(sys.stdout.fileno(), b"\ninterrupted: finishing this epoch and saving it (again to leave at once)\n")
+        with contextlib.suppress(OSError, AttributeError):  # (print may be at work, and is not re-entrant)
+            os.write(sys.stdout.fileno(),
+                     b"\ninterrupted: finishing this epoch and saving it (again to leave at once)\n")
 
     former = {each: signal.signal(each, remember) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
