@@ -2,7 +2,8 @@
 
     python tests/damage.py      # about a minute; writes results/damage.json
 
-Every cut and every bit of a small checkpoint, and as many random ones as --real says of a checkpoint with the autoencoder's weights.
+Every cut and every bit of a small checkpoint, and as many random ones as --real says of one with the
+autoencoder's weights.
 """
 
 import argparse
@@ -26,7 +27,8 @@ SMALL = {"kind": "autoencoder", "config": {"batch_norm": True}, "model": {"weigh
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--real", type=int, default=500, help="cuts, and as many flips, of the autoencoder's weights (%(default)s)")
+    parser.add_argument("--real", type=int, default=500,
+                        help="cuts, and as many flips, of the autoencoder's weights (%(default)s)")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="folder of damage.json (%(default)s)")
     return parser.parse_args(argv)
 

@@ -83,7 +83,8 @@ def test_a_damaged_cache_is_rebuilt_with_a_line(folder, tmp_path, capsys):
 
 def test_the_digest_follows_pixels_and_labels(folder, tmp_path):
     flowers = load(folder, "train", tmp_path)
-    others = (replace(flowers, images=flowers.images ^ 1), replace(flowers, labels=flowers.labels.flip(0)), replace(flowers, names=["a"] * 12))
+    others = (replace(flowers, images=flowers.images ^ 1), replace(flowers, labels=flowers.labels.flip(0)),
+              replace(flowers, names=["a"] * 12))
     assert [other.digest() == flowers.digest() for other in others] == [False, False, True]
 
 
@@ -110,7 +111,8 @@ def test_grey_cmyk_transparent_and_rotated_photos_are_converted(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 270 degrees to see it upright
     photo.save(tmp_path / "turned.jpg", exif=exif, quality=100)
-    expected = np.asarray(photo.convert("RGB").transpose(Image.Transpose.ROTATE_270).resize((50, 50), Image.Resampling.BILINEAR))
+    upright = photo.convert("RGB").transpose(Image.Transpose.ROTATE_270)
+    expected = np.asarray(upright.resize((50, 50), Image.Resampling.BILINEAR))
     assert np.abs(decoding.decode(tmp_path / "turned.jpg", 50, "squash").astype(int) - expected).max() <= 4
 
 
@@ -134,7 +136,8 @@ def test_floating_point_pixels_are_refused_rather_than_drawn_black(tmp_path):
         decoding.decode(tmp_path / "photo.tiff", 100, "centre")
 
 
-@pytest.mark.parametrize("name,exif", (("header.ppm", None), ("garbage.png", b"Exif\0\0garbage!"), ("cut.webp", b"Exif\0\0MM\0*")))
+@pytest.mark.parametrize("name,exif", (("header.ppm", None), ("garbage.png", b"Exif\0\0garbage!"),
+                                       ("cut.webp", b"Exif\0\0MM\0*")))
 def test_a_photo_with_a_broken_header_is_named(name, exif, tmp_path):
     """Pillow raises ValueError, SyntaxError and struct.error."""
     if exif:
@@ -257,7 +260,8 @@ def test_changed_labels_of_flowers102_are_refused(links, tmp_path):
         data.load("flowers102", "train", str(links.parent), str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("count,batch_size,sizes", ((10, 4, [4, 4, 2]), (9, 4, [4, 5]), (1, 4, [1]), (8, 4, [4, 4]), (3, 2, [3]), (1020, 128, [128] * 7 + [124])))
+@pytest.mark.parametrize("count,batch_size,sizes", (
+    (10, 4, [4, 4, 2]), (9, 4, [4, 5]), (1, 4, [1]), (8, 4, [4, 4]), (3, 2, [3]), (1020, 128, [128] * 7 + [124])))
 def test_batches_hold_each_image_once_and_no_batch_of_one(count, batch_size, sizes):
     plain = data.batches(count, batch_size)
     assert [len(part) for part in plain] == sizes and torch.cat(plain).tolist() == list(range(count))

@@ -30,7 +30,9 @@ import train_classifier
 import training
 from runtime import UserError
 
-BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # as Python's output is by default
+OURS = {**os.environ, "PYTHONPATH": str(ROOT)}  # for code that imports our modules
+# as Python's output is by default
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--batch-size", "6"]
 
 
@@ -71,10 +73,13 @@ def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, 
     assert not list((tmp_path / "killed").glob("*.tmp*"))  # what the kills while saving left
 
 
-@pytest.mark.parametrize("stage,number,status", (("autoencoder", signal.SIGINT, 130), ("autoencoder", signal.SIGTERM, 143), ("classifier", signal.SIGINT, 130)))
+@pytest.mark.parametrize("stage,number,status", (("autoencoder", signal.SIGINT, 130),
+                                                 ("autoencoder", signal.SIGTERM, 143),
+                                                 ("classifier", signal.SIGINT, 130)))
 def test_an_interrupt_finishes_the_epoch_says_so_and_can_be_resumed(stage, number, status, trained, tmp_path):
     flags = [*COMMON, "--optimizer", "sgd", "--epochs", "100000", "--save-every", "100000", "--out", str(tmp_path / "run")]
-    child = subprocess.Popen([sys.executable, ROOT / f"train_{stage}.py", *flags], cwd=trained, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([sys.executable, ROOT / f"train_{stage}.py", *flags], cwd=trained,
+                             stdout=subprocess.PIPE, text=True)
     next(line for line in child.stdout if line.startswith("Epoch : 1 "))
     child.send_signal(number)
     printed = child.stdout.read()
@@ -99,10 +104,12 @@ def test_after_a_stage_interrupts_are_what_they_were():
 
 
 def test_a_second_interrupt_leaves_at_once_and_the_old_checkpoint_is_whole(trained, tmp_path):
-    slow = "import torch.nn.functional as F, time, sys; mse = F.mse_loss; F.mse_loss = lambda *x: (time.sleep(60), mse(*x))[1]"
-    code = f"{slow}; sys.argv[0] = 'train_autoencoder.py'; import runtime, train_autoencoder as t; runtime.run(t.main, t.parse_args())"
+    slow = "import torch.nn.functional as F, time, sys; mse = F.mse_loss; " \
+           "F.mse_loss = lambda *x: (time.sleep(60), mse(*x))[1]"
+    code = f"{slow}; sys.argv[0] = 'train_autoencoder.py'; import runtime, train_autoencoder as t; " \
+           f"runtime.run(t.main, t.parse_args())"
     child = subprocess.Popen([sys.executable, "-c", code, *COMMON, "--out", str(tmp_path / "run")], cwd=trained,
-                             stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+                             stdout=subprocess.PIPE, text=True, env=OURS)
     while not (tmp_path / "run/log.jsonl").exists():
         time.sleep(0.05)
     time.sleep(1)  # into the epoch of a minute
@@ -159,8 +166,9 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
 
 def test_a_full_disk_under_the_output_is_one_line(trained, tmp_path):
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, ROOT / "train_autoencoder.py", *COMMON, "--epochs", "1", "--out", str(tmp_path / "run")],
-                              cwd=trained, stdout=full, stderr=subprocess.PIPE, text=True)
+        flags = [*COMMON, "--epochs", "1", "--out", str(tmp_path / "run")]
+        done = subprocess.run([sys.executable, ROOT / "train_autoencoder.py", *flags], cwd=trained,
+                              stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
 
 
@@ -175,7 +183,7 @@ def test_a_disk_that_is_full_at_the_last_line_is_one_line():
 def test_a_cache_that_does_not_fit_is_done_without(trained, tmp_path):
     shrink = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))"
     code = f"{shrink}\nimport data; print(len(data.load('photos', 'train', cache_dir={str(tmp_path)!r})))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=trained, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run([sys.executable, "-c", code], cwd=trained, capture_output=True, text=True, env=OURS)
     assert "going on without a cache" in done.stdout and done.stdout.endswith("12\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -193,10 +201,12 @@ def test_each_cut_and_each_flipped_bit_is_refused_or_changes_nothing(tmp_path):
 def test_a_flipped_bit_in_real_weights_is_refused(trained, tmp_path):
     content = torch.load(trained / "runs/autoencoder/last.pt", weights_only=True)
     places = np.random.default_rng(0).integers(0, damage.size_of(content, tmp_path), 20)
-    assert not damage.damage(content, tmp_path, (), [(place, 6) for place in places])["flipped bit"].keys() - {"refused", "the same values"}
+    found = damage.damage(content, tmp_path, (), [(place, 6) for place in places])["flipped bit"]
+    assert not found.keys() - {"refused", "the same values"}
 
 
-@pytest.mark.parametrize("what", ("missing", "empty", "folder", "text", "photo", "compressed", "other kind", "plain tensor", "lacks a field"))
+@pytest.mark.parametrize("what", ("missing", "empty", "folder", "text", "photo", "compressed", "other kind",
+                                  "plain tensor", "lacks a field"))
 def test_what_is_no_checkpoint_is_refused_and_named(what, trained, tmp_path):
     path = tmp_path / "file.pt"
     if what == "empty":
@@ -208,7 +218,8 @@ def test_what_is_no_checkpoint_is_refused_and_named(what, trained, tmp_path):
     elif what == "photo":
         path.write_bytes((trained / "photos/train/rose/0.jpg").read_bytes())
     elif what == "compressed":
-        with zipfile.ZipFile(trained / "runs/autoencoder/autoencoder.pt") as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        old = zipfile.ZipFile(trained / "runs/autoencoder/autoencoder.pt")
+        with old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
             for name in old.namelist():
                 new.writestr(name, old.read(name))
     elif what == "other kind":
@@ -281,11 +292,14 @@ def test_an_optimizer_whose_state_does_not_fit_is_not_resumed(change, trained, t
     assert_one_line(done, 2, "last.pt does not fit Adam")
 
 
-@pytest.mark.parametrize("field,value", (("flags", [1]), ("epoch", "2"), ("environment", 1), ("optimizer", None), ("model", {1: 2})))
+@pytest.mark.parametrize("field,value", (("flags", [1]), ("epoch", "2"), ("environment", 1),
+                                         ("optimizer", None), ("model", {1: 2})))
 def test_a_field_of_another_type_is_refused(field, value, trained, tmp_path):
-    checkpoint.save(tmp_path / "last.pt", torch.load(trained / "runs/autoencoder/last.pt", weights_only=True) | {field: value})
+    content = torch.load(trained / "runs/autoencoder/last.pt", weights_only=True)
+    checkpoint.save(tmp_path / "last.pt", content | {field: value})
     (tmp_path / "log.jsonl").write_bytes((trained / "runs/autoencoder/log.jsonl").read_bytes())
-    assert_one_line(python(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", tmp_path), 2, "last.pt")
+    done = python(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", tmp_path)
+    assert_one_line(done, 2, "last.pt")
 
 
 def test_what_a_run_left_is_not_replaced_when_its_last_pt_is_gone(trained, tmp_path):
@@ -297,16 +311,20 @@ def test_what_a_run_left_is_not_replaced_when_its_last_pt_is_gone(trained, tmp_p
 
 
 def test_a_resume_keeps_who_began_and_notes_who_goes_on(trained, tmp_path):
-    shutil.copytree(trained / "runs/autoencoder", tmp_path / "run")
-    header, *rows = (tmp_path / "run/log.jsonl").read_text().splitlines()
-    (tmp_path / "run/log.jsonl").write_text("\n".join([json.dumps(json.loads(header) | {"processor": "abacus"}), *rows]) + "\n")
-    assert python(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", tmp_path / "run").returncode == 0
-    header = training.read_log(tmp_path / "run/log.jsonl")[0]
-    assert header["processor"] == "abacus" and header["flags"]["epochs"] == 3
-    assert [(each["after epoch"], each["processor"]) for each in header["resumes"]] == [(2, json.loads((trained / "runs/autoencoder/log.jsonl").open().readline())["processor"])]
+    run, log = tmp_path / "run", tmp_path / "run/log.jsonl"
+    shutil.copytree(trained / "runs/autoencoder", run)
+    first, *rows = log.read_text().splitlines()
+    log.write_text("\n".join([json.dumps(json.loads(first) | {"processor": "abacus"}), *rows]) + "\n")
+    done = python(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", run)
+    header = training.read_log(log)[0]
+    assert done.returncode == 0 and header["processor"] == "abacus" and header["flags"]["epochs"] == 3
+    who = [(each["after epoch"], each["processor"]) for each in header["resumes"]]
+    assert who == [(2, json.loads(first)["processor"])]
 
 
-@pytest.mark.parametrize("log", (None, "", '{}\n{"epoch": 1, "cost": 1.0}\n{"epoch": 2}\n', '{}\n{"epoch": 1}\n', '{}\n{"epoch": 1}\n{"epo', '{}\n{"epoch": 2}\n{"epoch": 1}\n'))
+@pytest.mark.parametrize("log", (None, "", '{}\n{"epoch": 1, "cost": 1.0}\n{"epoch": 2}\n',
+                                 '{}\n{"epoch": 1}\n', '{}\n{"epoch": 1}\n{"epo',
+                                 '{}\n{"epoch": 2}\n{"epoch": 1}\n'))
 def test_a_resume_with_a_damaged_log_is_refused_and_leaves_it(log, tmp_path):
     path = tmp_path / "log.jsonl"
     if log is not None:
@@ -352,21 +370,26 @@ def test_files_without_permission_are_named(trained, tmp_path):
     sealed.mkdir(mode=0)
     flags = ["--dataset", photos, "--cache-dir", tmp_path / "cache", "--epochs", "1"]
     train = lambda stage, *more: unprivileged(tmp_path, sys.executable, ROOT / f"train_{stage}.py", *flags, *more)
-    assert_one_line(train("classifier", "--autoencoder", secret, "--out", tmp_path / "run"), 2, str(secret), "Permission denied")
+    assert_one_line(train("classifier", "--autoencoder", secret, "--out", tmp_path / "run"), 2, str(secret),
+                    "Permission denied")
     assert_one_line(train("autoencoder", "--out", locked / "run"), 2, str(locked / "run"), "Permission denied")
     done = train("autoencoder", "--cache-dir", locked, "--out", tmp_path / "run")
     assert done.returncode == 0 and "going on without a cache" in done.stdout and str(locked) in done.stdout
-    for more in (["--out", sealed / "run"], ["--dataset", sealed / "photos"], ["--data-dir", sealed, "--dataset", "flowers102"]):
+    for more in (["--out", sealed / "run"], ["--dataset", sealed / "photos"],
+                 ["--data-dir", sealed, "--dataset", "flowers102"]):
         done = train("autoencoder", *more)
         assert done.returncode in (1, 2) and done.stderr.count("\n") == 1 and str(sealed) in done.stderr, done.stderr
-    assert "going on without a cache" in train("autoencoder", "--cache-dir", sealed, "--overwrite", "--out", tmp_path / "run").stdout
+    done = train("autoencoder", "--cache-dir", sealed, "--overwrite", "--out", tmp_path / "run")
+    assert "going on without a cache" in done.stdout
     (photos / "train/rose/1.jpg").chmod(0)
-    assert_one_line(train("autoencoder", "--cache-dir", tmp_path / "new", "--out", tmp_path / "run2"), 2, "rose/1.jpg", "Permission denied")
+    done = train("autoencoder", "--cache-dir", tmp_path / "new", "--out", tmp_path / "run2")
+    assert_one_line(done, 2, "rose/1.jpg", "Permission denied")
 
 
 def test_an_autoencoder_of_another_data_set_is_transfer_and_a_classifier_of_other_classes_is_refused(trained, tmp_path):
     other, autoencoder = draw_folder(tmp_path / "other"), ["--autoencoder", "runs/autoencoder/autoencoder.pt"]
-    done = python(trained, "train_classifier", *COMMON, *autoencoder, "--dataset", other, "--crop", "squash", "--epochs", "1", "--out", tmp_path)
+    done = python(trained, "train_classifier", *COMMON, *autoencoder, "--dataset", other, "--crop", "squash",
+                  "--epochs", "1", "--out", tmp_path)
     assert done.returncode == 0 and done.stdout.count("transfer: ") == 2
     assert "trained with --dataset photos" in done.stdout and "trained with --crop centre" in done.stdout
     for split in data.SPLITS:
@@ -397,8 +420,9 @@ def test_a_resume_elsewhere_says_that_the_bits_may_differ(trained, tmp_path):
     assert all(f"made with {made}, this is" in done.stdout for made in ("torch 1.0", "threads 64", "processor abacus"))
 
 
-@pytest.mark.parametrize("flag,value", (("--seed", "1"), ("--batch-size", "5"), ("--optimizer", "sgd"), ("--learning-rate", "0.1"),
-                                        ("--weight-decay", "0.1"), ("--crop", "squash"), ("--init", "he"), ("--precision", "other"),
+@pytest.mark.parametrize("flag,value", (("--seed", "1"), ("--batch-size", "5"), ("--optimizer", "sgd"),
+                                        ("--learning-rate", "0.1"), ("--weight-decay", "0.1"),
+                                        ("--crop", "squash"), ("--init", "he"), ("--precision", "other"),
                                         ("--no-batch-norm", None)))
 def test_a_resume_with_another_flag_is_refused_with_both_values(flag, value, trained, monkeypatch):
     monkeypatch.chdir(trained)
@@ -433,7 +457,8 @@ def test_one_photo_is_too_few(stage, tmp_path):
     for split in ("train", "val"):
         (tmp_path / split / "rose").mkdir(parents=True)
         Image.new("RGB", (100, 100)).save(tmp_path / split / "rose/0.jpg")
-    flags = ["--dataset", str(tmp_path), "--cache-dir", str(tmp_path / "cache"), "--out", str(tmp_path / "run"), "--epochs", "1"]
+    flags = ["--dataset", str(tmp_path), "--cache-dir", str(tmp_path / "cache"),
+             "--out", str(tmp_path / "run"), "--epochs", "1"]
     with pytest.raises(UserError, match="one training photo is too few"):
         stage.main(stage.parse_args(flags))
     assert not (tmp_path / "run").exists()
@@ -453,8 +478,9 @@ def test_16_bit_grey_keeps_its_tones(tmp_path):
 
 
 def test_two_processes_build_one_cache(folder, tmp_path):
-    code = f"import data; print(int(data.load({str(folder)!r}, 'train', cache_dir={str(tmp_path / 'cache')!r}).images.long().sum()))"
-    children = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    load = f"data.load({str(folder)!r}, 'train', cache_dir={str(tmp_path / 'cache')!r})"
+    code = f"import data; print(int({load}.images.long().sum()))"
+    children = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=OURS)
                 for _ in range(2)]
     sums = {child.communicate()[0] for child in children}
     assert len(sums) == 1 and [child.returncode for child in children] == [0, 0]
@@ -483,7 +509,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(stage,
 
 def test_a_last_step_that_ruins_the_weights_is_not_saved(trained, tmp_path):
     """One step an epoch: its loss is that of the weights before it."""
-    flags = ["--dataset", "photos", "--cache-dir", "cache", "--out", tmp_path, "--optimizer", "sgd", "--learning-rate", "1e60", "--epochs", "1"]
+    flags = ["--dataset", "photos", "--cache-dir", "cache", "--out", tmp_path, "--optimizer", "sgd",
+             "--learning-rate", "1e60", "--epochs", "1"]
     assert_one_line(python(trained, "train_autoencoder", *flags), 1, "not finite", str(tmp_path / "last.pt"))
     assert checkpoint.load(tmp_path / "last.pt", "autoencoder run")["epoch"] == 0 and not (tmp_path / "autoencoder.pt").exists()
 
@@ -517,8 +544,10 @@ def test_a_closed_output_is_no_traceback(stdout, trained, tmp_path):
 
 @pytest.mark.parametrize("stdout", ("| true", ">/dev/full"))
 def test_a_refusal_is_one_line_also_where_the_output_is_closed(stdout, trained, tmp_path):
-    command = f"set -o pipefail; {sys.executable} {ROOT}/train_autoencoder.py --dataset nowhere --out {tmp_path / 'run'} {stdout}"
-    assert_one_line(subprocess.run(["bash", "-c", command], cwd=trained, capture_output=True, text=True, env=BUFFERED), 2, "nowhere")
+    script = f"{sys.executable} {ROOT}/train_autoencoder.py --dataset nowhere --out {tmp_path / 'run'}"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {script} {stdout}"], cwd=trained,
+                          capture_output=True, text=True, env=BUFFERED)
+    assert_one_line(done, 2, "nowhere")
 
 
 def test_the_progress_bar_changes_no_bit(trained, tmp_path):
@@ -528,8 +557,8 @@ def test_the_progress_bar_changes_no_bit(trained, tmp_path):
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(trained)
-        script = f"stty rows 24 cols 80; exec {sys.executable} {ROOT}/train_autoencoder.py {' '.join(COMMON)} --epochs 2 --out {tmp_path}/run"
-        os.execvp("sh", ["sh", "-c", script])
+        script = f"{sys.executable} {ROOT}/train_autoencoder.py {' '.join(COMMON)} --epochs 2 --out {tmp_path}/run"
+        os.execvp("sh", ["sh", "-c", f"stty rows 24 cols 80; exec {script}"])
     shown = b""
     try:
         while piece := os.read(terminal, 4096):
@@ -559,7 +588,8 @@ def test_an_experiment_that_was_interrupted_ends_and_is_resumed(trained, tmp_pat
     flags = [*COMMON, "--epochs", "100000", "--save-every", "100000"]
     code = f"import experiments, pathlib, runtime, train_autoencoder as t\nruntime.run(lambda out: " \
            f"(experiments.train(t, out, 'autoencoder.pt', {flags!r}), print('went on')), pathlib.Path({str(tmp_path)!r}))"
-    child = subprocess.Popen([sys.executable, "-c", code], cwd=trained, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=trained, stdout=subprocess.PIPE, text=True,
+                             env=OURS)
     next(line for line in child.stdout if line.startswith("Epoch"))
     child.send_signal(signal.SIGTERM)
     assert "went on" not in child.stdout.read() and child.wait() == 143
@@ -577,13 +607,25 @@ def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(l
     code = "import experiments, runtime; experiments.ROWS['tiny'] = experiments.Row('', autoencoder='', seeds=(0,))\n" \
            "runtime.run(experiments.main, experiments.parse_args('run --only tiny --work work --data-dir .'.split()))"
     with runtime.lock(tmp_path / f"work/{lock}.lock", wait=False):
-        child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+                                 env=OURS)
         while not (tmp_path / "results/runs").exists():
             time.sleep(0.05)
         time.sleep(3)
         waits = child.poll() is None
         child.kill()
     assert waits and child.communicate()[0] == printed
+
+
+def test_an_experiment_that_fails_is_named_and_the_others_go_on(tmp_path, capsys, monkeypatch):
+    for name in ("first", "second"):
+        monkeypatch.setitem(experiments.ROWS, name, experiments.Row("", f"--dataset {tmp_path}/{name}", seeds=(0,)))
+    args = experiments.parse_args(["run", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
+    args.only = ["first", "second"]
+    assert experiments.main(args) == 1
+    failed = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in failed] == ["== first, seed 0", "== second, seed 0"]
+    assert all(f"there is no {tmp_path}/{name}/train/" in line for name, line in zip(("first", "second"), failed))
 
 
 def test_a_finished_experiment_is_not_done_again(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Guards the figures: written whole and readable for one class, no confusion, long and foreign names; the order that they show."""
+"""Guards the figures: whole and readable for one class, no confusion, long and foreign names; their order."""
 
 import os
 
@@ -34,7 +34,9 @@ def test_any_number_of_classes_makes_a_page_as_wide_as_github_shows(count, tmp_p
     matrix = np.random.default_rng(0).integers(0, 3, (count, count)) + np.diag([20] * count)
     figures.confusion(tmp_path / "confusion.png", matrix, names)
     figures.per_class(tmp_path / "per_class.png", [50.0] * count, [20] * count, names, "test")
-    figures.confused(tmp_path / "confused.png", [(names[i], names[j], "3 of 20", "1 of 20", PHOTO, PHOTO) for i, j in evaluate.most_confused(matrix, 10)])
+    pairs = evaluate.most_confused(matrix, 10)
+    figures.confused(tmp_path / "confused.png", [
+        (names[i], names[j], "3 of 20", "1 of 20", PHOTO, PHOTO) for i, j in pairs])
     figures.predictions(tmp_path / "predictions.png", [("0.jpg", [PHOTO, PHOTO], [(name, 0.2) for name in names[:5]])])
     for path in tmp_path.iterdir():
         assert Image.open(path).width == 850, path
@@ -56,7 +58,8 @@ def test_letters_without_a_shape_are_said_in_one_line(tmp_path, capsys):
 
 @pytest.mark.parametrize("costs", ([2.0], [2.0, 1.0, 0.5], [0.0, 0.0]))
 def test_curves_of_any_length_are_drawn(costs, tmp_path, recwarn):
-    rows = [{"epoch": i, "cost": cost, "train_accuracy": 50.0, "val_accuracy": 40.0 if i == len(costs) else None} for i, cost in enumerate(costs, 1)]
+    rows = [{"epoch": i, "cost": cost, "train_accuracy": 50.0, "val_accuracy": 40.0 if i == len(costs) else None}
+            for i, cost in enumerate(costs, 1)]
     figures.curves(tmp_path / "curve.png", rows, "cost")
     figures.curves(tmp_path / "curve.png", [{"epoch": row["epoch"], "cost": row["cost"]} for row in rows], "cost")
     assert Image.open(tmp_path / "curve.png").width == 700 and not list(recwarn)

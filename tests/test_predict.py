@@ -1,4 +1,4 @@
-"""Guards predict.py: names and probabilities are the checkpoint's, bad photos are passed over and named, figures are written."""
+"""Guards predict.py: names and probabilities are the checkpoint's, bad photos are named, figures are written."""
 
 import json
 import shutil
@@ -28,14 +28,17 @@ def trained(tmp_path_factory):
     torch.manual_seed(0)
     model, classifier = AutoEncoder(), Classifier(len(CLASSES))
     common = {"dataset": "photos", "crop": "squash", "flags": {}}
-    checkpoint.save(root / "autoencoder.pt", {"kind": "autoencoder", "config": {"batch_norm": True}, "model": model.state_dict(), **common})
-    checkpoint.save(root / "classifier.pt", {"kind": "classifier", "config": {"num_classes": len(CLASSES), "batch_norm": True}, "classes": CLASSES,
-                                             "encoder": model.encoder.state_dict(), "classifier": classifier.state_dict(), **common})
+    checkpoint.save(root / "autoencoder.pt", {"kind": "autoencoder", "config": {"batch_norm": True},
+                                              "model": model.state_dict(), **common})
+    checkpoint.save(root / "classifier.pt", {
+        "kind": "classifier", "config": {"num_classes": len(CLASSES), "batch_norm": True}, "classes": CLASSES,
+        "encoder": model.encoder.state_dict(), "classifier": classifier.state_dict(), **common})
     return root
 
 
 def predict(root, *arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, ROOT / "predict.py", "--classifier", root / "classifier.pt", "--device", "cpu", "--precision", "fp32", *arguments]
+    command = [sys.executable, ROOT / "predict.py", "--classifier", root / "classifier.pt", "--device", "cpu",
+               "--precision", "fp32", *arguments]
     return subprocess.run(list(map(str, command)), cwd=root, capture_output=True, text=True)
 
 
@@ -46,7 +49,8 @@ def test_names_and_probabilities_are_those_of_the_networks(trained):
     assert [row["photo"] for row in found] == [*(f"photos/test/rose/{i}.jpg" for i in range(3)), "photos/test/daisy/0.jpg"]
     encoder, classifier, content = inference.load_classifier(trained / "classifier.pt", torch.device("cpu"))
     for row in found:
-        pixels = np.asarray(Image.open(trained / row["photo"]).resize((100, 100), Image.Resampling.BILINEAR))  # as the crop "squash" does
+        photo = Image.open(trained / row["photo"])
+        pixels = np.asarray(photo.resize((100, 100), Image.Resampling.BILINEAR))  # as the crop "squash" does
         with torch.no_grad():
             expected = classifier(encoder(torch.from_numpy(pixels / 255).float().permute(2, 0, 1)[None])).softmax(1)[0]
         best = expected.sort(descending=True)
@@ -108,4 +112,5 @@ def test_bad_input_is_one_line(arguments, words, trained):
 
 def test_photos_are_decoded_as_in_training(trained, tmp_path):
     flowers = data.load(str(trained / "photos"), "test", cache_dir=str(tmp_path), crop="squash")
-    assert np.array_equal(decoding.decode(trained / "photos" / flowers.names[0], 100, "squash"), flowers.images[0].permute(1, 2, 0).numpy())
+    pixels = decoding.decode(trained / "photos" / flowers.names[0], 100, "squash")
+    assert np.array_equal(pixels, flowers.images[0].permute(1, 2, 0).numpy())

@@ -23,9 +23,11 @@ import training
 from runtime import UserError
 
 FILES = {
-    "autoencoder": {"last.pt", "autoencoder.pt", "log.jsonl", "curve.png", "reconstruction_005.png", "reconstruction_006.png"},
+    "autoencoder": {"last.pt", "autoencoder.pt", "log.jsonl", "curve.png", "reconstruction_005.png",
+                    "reconstruction_006.png"},
     "classifier": {"last.pt", "classifier.pt", "log.jsonl", "curve.png"},
-    "evaluation": {"evaluation.json", "per_class.csv", "predictions.csv", "per_class.png", "confusion.png", "confused.png"},
+    "evaluation": {"evaluation.json", "per_class.csv", "predictions.csv", "per_class.png", "confusion.png",
+                   "confused.png"},
 }
 COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu"]
 AUTOENCODER = ["--epochs", "6", "--batch-size", "5"]
@@ -35,13 +37,15 @@ CLASSIFIER = ["--autoencoder", "runs/autoencoder/autoencoder.pt", "--epochs", "2
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory):
-    """All three scripts on a folder of 12 training photos, as a user runs them; their folder and what they printed."""
+    """All three scripts on 12 training photos, as a user runs them; their folder and what they printed."""
     root = tmp_path_factory.mktemp("pipeline")
     draw_folder(root / "photos")
     printed = {}
     evaluation = ["--autoencoder", "runs/autoencoder/autoencoder.pt", "--out", "evaluation"]
-    for script, flags in (("train_autoencoder", AUTOENCODER), ("train_classifier", CLASSIFIER), ("evaluate", evaluation)):
-        done = subprocess.run([sys.executable, ROOT / f"{script}.py", *COMMON, *flags], cwd=root, capture_output=True, text=True)
+    for script, flags in (("train_autoencoder", AUTOENCODER), ("train_classifier", CLASSIFIER),
+                          ("evaluate", evaluation)):
+        done = subprocess.run([sys.executable, ROOT / f"{script}.py", *COMMON, *flags], cwd=root,
+                              capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""  # no progress bar where there is no terminal
         printed[script] = done.stdout.splitlines()
@@ -50,6 +54,11 @@ def pipeline(tmp_path_factory):
 
 def rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def run(script, *flags) -> int:
+    """A script's main, in this process."""
+    return script.main(script.parse_args(list(map(str, flags))))
 
 
 def test_exactly_the_files_of_the_design_are_written(pipeline):
@@ -64,11 +73,13 @@ def test_the_lines_are_the_reports_and_the_first_names_device_and_precision(pipe
     for script, lines in printed.items():
         assert re.fullmatch(r"device cpu \(.+, \d+ threads\), precision (fp32|bf16) \(--precision auto\)", lines[0]), script
     epochs = [line for line in printed["train_autoencoder"] if line.startswith("Epoch")]
-    assert len(epochs) == 6 and all(re.fullmatch(rf"Epoch : {e} / 6, cost : \d+\.\d{{4}}", line) for e, line in enumerate(epochs, 1))
+    assert len(epochs) == 6 and all(re.fullmatch(rf"Epoch : {e} / 6, cost : \d+\.\d{{4}}", line)
+                                    for e, line in enumerate(epochs, 1))
     epochs = [line for line in printed["train_classifier"] if line.startswith("Epoch")]
     assert len(epochs) == 2
     assert re.fullmatch(r"Epoch : 1 / 2, cost : \d+\.\d{4}", epochs[0])
-    assert re.fullmatch(r"Epoch : 2 / 2, cost : \d+\.\d{4}, validation accuracy : \d+\.\d\d %", epochs[1])  # the last, and each fifth
+    # the last, and each fifth
+    assert re.fullmatch(r"Epoch : 2 / 2, cost : \d+\.\d{4}, validation accuracy : \d+\.\d\d %", epochs[1])
     assert re.fullmatch(r"Accuracy of the network on train images: \d+\.\d+ %", printed["evaluate"][1])
     assert re.fullmatch(r"Accuracy of the network on test images: \d+\.\d+ %", printed["evaluate"][2])
 
@@ -104,8 +115,8 @@ def test_evaluation_counts_each_image_once_and_agrees_with_its_tables(pipeline):
 def test_without_test_the_validation_images_make_the_tables(pipeline, tmp_path, capsys):
     root, _ = pipeline
     shutil.copytree(root / "photos", tmp_path / "photos", ignore=shutil.ignore_patterns("test"))
-    flags = ["--classifier", str(root / "runs/classifier/classifier.pt"), "--dataset", str(tmp_path / "photos"), "--out", str(tmp_path / "out")]
-    evaluate.main(evaluate.parse_args([*flags, "--cache-dir", str(tmp_path / "cache"), "--device", "cpu"]))
+    run(evaluate, "--classifier", root / "runs/classifier/classifier.pt", "--dataset", tmp_path / "photos",
+        "--out", tmp_path / "out", "--cache-dir", tmp_path / "cache", "--device", "cpu")
     printed = capsys.readouterr().out
     assert "there is no test/" in printed and "on test images" not in printed and "on validation images" in printed
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES["evaluation"]
@@ -115,7 +126,7 @@ def test_without_test_the_validation_images_make_the_tables(pipeline, tmp_path, 
 def test_quiet_leaves_out_the_epochs_lines_alone(pipeline, tmp_path, monkeypatch, capsys):
     root, _ = pipeline
     monkeypatch.chdir(root)
-    train_autoencoder.main(train_autoencoder.parse_args([*COMMON, *AUTOENCODER, "--quiet", "--out", str(tmp_path)]))
+    run(train_autoencoder, *COMMON, *AUTOENCODER, "--quiet", "--out", tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and lines[0].startswith("device ") and lines[1].startswith("wrote ")
     assert kill_runs.differences(root / "runs/autoencoder", tmp_path) == []
@@ -132,15 +143,18 @@ def test_a_terminal_shows_bars_unless_quiet(quiet, pipeline, tmp_path):
 
     master, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
-    flags = ["--dataset", "photos", "--cache-dir", str(tmp_path / "cache"), "--device", "cpu", "--epochs", "1", "--out", str(tmp_path / "run"), *["--quiet"] * quiet]
-    done = subprocess.run([sys.executable, ROOT / "train_autoencoder.py", *flags], cwd=pipeline[0], stdout=subprocess.PIPE, stderr=terminal)
+    flags = ["--dataset", "photos", "--cache-dir", tmp_path / "cache", "--device", "cpu", "--epochs", "1",
+             "--out", tmp_path / "run", *["--quiet"] * quiet]
+    done = subprocess.run([sys.executable, ROOT / "train_autoencoder.py", *flags], cwd=pipeline[0],
+                          stdout=subprocess.PIPE, stderr=terminal)
     os.write(terminal, b"end\n")
     shown = b""
     while not shown.endswith(b"end\r\n"):
         shown += os.read(master, 4096)
     os.close(master), os.close(terminal)
     assert done.returncode == 0
-    assert shown == b"end\r\n" if quiet else all(bar in shown for bar in (b"decoding train photos", b"epoch 1", b"images/s", b"cost="))
+    bars = (b"decoding train photos", b"epoch 1", b"images/s", b"cost=")
+    assert shown == b"end\r\n" if quiet else all(bar in shown for bar in bars)
 
 
 def test_one_class_is_nothing_to_tell_apart(tmp_path):
@@ -149,7 +163,7 @@ def test_one_class_is_nothing_to_tell_apart(tmp_path):
         for name in ("daisy", "rose"):
             shutil.rmtree(photos / split / name)
     with pytest.raises(UserError, match="there is one class, tulip"):
-        train_classifier.main(train_classifier.parse_args(["--dataset", str(photos), "--cache-dir", str(tmp_path), "--out", str(tmp_path / "run")]))
+        run(train_classifier, "--dataset", photos, "--cache-dir", tmp_path, "--out", tmp_path / "run")
 
 
 def test_reconstruction_error_is_the_mean_over_all_values(pipeline):
@@ -179,9 +193,11 @@ def test_the_reports_code_loads_the_checkpoint_and_gives_the_same_logits(pipelin
 def test_a_run_is_not_replaced_unasked(pipeline):
     root, _ = pipeline
     for script, folder in (("train_autoencoder", "autoencoder"), ("train_classifier", "classifier")):
-        done = subprocess.run([sys.executable, ROOT / f"{script}.py", "--dataset", "photos"], cwd=root, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, ROOT / f"{script}.py", "--dataset", "photos"], cwd=root,
+                              capture_output=True, text=True)
         assert done.returncode == 2 and done.stderr.count("\n") == 1
-        assert f"runs/{folder} holds a run already" in done.stderr and "--resume" in done.stderr and "--overwrite" in done.stderr
+        assert f"runs/{folder} holds a run already" in done.stderr
+        assert "--resume" in done.stderr and "--overwrite" in done.stderr
 
 
 @pytest.mark.parametrize("stage,folder,first,flags", (
@@ -192,25 +208,29 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, first
     """Against the pipeline's own run, in another process: stopped after `first` epochs, then continued to the end."""
     root, _ = pipeline
     monkeypatch.chdir(root)
-    flags = [*COMMON, *flags, "--out", str(tmp_path)]
-    stage.main(stage.parse_args([*flags, "--epochs", str(first)]))
+    flags = [*COMMON, *flags, "--out", tmp_path]
+    run(stage, *flags, "--epochs", first)
     with open(tmp_path / "log.jsonl", "a") as log:
-        log.write('{"epoch": ' + f"{first + 1}" + ', "cost": 9.9}\n{"epo')  # as if killed between an epoch's row and its checkpoint
+        # as if killed between an epoch's row and its checkpoint
+        log.write('{"epoch": ' + f"{first + 1}" + ', "cost": 9.9}\n{"epo')
     with pytest.raises(UserError, match="--seed is 1, but .* was made with 0"):
-        stage.main(stage.parse_args([*flags, "--resume", "--seed", "1"]))
-    stage.main(stage.parse_args([*flags, "--resume"]))
+        run(stage, *flags, "--resume", "--seed", "1")
+    run(stage, *flags, "--resume")
     unlike = (*training.TIME_FIELDS, "val_accuracy")  # measured where the first run ended
     assert kill_runs.differences(root / "runs" / folder, tmp_path, unlike) == []
-    assert rows(tmp_path / "log.jsonl")[-1].get("val_accuracy") == rows(root / "runs" / folder / "log.jsonl")[-1].get("val_accuracy")
+    last, theirs = (rows(run / "log.jsonl")[-1] for run in (tmp_path, root / "runs" / folder))
+    assert last.get("val_accuracy") == theirs.get("val_accuracy")
 
 
-@pytest.mark.parametrize("stage,device", (("autoencoder", "cpu"), *(("autoencoder", "cuda"), ("classifier", "cuda")) * torch.cuda.is_available()))
+@pytest.mark.parametrize("stage,device", (
+    ("autoencoder", "cpu"), *(("autoencoder", "cuda"), ("classifier", "cuda")) * torch.cuda.is_available()))
 def test_a_deterministic_run_repeats_its_bits(stage, device, pipeline, tmp_path):
     """In processes of their own. (On a CPU the classifier's repeated bits are the resume's test above.)"""
     root, _ = pipeline
     for out in ("once", "again"):
         flags = [*COMMON, "--device", device, "--epochs", "2", "--batch-size", "6", "--deterministic", "--out", tmp_path / out]
-        done = subprocess.run([sys.executable, ROOT / f"train_{stage}.py", *flags], cwd=root, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, ROOT / f"train_{stage}.py", *flags], cwd=root,
+                              capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert kill_runs.differences(tmp_path / "once", tmp_path / "again") == []
 
@@ -237,14 +257,16 @@ def test_a_deterministic_run_repeats_its_bits(stage, device, pipeline, tmp_path)
 def test_bad_input_ends_with_status_2_and_one_line(script, flags, words, pipeline):
     root, _ = pipeline
     out = [] if script == "evaluate" else ["--out", "refused"]
-    done = subprocess.run([sys.executable, ROOT / f"{script}.py", *out, *flags], cwd=root, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, ROOT / f"{script}.py", *out, *flags], cwd=root,
+                          capture_output=True, text=True)
     assert done.returncode == 2
     message = done.stderr[done.stderr.rindex(f"{script}.py: error: "):]
     assert words in message and message.count("\n") == 1 and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("flags", (("--learning-rate", "0"), ("--learning-rate", "inf"), ("--learning-rate", "nan"), ("--weight-decay", "-1"),
-                                   ("--seed", "-1"), ("--batch-size", "1"), ("--dropout", "1.01"), ("--save-every", "0")))
+@pytest.mark.parametrize("flags", (("--learning-rate", "0"), ("--learning-rate", "inf"),
+                                   ("--learning-rate", "nan"), ("--weight-decay", "-1"), ("--seed", "-1"),
+                                   ("--batch-size", "1"), ("--dropout", "1.01"), ("--save-every", "0")))
 def test_numbers_out_of_range_are_refused(flags, capsys):
     with pytest.raises(SystemExit) as refusal:
         train_classifier.parse_args(flags)
@@ -258,10 +280,10 @@ def test_a_checkpoint_says_how_its_decoder_unpools(unpooling, pipeline, tmp_path
     monkeypatch.chdir(root)
     flags = [*COMMON, "--batch-size", "6", "--unpooling", unpooling]
     for out, epochs, how in (("once", 3, "--overwrite"), ("twice", 2, "--overwrite"), ("twice", 3, "--resume")):
-        train_autoencoder.main(train_autoencoder.parse_args([*flags, "--epochs", str(epochs), how, "--out", str(tmp_path / out)]))
+        run(train_autoencoder, *flags, "--epochs", epochs, how, "--out", tmp_path / out)
     assert kill_runs.differences(tmp_path / "once", tmp_path / "twice") == []
     with pytest.raises(UserError, match=f"--unpooling is inverse, but .* was made with {unpooling}"):
-        train_autoencoder.main(train_autoencoder.parse_args([*COMMON, "--batch-size", "6", "--epochs", "4", "--resume", "--out", str(tmp_path / "once")]))
+        run(train_autoencoder, *COMMON, "--batch-size", "6", "--epochs", "4", "--resume", "--out", tmp_path / "once")
     model, _ = inference.load_autoencoder(tmp_path / "once/autoencoder.pt", torch.device("cpu"))
     assert model.decoder.unpooling == unpooling
 
@@ -269,14 +291,14 @@ def test_a_checkpoint_says_how_its_decoder_unpools(unpooling, pipeline, tmp_path
 def test_overwrite_removes_the_old_run_but_not_before_the_new_one_can_begin(pipeline, tmp_path, monkeypatch):
     root, _ = pipeline
     monkeypatch.chdir(root)
-    flags = [*COMMON, "--batch-size", "5", "--out", str(tmp_path / "run")]
-    train_autoencoder.main(train_autoencoder.parse_args([*flags, "--epochs", "5"]))
+    flags = [*COMMON, "--batch-size", "5", "--out", tmp_path / "run"]
+    run(train_autoencoder, *flags, "--epochs", "5")
     before = sorted(path.name for path in (tmp_path / "run").iterdir())
     with pytest.raises(UserError, match="nowhere"):
-        train_autoencoder.main(train_autoencoder.parse_args([*flags, "--dataset", "nowhere", "--overwrite"]))
+        run(train_autoencoder, *flags, "--dataset", "nowhere", "--overwrite")
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
     (tmp_path / "run/last.pt.4711.tmp.pt").touch()  # as a killed save leaves it
-    train_autoencoder.main(train_autoencoder.parse_args([*flags, "--epochs", "1", "--overwrite"]))
+    run(train_autoencoder, *flags, "--epochs", "1", "--overwrite")
     after = {path.name for path in (tmp_path / "run").iterdir()}
     assert after == {"last.pt", "autoencoder.pt", "log.jsonl", "curve.png", "reconstruction_001.png"}
 
@@ -285,24 +307,27 @@ def test_overwrite_removes_the_old_run_but_not_before_the_new_one_can_begin(pipe
 def test_each_epoch_has_a_shuffle_of_its_own(stage, flags, folder, tmp_path):
     """The weights stand still, so the cost follows only which photos batch norm sees together."""
     flags = [*flags, "--optimizer", "sgd", "--learning-rate", "1e-30", "--epochs", "3", "--batch-size", "6", "--device", "cpu"]
-    stage.main(stage.parse_args([*flags, "--dataset", str(folder), "--cache-dir", str(tmp_path / "cache"), "--out", str(tmp_path / "run")]))
+    run(stage, *flags, "--dataset", folder, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "run")
     assert len({row["cost"] for row in rows(tmp_path / "run/log.jsonl")[1:]}) == 3
 
 
 def test_a_resume_with_other_photos_is_refused(tmp_path):
     photos = draw_folder(tmp_path / "photos")
-    flags = ["--dataset", str(photos), "--cache-dir", str(tmp_path / "cache"), "--out", str(tmp_path / "run")]
-    train_autoencoder.main(train_autoencoder.parse_args([*flags, "--epochs", "1"]))
+    flags = ["--dataset", photos, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "run"]
+    run(train_autoencoder, *flags, "--epochs", "1")
     (photos / "train/rose/1.jpg").unlink()
     with pytest.raises(UserError, match="photos or labels"):
-        train_autoencoder.main(train_autoencoder.parse_args([*flags, "--epochs", "2", "--resume"]))
+        run(train_autoencoder, *flags, "--epochs", "2", "--resume")
 
 
 def test_the_encoder_starts_from_the_autoencoder_or_from_random_weights(pipeline, monkeypatch, capsys):
     root, _ = pipeline
     monkeypatch.chdir(root)
     saved = torch.load("runs/autoencoder/autoencoder.pt", weights_only=True)["model"]
-    start = lambda *flags: train_classifier.load_autoencoder(train_classifier.parse_args(["--dataset", "photos", *flags])).state_dict()
+    def start(*flags):
+        args = train_classifier.parse_args(["--dataset", "photos", *flags])
+        return train_classifier.load_autoencoder(args).state_dict()
+
     pretrained, fresh = start("--autoencoder", "runs/autoencoder/autoencoder.pt"), start()
     assert all(torch.equal(pretrained[key], saved[key]) for key in saved)
     assert not torch.equal(fresh["encoder.conv1.weight"], saved["encoder.conv1.weight"])
@@ -319,7 +344,7 @@ def test_ragged_batches_count_each_image_once(pipeline, batch_size, monkeypatch)
     images = data.load(str(root / "photos"), "test", cache_dir=str(root / "cache")).images
     whole = inference.classify(encoder, classifier, images, device, "fp32")
     error = inference.reconstruction_error(autoencoder, images, device, "fp32")
-    monkeypatch.setattr(evaluate, "BATCH_SIZE", batch_size)
+    monkeypatch.setattr(inference, "BATCH_SIZE", batch_size)
     cut = inference.classify(encoder, classifier, images, device, "fp32")
     assert cut.shape == (9, 3)
     torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-4)
@@ -335,7 +360,10 @@ def test_summary_of_the_reports_final_result():
     centre, half = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
     low, high = (100 * (centre + sign * half) / (1 + z**2 / n) for sign in (-1, 1))
     assert result["accuracy_interval"] == pytest.approx([low, high], rel=1e-9)
-    of_class = [sum(range_ < 2531 for range_ in range(c, 6149, 100)) / len(range(c, 6149, 100)) for c in range(100)]
+    images_of = [range(c, 6149, 100) for c in range(100)]
+    of_class = [sum(image < 2531 for image in images) / len(images) for images in images_of]
     assert result["per_class_accuracy"] == pytest.approx(100 * sum(of_class) / 100)
-    spread = (sum(p * (1 - p) / len(range(c, 6149, 100)) for c, p in enumerate(of_class)) / 100**2) ** 0.5  # of a stratified mean
-    assert result["per_class_interval"] == pytest.approx([result["per_class_accuracy"] + 100 * s * z * spread for s in (-1, 1)], abs=0.1)
+    # the standard error of a stratified mean
+    spread = sum(p * (1 - p) / len(images) for p, images in zip(of_class, images_of)) ** 0.5 / 100
+    low, high = (result["per_class_accuracy"] + 100 * sign * z * spread for sign in (-1, 1))
+    assert result["per_class_interval"] == pytest.approx([low, high], abs=0.1)
