@@ -28,7 +28,7 @@ import data
 import inverse_maxpool
 import runtime
 import training
-from levers import LEVERS, LISTING, levers_of_ours, process, reference, seconds, take_turns
+from levers import LEVERS, LISTING, levers_of_ours, precision, process, reference, seconds, take_turns
 
 DECODER = ((400, 256, 4, 3), (256, 144, 7, 3), (144, 64, 13, 3), (64, 16, 25, 2), (16, 3, 50, 2))  # C, D, H, window
 
@@ -96,7 +96,7 @@ def layers(args, device) -> list[dict]:
 
 def steps(args, device) -> list[dict]:
     """Our step in turns with each other side: the listing, and ours with one lever switched."""
-    rows, precision = [], {True: "bf16", False: "fp32"}
+    rows = []
     for stage, levers in LEVERS.items():
         ours = levers_of_ours(stage, device)
         sides = {"the listing": LISTING, "the listing, our allocator": LISTING | {"allocator"}}
@@ -106,12 +106,13 @@ def steps(args, device) -> list[dict]:
             for name, switched in sides.items():
                 with process(stage, switched, device, args.batch_size) as (time_side, memory, _):
                     times = take_turns({"side": time_side, "ours": time_ours}, args.rounds)
+                    turns = list(zip(times["side"], times["ours"]))
                     rows.append({"stage": stage, "side": name, "seconds": statistics.median(times["side"]),
-                                 "to ours": statistics.median(a / b for a, b in zip(times["side"], times["ours"])),
-                                 "memory": memory(), "flops": flops, "precision": precision["bf16" in switched]})
+                                 "to ours": statistics.median(a / b for a, b in turns), "turns": turns,
+                                 "memory": memory(), "flops": flops, "precision": precision(switched)})
                 if name == "the listing":
                     rows.append({**rows[-1], "side": "ours", "seconds": statistics.median(times["ours"]),
-                                 "to ours": 1.0, "memory": memory_of_ours(), "precision": precision["bf16" in ours]})
+                                 "to ours": 1.0, "memory": memory_of_ours(), "precision": precision(ours)})
     return rows
 
 

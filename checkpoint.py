@@ -136,7 +136,7 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tupl
     """The content of last.pt with resume, else None; nothing is removed yet but a killed save's remains.
 
     products: the files (glob patterns) that a run leaves, besides last.pt and log.jsonl. UserError where there
-    is nothing to resume, a run that neither flag is for, or another process at work.
+    is nothing to resume, where a run is there and neither flag, or where another process is at work.
     """
     last = out / "last.pt"
     if out.is_dir():

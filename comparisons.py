@@ -1,8 +1,8 @@
 """The tables of runs over seeds: means, intervals, and which differences are more than chance.
 
 Recipes of ours share their seeds, so their differences are paired (Student's t); the report's runs are
-not ours (Welch's). Deviations are sample standard deviations, intervals 95 %. A row that has no two runs
-yet shows none.
+not ours (Welch's). Deviations are sample standard deviations, intervals 95 %, over seeds: the photos stay
+the same. A row that has no two runs yet shows none.
 """
 
 import json
@@ -10,20 +10,31 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from recipes import BEST, REPORT, ROWS
 
 Runs = dict[str, list[dict]]  # by row, in the order of the seeds
-Difference = tuple[float, float, float] | None  # mean, interval (nan for one seed); None for no seed
 Value = Callable[[dict], float]  # a number of a run
+
+
+class Difference(NamedTuple):
+    """A mean over seeds, or rounds, and its 95 % interval: nan where there is one."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+    declared: int  # how many there will be
 
 
 def finished(results: Path) -> Runs:
     """The finished runs of each row, by seed, in the order of the declaration."""
-    paths = {name: [results / "runs" / f"{name}-{seed}.json" for seed in row.seeds]
-             for name, row in ROWS.items()}
-    return {name: [json.loads(path.read_text()) for path in of if path.exists()]
-            for name, of in paths.items()}
+    runs = {}
+    for name, row in ROWS.items():
+        paths = [results / "runs" / f"{name}-{seed}.json" for seed in row.seeds]
+        runs[name] = [json.loads(path.read_text()) for path in paths if path.exists()]
+    return runs
 
 
 def accuracy_on(split: str) -> Value:
@@ -50,13 +61,19 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.2f}{deviation}" if values else ""
 
 
-def interval_of_mean(values: Sequence[float]) -> str:
-    """Mean, deviation, and Student's interval of the mean."""
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean, and Student's interval of it: nan for one value."""
     from scipy.stats import t
 
     mean, n = statistics.mean(values), len(values)
-    half = t.ppf(0.975, n - 1) * statistics.stdev(values) / n**0.5
-    return f"{spread(values)} [{mean - half:.2f}, {mean + half:.2f}]"
+    half = t.ppf(0.975, n - 1) * statistics.stdev(values) / n**0.5 if n > 1 else math.nan
+    return mean, mean - half, mean + half
+
+
+def interval_of_mean(values: Sequence[float]) -> str:
+    """Mean, deviation, and, where they differ, the interval of the mean."""
+    _, low, high = interval(values)
+    return spread(values) + (f" [{low:.2f}, {high:.2f}]" if low < high else "")
 
 
 def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
@@ -68,24 +85,24 @@ def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def gap(runs: Runs, name: str, base: str, value: Value = accuracy_on("test"),
-        base_value: Value | None = None) -> Difference:
-    """Mean difference of two rows over the seeds that both have, and its paired interval."""
-    from scipy.stats import ttest_rel
-
-    ours, theirs = ({run["seed"]: of(run) for run in runs[row]}
-                    for row, of in ((name, value), (base, base_value or value)))
-    seeds = sorted(ours.keys() & theirs.keys())
-    pairs = [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
-    if not seeds:
-        return None
-    low, high = ttest_rel(*pairs).confidence_interval(0.95) if len(seeds) > 1 else (math.nan, math.nan)
-    return statistics.mean(pairs[0]) - statistics.mean(pairs[1]), low, high
+        base_value: Value | None = None) -> Difference | None:
+    """Difference of two rows, paired over the seeds that both have; None where there is no such seed yet."""
+    with_it = {run["seed"]: value(run) for run in runs[name]}
+    without = {run["seed"]: (base_value or value)(run) for run in runs[base]}
+    apart = [with_it[seed] - without[seed] for seed in with_it if seed in without]
+    declared = len(set(ROWS[name].seeds) & set(ROWS[base].seeds))
+    return Difference(*interval(apart), len(apart), declared) if apart else None
 
 
-def signed(difference: Difference) -> str:
+def level(runs: Runs, name: str, value: Value) -> Difference | None:
+    """A row's own mean, as a difference from zero."""
+    return gap(runs, name, name, value, lambda run: 0)
+
+
+def signed(difference: Difference | None) -> str:
     if difference is None:
         return ""
-    mean, low, high = difference
+    mean, low, high, *_ = difference
     return f"{mean:+.2f} " + ("(one run)" if math.isnan(low) else f"[{low:.2f}, {high:.2f}]")
 
 
@@ -102,15 +119,6 @@ def paired(runs: Runs, names: Sequence[str], measures: dict[str, Value]) -> str:
     return markdown(["", "seeds", *header], rows)
 
 
-def search(runs: Runs) -> str:
-    """Validation accuracy of each setting, the best first."""
-    found = [(val_accuracy(run), ROWS[name].title)
-             for name in runs if name.startswith("search-") for run in runs[name]]
-    found.sort(key=lambda pair: -pair[0])
-    return markdown(["setting", "validation accuracy (%)"],
-                    [[title, f"{value:.2f}"] for value, title in found])
-
-
 def final(runs: Runs) -> str:
     """The final model's seeds on the three splits, mean, deviation and interval, the report's run."""
     columns = [[*(run["splits"][split]["accuracy"] for split in ("train", "val", "test")),
@@ -123,25 +131,10 @@ def final(runs: Runs) -> str:
                      *map(interval_of_mean, zip(*columns))])
         low, high = prediction_interval([accuracy_on("test")(run) for run in runs["final"]])
         place = "inside" if low < REPORT["final"][0] < high else "outside"
-        theirs += f" ({place} {low:.2f} to {high:.2f}, where 95 % of our runs would lie)"
+        theirs += f" ({place} {low:.2f} to {high:.2f}, where one more run of ours would lie, 95 times in 100)"
     rows.append(["the report, one run", "100.00", "", theirs, ""])
     return markdown(["seed", "train (%)", "validation (%)", "test (%)", "test, mean of the classes (%)"],
                     rows)
-
-
-def synthetic(runs: Runs) -> str:
-    """The final model on the drawn flowers, seed by seed, and what becomes of it with another recipe."""
-    found = runs["synthetic"]
-    train, val, test = (", ".join(f"{accuracy_on(split)(run):.2f}" for run in found)
-                        for split in ("train", "val", "test"))
-    seeds = ", ".join(str(run["seed"]) for run in found)
-    text = (f"Seed {seeds}: {test} % of the test images right, {val} % of the validation and {train} % of "
-            f"the training images.")
-    others = [f"{ROWS[name].title.removeprefix('the drawn flowers ')} {val_accuracy(run):.2f} %"
-              for name in runs if name.startswith("synthetic-") for run in runs[name]]
-    if others:
-        text += f" Seed 0 with another recipe, validation images: {', '.join(others)}."
-    return text
 
 
 def section5(runs: Runs) -> str:
@@ -155,9 +148,11 @@ def section5(runs: Runs) -> str:
         ours, cells = [accuracy_on("test")(run) for run in runs[name]], ["", "", ""]
         if len(ours) > 1:
             low, high = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
-            apart = statistics.mean(ours) - statistics.mean(theirs), low, high
             differs = "yes" if low * high > 0 else "cannot be told"
-            cells = [interval_of_mean(ours), signed(apart), differs]
+            if len(ours) < len(ROWS[name].seeds):
+                differs = f"{len(ours)} of {len(ROWS[name].seeds)} seeds yet"
+            mean = statistics.mean(ours) - statistics.mean(theirs)
+            cells = [interval_of_mean(ours), f"{mean:+.2f} [{low:.2f}, {high:.2f}]", differs]
         train = spread([accuracy_on("train")(run) for run in runs[name]])
         seconds = [run["classifier_seconds"] for run in runs[name]]
         rows.append([ROWS[name].title, f"{spread(theirs)} ({len(theirs)})",

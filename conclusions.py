@@ -1,14 +1,15 @@
-"""The report's six conclusions, each as differences of two recipes, and whether these say what it says.
+"""The report's conclusions, each as claims about differences of recipes, and what their intervals say of them.
 
 `experiments.py table` writes them into results/README.md. A difference is ours over shared seeds
-(comparisons.py's `gap`); what one run alone decides is marked as that.
+(comparisons.py's `gap`); nothing is told from one run, or before all declared seeds are there.
 """
 
 import math
 from typing import NamedTuple
 
-from comparisons import Difference, Runs, Value, error_on, gap, markdown, signed, val_accuracy
-from recipes import BEST, ROWS
+from comparisons import (Difference, Runs, Value, accuracy_on, error_on, gap, level, markdown, signed,
+                         val_accuracy)
+from recipes import BEST
 
 POINTS, VALIDATION = "points of test accuracy", "points of validation accuracy"
 ERROR = "thousandths of squared error"
@@ -19,99 +20,114 @@ class Claim(NamedTuple):
 
     text: str
     unit: str
-    difference: Difference
+    difference: Difference | None
     above: float = -math.inf
     below: float = math.inf
 
     def verdict(self) -> str:
         if self.difference is None:
             return "not measured yet"
-        mean, low, high = self.difference
+        mean, low, high, seeds, declared = self.difference
+        if seeds < declared:
+            return f"not measured yet ({seeds} of {declared} seeds)"
         if math.isnan(low):
-            return "holds in one run" if self.above < mean < self.below else "does not hold in one run"
+            return "cannot be told from one run"
         if self.above < low and high < self.below:
             return "holds"
         return "does not hold" if high < self.above or low > self.below else "cannot be told"
 
 
-def whole(verdicts: list[str]) -> str:
-    """A conclusion's verdict is the worst on what it says: one thing that does not hold is enough."""
-    from_worst = ("does not hold", "does not hold in one run", "not measured yet", "cannot be told",
-                  "holds in one run", "holds")
-    return next(verdict for verdict in from_worst if verdict in verdicts)
+def deciding(claims: list[Claim]) -> Claim:
+    """The first of the claims with the worst verdict: a conclusion holds where all that it says does."""
+    from_worst = ("does not hold", "not measured yet", "cannot be told", "holds")
+    return min(claims, key=lambda claim: next(i for i, word in enumerate(from_worst)
+                                              if claim.verdict().startswith(word)))
 
 
 def after(epoch: int) -> Value:
     return lambda run: run["classifier_costs"][epoch - 1]
 
 
-def fall_beyond(epoch: int, stage: str) -> Value:
-    """How far the cost fell after the epoch, in percent of how far it fell before."""
-    def value(run: dict) -> float:
-        first, at, last = (run[f"{stage}_costs"][i] for i in (0, epoch - 1, -1))
-        return 100 * (at - last) / (first - at)
-    return value
+def fall_from_40_to_80(stage: str) -> Value:
+    """In percent of the cost at epoch 40."""
+    return lambda run: 100 * (1 - run[f"{stage}_costs"][79] / run[f"{stage}_costs"][39])
 
 
-def claims(runs: Runs, seconds_without: float | None) -> dict[str, list[Claim]]:
-    """What each conclusion says. seconds_without: see `conclusions`."""
-    short = {name: ROWS[name].title.split(" (")[0].removeprefix("Adagrad, ") for name in ROWS}
-
-    def at_best(name: str, base: str) -> Difference:
-        return gap(runs, BEST[name], BEST[base]) if {name, base} <= BEST.keys() else None
-
-    optimizers, unpoolings = [], []
-    for other in ("adam", "sgd", "rmsprop"):
-        optimizers += [Claim(f"Adagrad is above {short[other]}, both at 0.001", POINTS,
-                             gap(runs, "adagrad", other), above=0),
-                       Claim(f"Adagrad is above {short[other]}, each at the best of four rates", POINTS,
-                             at_best("adagrad", other), above=0)]
-    for other, title in (("unpool-nearest", "nearest upsampling"),
-                         ("unpool-indices", "the max pools' own indices")):
-        unpoolings += [Claim(f"its decoder reconstructs test photos better than with {title}", ERROR,
-                             gap(runs, "pretrained", other, error_on("test")), below=0),
-                       Claim(f"the encoder trained with it classifies better than with {title}", POINTS,
-                             gap(runs, "pretrained", other), above=0)]
-    return {
-        "1. A step takes alike with and without batch norm, but with it the cost falls far faster; without "
-        "it more epochs would go on raising accuracy": [
-            Claim("without it a step takes within 5 % as long", "% of the time with it",
-                  seconds_without and (seconds_without - 100, math.nan, math.nan), above=-5, below=5),
-            Claim("with it the cost is lower after 5 epochs", "nats",
-                  gap(runs, "adam", "no-batch-norm", after(5)), below=0),
-            Claim("without it 90 epochs are above 30", VALIDATION,
-                  gap(runs, "no-batch-norm-90", "no-batch-norm", val_accuracy), above=0)],
-        "2. Adagrad is the best optimizer; RMSprop's steps are wrong; SGD's are too small, so that it fits "
-        "the training photos and lacks on the test's": [
-            *optimizers,
-            *(Claim(f"{short[name]} at the best of four rates is above itself at 0.001", POINTS,
-                    gap(runs, BEST[name], name) if name in BEST else None, above=0)
-              for name in ("rmsprop", "sgd"))],
-        "3. Dropout and L2 bring at most 1 %": [
-            Claim(f"{short[name]} brings less than 1 point", POINTS, gap(runs, name, "adagrad"), below=1)
-            for name in ("dropout-0.25", "dropout-0.5", "dropout-0.75", "l2-0.007", "l2-0.01")],
-        "4. Beyond 40 epochs the cost hardly changes": [
-            Claim(f"until epoch 80 the {stage}'s falls by less than 5 % of its fall before", "%",
-                  gap(runs, "epochs-80", "epochs-80", fall_beyond(40, stage), lambda run: 0), below=5)
-            for stage in ("autoencoder", "classifier")],
-        "5. With Adagrad the autoencoder's pictures are less complete than with Adam": [
-            Claim("its error on test photos is larger", ERROR,
-                  gap(runs, "adagrad-autoencoder", "pretrained", error_on("test")), above=0)],
-        "6. InverseMaxPool, which keeps the feature alone, is what an inverse of max pooling should be":
-            unpoolings,
-    }
+def at_best(runs: Runs, name: str, base: str, *values: Value) -> Difference | None:
+    """Two optimizers, each at its best rate."""
+    return gap(runs, BEST[name], BEST[base], *values) if {name, base} <= BEST.keys() else None
 
 
-def conclusions(runs: Runs, seconds_without: float | None) -> str:
-    """A bold row a conclusion, and below it one for each thing that it says.
+def batch_norm(runs: Runs, step: Difference | None) -> list[Claim]:
+    faster = "with it the cost after 5 epochs is below that without it after 30"
+    return [
+        Claim("a step takes as long without it, within 5 % (both stages)", "% of a step", step, -5, 5),
+        Claim(f"{faster}, both at 0.001", "nats", gap(runs, "adam", "no-batch-norm", after(5), after(30)), below=0),
+        Claim(f"{faster}, each at the best of four rates", "nats",
+              at_best(runs, "adam", "no-batch-norm", after(5), after(30)), below=0),
+        Claim("without it accuracy is higher after 90 epochs than after 30", VALIDATION,
+              gap(runs, "no-batch-norm-90", "no-batch-norm", val_accuracy), above=0)]
 
-    seconds_without: a step without batch norm in percent of one with it, both stages (benchmark.py).
+
+def optimizers(runs: Runs) -> list[Claim]:
+    claims = []
+    for other, name in (("adam", "Adam"), ("sgd", "SGD"), ("rmsprop", "RMSprop")):
+        claims += [Claim(f"Adagrad is above {name}, both at 0.001", POINTS, gap(runs, "adagrad", other), above=0),
+                   Claim(f"Adagrad is above {name}, each at the best of four rates", POINTS,
+                         at_best(runs, "adagrad", other), above=0)]
+    for other, name in (("rmsprop", "RMSprop"), ("sgd", "SGD")):
+        claims.append(Claim(f"{name} is better at another rate than 0.001", POINTS,
+                            gap(runs, BEST[other], other) if other in BEST else None, above=0))
+    return claims + [Claim("SGD at 0.001 fits the training photos: over 99 %", "points of training accuracy over 99",
+                           level(runs, "sgd", lambda run: accuracy_on("train")(run) - 99), above=0)]
+
+
+def regularisation(runs: Runs) -> list[Claim]:
+    return [Claim(f"{name} brings less than 1 point", POINTS, gap(runs, row, "adagrad"), below=1) for name, row in (
+        ("dropout 0.25", "dropout-0.25"), ("dropout 0.5", "dropout-0.5"), ("dropout 0.75", "dropout-0.75"),
+        ("L2 0.007", "l2-0.007"), ("L2 0.01", "l2-0.01"))]
+
+
+def epochs(runs: Runs) -> list[Claim]:
+    return [Claim(f"from epoch 40 to 80 the {stage}'s falls by less than a tenth", "% of the cost at epoch 40",
+                  level(runs, "epochs-80", fall_from_40_to_80(stage)), below=10)
+            for stage in ("autoencoder", "classifier")]
+
+
+def autoencoders(runs: Runs) -> list[Claim]:
+    return [Claim("with Adagrad its error on test photos is larger", ERROR,
+                  gap(runs, "adagrad-autoencoder", "pretrained", error_on("test")), above=0),
+            Claim("the classifier is more accurate from Adam's encoder than from Adagrad's", POINTS,
+                  gap(runs, "pretrained", "adagrad-autoencoder"), above=0)]
+
+
+def unpooling(runs: Runs) -> list[Claim]:
+    return [Claim("its decoder reconstructs test photos better than nearest upsampling's", ERROR,
+                  gap(runs, "pretrained", "unpool-nearest", error_on("test")), below=0),
+            Claim("the classifier is more accurate from its encoder than from nearest upsampling's", POINTS,
+                  gap(runs, "pretrained", "unpool-nearest"), above=0)]
+
+
+def conclusions(runs: Runs, step: Difference | None) -> str:
+    """A bold row a conclusion, with the claim that decides it, and below it a row a claim.
+
+    step: what a training step takes more without batch norm, in percent (benchmark.py).
     """
+    found = {
+        "1. A step takes alike with and without batch norm, but with it the cost falls far faster; without it "
+        "more epochs would go on raising accuracy": batch_norm(runs, step),
+        "2. Adagrad is the best optimizer; RMSprop's steps have the wrong size; SGD's are too small: it fits the "
+        "training photos and lacks on the test's": optimizers(runs),
+        "3. Dropout and L2 bring at most about 1 %": regularisation(runs),
+        "4. Beyond 40 epochs the cost hardly changes": epochs(runs),
+        "5. With Adagrad the autoencoder's pictures are less complete than with Adam; hence Adam": autoencoders(runs),
+        "6. InverseMaxPool, which keeps the feature alone, is what an inverse of max pooling should be":
+            unpooling(runs),
+    }
     rows = []
-    for conclusion, said in claims(runs, seconds_without).items():
-        verdicts = [claim.verdict() for claim in said]
-        rows.append([f"**{conclusion}**", "", "", f"**{whole(verdicts)}**"])
-        rows += [[claim.text, signed(claim.difference), claim.unit, verdict]
-                 for claim, verdict in zip(said, verdicts)]
+    for conclusion, claims in found.items():
+        worst = deciding(claims)
+        rows.append([f"**{conclusion}**", signed(worst.difference), worst.unit, f"**{worst.verdict()}**"])
+        rows += [[claim.text, signed(claim.difference), claim.unit, claim.verdict()] for claim in claims]
     return markdown(["what the report concludes, and what has to be true for it",
                      "measured difference [95 %]", "in", "verdict"], rows)

@@ -127,8 +127,9 @@ def main(args: argparse.Namespace) -> int:
         print(f"{split:5} {result['images']:5} images: {result['accuracy']:6.2f} % [{low:.2f}, {high:.2f}], "
               f"mean of the classes {result['per_class_accuracy']:6.2f} % [{class_low:.2f}, {class_high:.2f}]  "
               f"(95 % intervals)")
-    for split, result in splits.items() if autoencoder else ():
-        print(f"{split:5} mean squared error of the reconstructions: {result['reconstruction_error']:.5f}")
+    if autoencoder is not None:
+        for split, result in splits.items():
+            print(f"{split:5} mean squared error of the reconstructions: {result['reconstruction_error']:.5f}")
 
     seconds = time.perf_counter() - start
     checkpoint.write_json(out / "evaluation.json", {

@@ -2,7 +2,7 @@
 
     python experiments.py run                       # every run that is not finished, one after another
     python experiments.py run --only final          # one row; --seeds 0 1 2 3 4
-    python experiments.py table --readme            # tables.py's, between the README's markers
+    python experiments.py table --readme            # tables.py's, between the README's markers, and the plot
     python experiments.py plot                      # results/section5.png, our runs beside the report's
 
 Writes results/runs/<row>-<seed>.json for each finished run. Any number of such processes may run at once
@@ -41,7 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true",
                         help="print the runs that are left and what they may take")
     parser.add_argument("--readme", action="store_true",
-                        help="write the tables into README.md and results/README.md instead")
+                        help="write the tables into README.md and results/README.md instead, and plot")
     return parser.parse_args(argv)
 
 
@@ -105,7 +105,7 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
           [*common, *source, "--save-every", "20", *row.classifier.split()])
     header, log = training.read_log(out / "log.jsonl")
     result |= {**header, "flags": recipe(header["flags"]), **history("classifier", log)}
-    if row.report:
+    if row.tested:
         evaluate.main(evaluate.parse_args(["--classifier", str(out / "classifier.pt"),
                                            "--data-dir", args.data_dir, *source]))
         result["splits"] = json.loads((out / "evaluation.json").read_text())["splits"]
@@ -141,17 +141,23 @@ def run(args: argparse.Namespace) -> int:
         return plan(args)
     (args.results / "runs").mkdir(parents=True, exist_ok=True)
     args.work.mkdir(parents=True, exist_ok=True)
-    while runs := left(args):
+    failed = []
+    while runs := [run for run in left(args) if run not in failed]:
         done = 0
         for name, seed in runs:
             with runtime.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
                 if is_ours and not path_of(args, name, seed).exists():
                     start, done = time.perf_counter(), done + 1
                     print(f"== {name}, seed {seed}", flush=True)
-                    measure(name, ROWS[name], seed, args)
+                    try:
+                        measure(name, ROWS[name], seed, args)
+                    except runtime.UserError as error:  # as a loss that is not finite: the others go on
+                        print(f"== {name}, seed {seed}: {error}", file=sys.stderr, flush=True)
+                        failed.append((name, seed))
+                        continue
                     print(f"== {name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
         time.sleep(0 if done else 10)
-    return 0
+    return int(bool(failed))
 
 
 def table(args: argparse.Namespace) -> int:
@@ -159,7 +165,7 @@ def table(args: argparse.Namespace) -> int:
 
     here = Path(__file__).parent
     tables.write(args.results, [here / "README.md", here / "results/README.md"] if args.readme else [])
-    return 0
+    return plot(args) if args.readme else 0  # the picture beside the table
 
 
 def plot(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Trained models at work: load them (in eval mode), classify images, reconstruct images."""
+"""Trained models at work: load them, in eval mode; classify images; reconstruct images."""
 
 from pathlib import Path
 
@@ -55,14 +55,14 @@ def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: 
 
 @torch.no_grad()
 def reconstruct(model: AutoEncoder, images: Tensor, device: torch.device, precision: str) -> Tensor:
-    """One batch of uint8 images (B, 3, H, W) -> x_hat (B, 3, H, W), float32, on the device."""
+    """One batch of uint8 images (B, 3, H, W) -> x_hat (B, 3, H, W), float32, on the device; model in eval mode."""
     with runtime.autocast(device, precision):
         _, x_hat = model(data.to_input(images, device))
     return x_hat.float()
 
 
 def reconstruction_error(model: AutoEncoder, images: Tensor, device: torch.device, precision: str) -> float:
-    """Mean squared error over all values of uint8 images (N, 3, H, W), in [0, 1] units."""
+    """Mean squared error over all values of uint8 images (N, 3, H, W), in [0, 1] units; model in eval mode."""
     total = 0.0
     for batch in data.batches(len(images), BATCH_SIZE):
         x_hat = reconstruct(model, images[batch], device, precision)  # (B, 3, H, W)

@@ -25,7 +25,7 @@ def _spread(x: Tensor, edge: int, dims: int = 4) -> Tensor:
 class InverseMaxPool2(torch.autograd.Function):
     """(B, C, H, W) -> (B, C, 2H, 2W): x[k, l] lands at [2k, 2l], the top left of its window.
 
-    Inverse of max_pool2d(kernel 2, stride 2). Any dtype, device, strides; channels_last stays. Else ValueError.
+    Inverse of max_pool2d(2, stride 2). Any dtype, device and strides; channels_last stays. ValueError unless 4-D.
     """
 
     @staticmethod
@@ -50,7 +50,7 @@ class InverseMaxPool2(torch.autograd.Function):
 
 
 class InverseMaxPool3(InverseMaxPool2):
-    """As InverseMaxPool2, to (B, C, 2H-1, 2W-1): the inverse of max_pool2d(kernel 3, stride 2, padding 1)."""
+    """As InverseMaxPool2, to (B, C, 2H-1, 2W-1): [2k, 2l] is a window's centre in max_pool2d(3, stride 2, padding 1)."""
 
     @staticmethod
     def forward(x):
@@ -69,7 +69,7 @@ def inverse_maxpool_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, windo
     """conv2d(InverseMaxPool{window}(x), weight, bias, padding=1), without the zeros: a quarter of the work.
 
     x (B, C, H, W), weight (D, C, 3, 3), bias (D,) or None, window 2 or 3 -> (B, D, 2H, 2W) or (B, D, 2H-1, 2W-1).
-    It is a transposed convolution of stride 2, the kernel flipped, its channel axes swapped. Else ValueError.
+    It is a transposed convolution of stride 2, the kernel flipped, its channel axes swapped. ValueError for others.
     """
     if x.dim() != 4 or window not in (2, 3):
         raise ValueError(f"want x (B, C, H, W) and window 2 or 3, not {x.dim()} dimensions and window {window}")

@@ -1,8 +1,8 @@
-"""One training step of either stage, the report's listing with any of our levers pulled, as a process.
+"""What benchmark.py compares: a training step of either stage, the listing with any of our levers pulled, in turns.
 
-benchmark.py compares such steps. A process each, as the step's user would run it: the allocator's settings
-and the peak memory belong to a process. The listing is tests/reference.py: loops, fp32, contiguous, default
-optimizer, in stage two the decoder as well.
+A process each, as the step's user would run it: the allocator's settings and the peak memory belong to a
+process. The listing is tests/reference.py: loops, fp32, contiguous, default optimizer, in stage two the
+decoder as well.
 """
 
 import contextlib
@@ -26,8 +26,8 @@ sys.path.append(str(Path(__file__).parent / "tests"))
 import reference  # noqa: E402
 
 # what a step of ours has, each to be switched alone; the listing has batch norm of them
-BOTH = ("channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool", "batch norm")
-LEVERS = {"autoencoder": ("fusion", *BOTH), "classifier": ("no decoder", *BOTH)}
+IN_BOTH_STAGES = ("channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool", "batch norm")
+LEVERS = {"autoencoder": ("fusion", *IN_BOTH_STAGES), "classifier": ("no decoder", *IN_BOTH_STAGES)}
 LISTING = {"batch norm"}
 
 
@@ -38,6 +38,10 @@ def seconds(function: Callable[[], object], device: torch.device) -> float:
     function()
     wait()
     return time.perf_counter() - start
+
+
+def precision(levers: set[str]) -> str:
+    return "bf16" if "bf16" in levers else "fp32"
 
 
 def take_turns(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -76,7 +80,7 @@ def make_step(stage: str, levers: set[str], device: torch.device, batch_size: in
     def step() -> None:
         batch = torch.randint(photos, (batch_size,))
         x = images[batch].to(torch.float32, memory_format=layout).div_(255)
-        with runtime.autocast(device, "bf16" if "bf16" in levers else "fp32"):
+        with runtime.autocast(device, precision(levers)):
             z = encoder(x)
             x_hat = decoder(z) if decoder else None
             logits = head(z) if head else None

@@ -21,7 +21,7 @@ def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 class Encoder(nn.Module):
-    """Photos x (B, 3, 100, 100) -> code z (B, 400, 4, 4). The max pools' indices are added to a list given."""
+    """Photos x (B, 3, 100, 100) -> code z (B, 400, 4, 4). forward appends the max pools' indices to `indices`."""
 
     def __init__(self, batch_norm: bool = True):
         super().__init__()
@@ -56,7 +56,7 @@ class Decoder(nn.Module):
     """Code z (B, 400, 4, 4) -> reconstruction x_hat (B, 3, 100, 100), not clamped to [0, 1].
 
     unpooling "inverse" is the report's InverseMaxPool. To compare with it: "nearest" repeats an element over
-    its window, "indices" puts it where the encoder found it, and so is told more than z: it uses up that list.
+    its window, "indices" puts it where the encoder found it, told more than z says: it takes them from `indices`.
     """
 
     def __init__(self, batch_norm: bool = True, unpooling: str = "inverse"):

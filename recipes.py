@@ -1,7 +1,7 @@
 """The declared runs: what is measured over seeds, each as the flags that a user would type.
 
-The rows `search-...` choose the settings that the report leaves open, on validation images alone; only
-rows that report are measured on test images, once.
+The rows `search-...` choose the settings that the report leaves open, on validation images alone; a row
+that is tested is measured on test images, once a seed.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ class Row:
     title: str
     classifier: str = ""
     autoencoder: str | None = None
-    report: bool = True
+    tested: bool = True
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
 
 
-def search(title: str, classifier: str, autoencoder: str | None) -> Row:
-    """A setting of the search: seed 0, validation images alone."""
-    return Row(title, classifier, autoencoder, report=False, seeds=(0,))
+def one_seed(title: str, classifier: str, autoencoder: str | None) -> Row:
+    """A row for a choice or an impression: seed 0, validation images alone."""
+    return Row(title, classifier, autoencoder, tested=False, seeds=(0,))
 
 
 CENTRE, SQUASH, DRAWN = "--crop centre", "--crop squash", "--dataset synthetic"
@@ -32,29 +32,29 @@ CENTRE, SQUASH, DRAWN = "--crop centre", "--crop squash", "--dataset synthetic"
 ADAM, ADAGRAD, SGD, RMSPROP = (f"--epochs 30 --learning-rate 0.001 --dropout {{}} --optimizer {name}"
                                for name in ("adam", "adagrad", "sgd", "rmsprop"))
 ROWS = {
-    "search-base": search("the base: centre crop, learning rate 0.001, dropout after all activations, "
-                          "PyTorch's initial weights, pretrained encoder", CENTRE, CENTRE),
-    "search-squash": search("the whole photo squashed to a square", SQUASH, SQUASH),
-    "search-dropout-linear": search("dropout after the linear layers only",
-                                    f"{CENTRE} --dropout-after linear", CENTRE),
-    "search-rate-0.002": search("learning rate 0.002", f"{CENTRE} --learning-rate 0.002", CENTRE),
-    "search-rate-0.0005": search("learning rate 0.0005", f"{CENTRE} --learning-rate 0.0005", CENTRE),
-    "search-he": search("He's initial weights in the classifier", f"{CENTRE} --init he", CENTRE),
-    "search-scratch": search("encoder from random weights", CENTRE, None),
-    "search-scratch-squash": search("encoder from random weights, the whole photo squashed", SQUASH,
-                                    None),
-    "search-scratch-rate-0.002": search("encoder from random weights, learning rate 0.002",
-                                        f"{CENTRE} --learning-rate 0.002", None),
+    "search-base": one_seed("the base: centre crop, learning rate 0.001, dropout after all activations, "
+                            "PyTorch's initial weights, pretrained encoder", CENTRE, CENTRE),
+    "search-squash": one_seed("the whole photo squashed to a square", SQUASH, SQUASH),
+    "search-dropout-linear": one_seed("dropout after the linear layers only",
+                                      f"{CENTRE} --dropout-after linear", CENTRE),
+    "search-rate-0.002": one_seed("learning rate 0.002", f"{CENTRE} --learning-rate 0.002", CENTRE),
+    "search-rate-0.0005": one_seed("learning rate 0.0005", f"{CENTRE} --learning-rate 0.0005", CENTRE),
+    "search-he": one_seed("He's initial weights in the classifier", f"{CENTRE} --init he", CENTRE),
+    "search-scratch": one_seed("encoder from random weights", CENTRE, None),
+    "search-scratch-squash": one_seed("encoder from random weights, the whole photo squashed", SQUASH,
+                                      None),
+    "search-scratch-rate-0.002": one_seed("encoder from random weights, learning rate 0.002",
+                                          f"{CENTRE} --learning-rate 0.002", None),
     "final": Row("the final model: every flag at its default"),
-    "final-fp32": Row("the final model in fp32", "--precision fp32", report=False),
+    "final-fp32": Row("the final model in fp32", "--precision fp32", tested=False),
     "synthetic": Row("the final model on the drawn flowers", DRAWN, seeds=(0, 1, 2)),
-    "synthetic-no-batch-norm": search("the drawn flowers without batch norm",
-                                      f"{DRAWN} --no-batch-norm", None),
-    "synthetic-adam": search("the drawn flowers with Adam", f"{DRAWN} --optimizer adam", None),
-    "synthetic-sgd": search("the drawn flowers with SGD", f"{DRAWN} --optimizer sgd", None),
-    "synthetic-dropout-0": search("the drawn flowers without dropout", f"{DRAWN} --dropout 0", None),
-    "synthetic-dropout-0.75": search("the drawn flowers with dropout 0.75",
-                                     f"{DRAWN} --dropout 0.75", None),
+    "synthetic-no-batch-norm": one_seed("the drawn flowers without batch norm",
+                                        f"{DRAWN} --no-batch-norm", None),
+    "synthetic-adam": one_seed("the drawn flowers with Adam", f"{DRAWN} --optimizer adam", None),
+    "synthetic-sgd": one_seed("the drawn flowers with SGD", f"{DRAWN} --optimizer sgd", None),
+    "synthetic-dropout-0": one_seed("the drawn flowers without dropout", f"{DRAWN} --dropout 0", None),
+    "synthetic-dropout-0.75": one_seed("the drawn flowers with dropout 0.75",
+                                       f"{DRAWN} --dropout 0.75", None),
     "adagrad": Row("Adagrad", ADAGRAD.format(0)),
     "adam": Row("Adam (and batch norm on)", ADAM.format(0)),
     "no-batch-norm": Row("Adam, no batch norm", f"{ADAM.format(0)} --no-batch-norm"),
@@ -75,9 +75,9 @@ ROWS = {
                           "--unpooling indices"),
     "adagrad-autoencoder": Row("from an autoencoder trained with Adagrad", "", "--optimizer adagrad"),
     # does the cost change beyond 40 epochs, and without batch norm beyond 30?
-    "epochs-80": search("both stages for 80 epochs", "--epochs 80", "--epochs 80"),
-    "no-batch-norm-90": search("Adam, no batch norm, for 90 epochs",
-                               f"{ADAM.format(0)} --no-batch-norm --epochs 90", None),
+    "epochs-80": Row("both stages for 80 epochs", "--epochs 80", "--epochs 80", tested=False, seeds=(0, 1, 2)),
+    "no-batch-norm-90": Row("Adam, no batch norm, for 90 epochs",
+                            f"{ADAM.format(0)} --no-batch-norm --epochs 90", tested=False),
 }
 # are the optimizers' rows about optimizers or about one rate? Three more of each; 0.001 is above
 for _name, _flags, _rates in (
@@ -88,7 +88,7 @@ for _name, _flags, _rates in (
     ("no-batch-norm", "--optimizer adam --no-batch-norm", ("0.00003", "0.0001", "0.0003")),
 ):
     for _rate in _rates:
-        ROWS[f"rate-{_name}-{_rate}"] = search(
+        ROWS[f"rate-{_name}-{_rate}"] = one_seed(
             f"{_name} at {_rate}", f"--epochs 30 --dropout 0 {_flags} --learning-rate {_rate}", None)
 
 # the row of each of these at its best rate, to be named once all rates are measured

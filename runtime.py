@@ -63,7 +63,7 @@ def run(main: Callable, args) -> None:
 
 @contextlib.contextmanager
 def lock(path: Path, wait: bool) -> Iterator[bool]:
-    """Yield whether this process holds the lock on a file or folder; it ends with the process at the latest."""
+    """Yield whether this process has the lock on a file or folder; the system frees it if the process dies."""
     if os.name != "posix":
         yield True
         return

@@ -8,9 +8,40 @@ import re
 from pathlib import Path
 
 import checkpoint
-from comparisons import (accuracy_on, error_on, final, finished, markdown, paired, rates, search, section5,
-                         synthetic, val_accuracy)
+from comparisons import (Difference, Runs, accuracy_on, error_on, final, finished, gap, interval, markdown, paired,
+                         rates, section5, signed, val_accuracy)
 from conclusions import conclusions
+from recipes import ROWS
+
+
+def search(runs: Runs) -> str:
+    """Validation accuracy of each setting, the best first."""
+    found = [(val_accuracy(run), ROWS[name].title)
+             for name in runs if name.startswith("search-") for run in runs[name]]
+    found.sort(key=lambda pair: -pair[0])
+    return markdown(["setting", "validation accuracy (%)"],
+                    [[title, f"{value:.2f}"] for value, title in found])
+
+
+def synthetic(runs: Runs) -> str:
+    """The final model on the drawn flowers, seed by seed, and what becomes of it with another recipe."""
+    found = runs["synthetic"]
+    train, val, test = (", ".join(f"{accuracy_on(split)(run):.2f}" for run in found)
+                        for split in ("train", "val", "test"))
+    seeds = ", ".join(str(run["seed"]) for run in found)
+    text = (f"Seed {seeds}: {test} % of the test images right, {val} % of the validation and {train} % of "
+            f"the training images.")
+    others = [f"{ROWS[name].title.removeprefix('the drawn flowers ')} {val_accuracy(run):.2f} %"
+              for name in runs if name.startswith("synthetic-") for run in runs[name]]
+    if others:
+        text += f" Seed 0 with another recipe, validation images: {', '.join(others)}."
+    return text
+
+
+def frozen(runs: Runs) -> str:
+    """What a trained encoder knows that a random one does not, where neither may learn."""
+    apart = gap(runs, "frozen", "frozen-random")
+    return f"\n\nFrozen, the trained encoder is {signed(apart)} points from the random one." if apart else ""
 
 
 def commands(results: Path) -> str:
@@ -40,12 +71,13 @@ def steps(benchmark: dict) -> str:
                      f"classifier: {columns[0]}", *columns[1:]], rows)
 
 
-def without_batch_norm(benchmark: dict) -> float | None:
-    """A step of both stages without batch norm in percent of one with it, where it was measured."""
+def without_batch_norm(benchmark: dict) -> Difference | None:
+    """What a step of both stages takes more without batch norm, in percent, over the benchmark's rounds."""
     rows = [row for row in benchmark.get("steps", {"rows": []})["rows"]
             if row["side"] == "ours without batch norm"]
-    with_it = sum(row["seconds"] / row["to ours"] for row in rows)
-    return 100 * sum(row["seconds"] for row in rows) / with_it if rows else None
+    rounds = [tuple(map(sum, zip(*turns))) for turns in zip(*(row["turns"] for row in rows))]  # of both stages
+    more = [100 * (without / with_it - 1) for without, with_it in rounds]
+    return Difference(*interval(more), len(more), len(more)) if more else None
 
 
 def layers(benchmark: dict) -> str:
@@ -110,7 +142,7 @@ def tables(results: Path) -> dict[str, str]:
     found = {table.__name__: table(runs) for table in (search, final, section5, synthetic, rates)} | {
         "commands": commands(results),
         "precision": paired(runs, ("final", "final-fp32"), {"validation accuracy (%)": val_accuracy}),
-        "pretraining": paired(runs, ("final", "pretrained", "frozen", "frozen-random"), test),
+        "pretraining": paired(runs, ("final", "pretrained", "frozen", "frozen-random"), test) + frozen(runs),
         "unpooling": paired(runs, ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder"),
                             errors | test),
     }

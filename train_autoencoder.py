@@ -138,9 +138,9 @@ def main(args: argparse.Namespace) -> int:
 def draw(model, images, device, precision, out, epoch) -> None:
     """Write reconstruction_{epoch}.png, in eval mode."""
     model.eval()
-    images = images[pictured(len(images))]  # (8, 3, 100, 100), or all that there are
-    x_hat = inference.reconstruct(model, images, device, precision)  # the same
-    figures.reconstructions(out / f"reconstruction_{epoch:03d}.png", data.to_input(images, device), x_hat,
+    shown = images[pictured(len(images))]  # (B, 3, 100, 100), B up to 8
+    x_hat = inference.reconstruct(model, shown, device, precision)  # (B, 3, 100, 100)
+    figures.reconstructions(out / f"reconstruction_{epoch:03d}.png", data.to_input(shown, device), x_hat,
                             f"training images after epoch {epoch}")
 
 

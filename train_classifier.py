@@ -89,7 +89,7 @@ def main(args: argparse.Namespace) -> int:
     if len(flowers) < 2:
         raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     if len(flowers.classes) < 2:
-        raise UserError(f"--dataset {args.dataset}: one class, {flowers.classes[0]}, and nothing to tell it from")
+        raise UserError(f"--dataset {args.dataset}: there is one class, {flowers.classes[0]}, nothing to tell it from")
     images, labels = flowers.images.to(device), flowers.labels.to(device)  # uint8 (N, 3, 100, 100), (N,)
 
     runtime.seed_epoch(args.seed, 0)

@@ -1,4 +1,4 @@
-"""Guards the declared runs and their tables: flags that parse, names for files, no test image where a row only chooses, statistics by hand."""
+"""Guards the declared runs and their tables: flags that parse, no test image for a choice, statistics by hand."""
 
 import math
 import re
@@ -15,6 +15,7 @@ import experiments
 import recipes
 import train_autoencoder
 import train_classifier
+from comparisons import Difference
 from conclusions import Claim
 from recipes import ROWS
 
@@ -26,7 +27,8 @@ def test_each_row_is_what_a_user_can_type(name):
     train_classifier.parse_args([*start, *shlex.split(row.classifier)])
     train_autoencoder.parse_args(shlex.split(row.autoencoder or ""))
     assert all(character.isalnum() or character in "-." for character in name)
-    assert not (row.report and name.startswith(("search-", "rate-"))) and (row.seeds == (0, 1, 2, 3, 4) or not row.report or name == "synthetic")
+    assert not (row.tested and name.startswith(("search-", "rate-")))
+    assert row.seeds == (0, 1, 2, 3, 4) or not row.tested or name == "synthetic"
 
 
 def test_what_is_left_is_what_has_no_file(tmp_path):
@@ -38,7 +40,8 @@ def test_what_is_left_is_what_has_no_file(tmp_path):
 
 def runs_of(**values):
     """Runs of rows by their test accuracies, seeds 0, 1, ..."""
-    return {name: [{"seed": seed, "splits": {"test": {"accuracy": value}}} for seed, value in enumerate(of)] for name, of in values.items()}
+    return {name: [{"seed": seed, "splits": {"test": {"accuracy": value}}} for seed, value in enumerate(of)]
+            for name, of in values.items()}
 
 
 def test_recipes_are_compared_seed_by_seed():
@@ -46,11 +49,12 @@ def test_recipes_are_compared_seed_by_seed():
     ours, base = [44.5, 45.5, 46.0, 45.0], [44.0, 45.0, 47.0, 43.0, 99.0]  # the fifth seed has no partner
     gaps = [a - b for a, b in zip(ours, base)]
     mean, half = statistics.mean(gaps), 3.182446 * statistics.stdev(gaps) / 2
-    assert comparisons.gap(runs_of(a=ours, b=base), "a", "b") == pytest.approx((mean, mean - half, mean + half), abs=1e-5)
-    shuffled = {name: of[::-1] for name, of in runs_of(a=ours, b=base).items()}
-    assert comparisons.gap(shuffled, "a", "b") == comparisons.gap(runs_of(a=ours, b=base), "a", "b")
-    assert comparisons.gap(runs_of(a=[], b=base), "a", "b") is None
-    assert comparisons.signed(comparisons.gap(runs_of(a=[45.0], b=base), "a", "b")) == "+1.00 (one run)"
+    expected = pytest.approx((mean, mean - half, mean + half, 4, 5), abs=1e-5)
+    assert tuple(comparisons.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")) == expected
+    shuffled = {name: of[::-1] for name, of in runs_of(adam=ours, sgd=base).items()}
+    assert comparisons.gap(shuffled, "adam", "sgd") == comparisons.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")
+    assert comparisons.gap(runs_of(adam=[], sgd=base), "adam", "sgd") is None
+    assert comparisons.signed(comparisons.gap(runs_of(adam=[45.0], sgd=base), "adam", "sgd")) == "+1.00 (one run)"
 
 
 def test_the_reports_one_run_is_held_against_where_ours_would_lie():
@@ -65,10 +69,10 @@ def test_the_reports_one_run_is_held_against_where_ours_would_lie():
 
 
 def test_section_5_differs_where_welchs_interval_leaves_out_zero():
-    """Against Welch's formula by hand, the report's five SGD runs against three made-up ones."""
-    ours, theirs = [16.0, 15.5, 16.5], recipes.REPORT["sgd"]
+    """Against Welch's formula by hand, the report's five SGD runs against five made-up ones."""
+    ours, theirs = [16.0, 15.5, 16.5, 16.2, 15.8], recipes.REPORT["sgd"]
     a, b = (statistics.variance(of) / len(of) for of in (ours, theirs))
-    freedom = (a + b) ** 2 / (a**2 / 2 + b**2 / 4)
+    freedom = (a + b) ** 2 / (a**2 / 4 + b**2 / 4)
     half = scipy.stats.t.ppf(0.975, freedom) * (a + b) ** 0.5
     mean = statistics.mean(ours) - statistics.mean(theirs)
     runs = runs_of(**{name: ours if name == "sgd" else [] for name in recipes.REPORT})
@@ -76,45 +80,62 @@ def test_section_5_differs_where_welchs_interval_leaves_out_zero():
         run["splits"]["train"] = {"accuracy": 100.0}
         run["classifier_seconds"] = 500
     line = next(line for line in comparisons.section5(runs).splitlines() if line.startswith("| SGD"))
-    assert f"{mean:+.2f} [{mean - half:.2f}, {mean + half:.2f}] | {'yes' if mean > half else 'cannot be told'} | 100.00 ± 0.00 | 500 |" in line
+    differs = "yes" if mean > half else "cannot be told"
+    assert f"{mean:+.2f} [{mean - half:.2f}, {mean + half:.2f}] | {differs} | 100.00 ± 0.00 | 500 |" in line
 
 
 @pytest.mark.parametrize("difference,claimed,said", (
     (None, {"above": 0}, "not measured yet"),
-    ((2.0, 0.5, 3.5), {"above": 0}, "holds"),
-    ((2.0, -0.5, 4.5), {"above": 0}, "cannot be told"),
-    ((-2.0, -3.5, -0.5), {"above": 0}, "does not hold"),
-    ((0.5, 0.2, 0.8), {"below": 1}, "holds"),
-    ((1.5, 0.2, 2.8), {"below": 1}, "cannot be told"),
-    ((1.5, 1.2, 1.8), {"below": 1}, "does not hold"),
-    ((1.5, math.nan, math.nan), {"above": -5, "below": 5}, "holds in one run"),
-    ((-7.0, math.nan, math.nan), {"above": -5, "below": 5}, "does not hold in one run"),
+    (Difference(2.0, 0.5, 3.5, 2, 5), {"above": 0}, "not measured yet (2 of 5 seeds)"),
+    (Difference(2.0, math.nan, math.nan, 1, 1), {"above": 0}, "cannot be told from one run"),
+    (Difference(2.0, 0.5, 3.5, 5, 5), {"above": 0}, "holds"),
+    (Difference(2.0, -0.5, 4.5, 5, 5), {"above": 0}, "cannot be told"),
+    (Difference(-2.0, -3.5, -0.5, 5, 5), {"above": 0}, "does not hold"),
+    (Difference(0.5, 0.2, 0.8, 5, 5), {"below": 1}, "holds"),
+    (Difference(1.5, 0.2, 2.8, 5, 5), {"below": 1}, "cannot be told"),
+    (Difference(1.5, 1.2, 1.8, 5, 5), {"below": 1}, "does not hold"),
+    (Difference(-7.0, -8.0, -6.0, 5, 5), {"above": -5, "below": 5}, "does not hold"),
 ))
 def test_a_verdict_is_what_the_interval_says(difference, claimed, said):
     assert Claim("it is so", "points", difference, **claimed).verdict() == said
 
 
-@pytest.mark.parametrize("verdicts,said", (
-    (["holds", "holds"], "holds"),
-    (["holds", "holds in one run"], "holds in one run"),
-    (["holds", "cannot be told"], "cannot be told"),
-    (["cannot be told", "not measured yet"], "not measured yet"),
-    (["not measured yet", "holds", "does not hold"], "does not hold"),
-))
-def test_a_conclusion_holds_where_all_that_it_says_does(verdicts, said):
-    assert conclusions.whole(verdicts) == said
+def test_the_worst_of_its_claims_decides_a_conclusion():
+    holds, fails, open_ = (Claim("", "", Difference(mean, mean - 1, mean + 1, 5, 5), above=0) for mean in (2, -2, 0))
+    assert conclusions.deciding([holds, open_]) is open_ and conclusions.deciding([open_, fails, holds]) is fails
+    assert conclusions.deciding([open_, missing := Claim("", "", None)]) is missing
 
 
-def test_each_of_the_six_conclusions_has_a_verdict():
-    table = conclusions.conclusions(comparisons.finished(ROOT / "results"), None)
-    verdicts = re.findall(r"^\| \*\*(\d)\. .* \*\*(.+)\*\* \|$", table, re.MULTILINE)
-    assert [number for number, _ in verdicts] == list("123456")
+@pytest.mark.parametrize("true", (True, False))
+def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
+    """Made-up runs in which all that the report says is so, or the opposite."""
+    monkeypatch.setattr(conclusions, "BEST", {name: name for name in ("adagrad", "adam", "no-batch-norm")}
+                        | {"sgd": "frozen", "rmsprop": "frozen-random"})  # any rows, in their place
+    s = 1 if true else -1
+    test = {"adagrad": 40, "adam": 40 - 5 * s, "sgd": 40 - 9 * s, "rmsprop": 40 - 9 * s, "frozen": 40 - 2 * s,
+            "frozen-random": 40 - 2 * s, "pretrained": 40, "unpool-nearest": 40 - 2 * s,
+            "adagrad-autoencoder": 40 - 2 * s}
+    test |= {name: 41 - 2 * s for name in ROWS if name.startswith(("dropout-", "l2-"))}
+    error = {"unpool-nearest": 0.02 + 0.002 * s, "adagrad-autoencoder": 0.02 + 0.002 * s}
+    cost = {"adam": (3, 3), "no-batch-norm": (3 + s, 3 + s), "epochs-80": (1, 0.9 + 0.05 * s)}  # until epoch 40, at 80
+    runs = {name: [{"seed": seed, "val_accuracy": 5 + 3 * s * (name == "no-batch-norm-90"),
+                    "splits": {"train": {"accuracy": 99 + 0.5 * s},
+                               "test": {"accuracy": test.get(name, 0), "reconstruction_error": error.get(name, 0.02)}},
+                    **{f"{stage}_costs": [cost.get(name, (1, 1))[0]] * 79 + [cost.get(name, (1, 1))[1]]
+                       for stage in ("autoencoder", "classifier")}} for seed in row.seeds] for name, row in ROWS.items()}
+    table = conclusions.conclusions(runs, Difference(*((1, 0, 2) if true else (9, 8, 10)), 4, 4))
+    verdicts = [line.split(" | ")[-1].removesuffix(" |").strip("*") for line in table.splitlines()[2:]]
+    assert set(verdicts) == {"holds" if true else "does not hold"}
+    numbers = re.findall(r"^\| \*\*(\d)\. ", table, re.MULTILINE)
+    assert numbers == list("123456") and len(verdicts) == 30
 
 
 def test_the_best_rate_is_the_one_that_validation_chose():
     """recipes.BEST against the finished runs: nothing is chosen by test images."""
     runs = comparisons.finished(ROOT / "results")
     for name, best in recipes.BEST.items():
-        tried = {row: runs[row][0]["val_accuracy"] for row in ROWS if row == name or row.startswith(f"rate-{name}-")}
-        flags = {row: ROWS[row].classifier.split("--learning-rate ")[1].split()[0] for row in (max(tried, key=tried.get), best)}
-        assert len(tried) == 4 and len(set(flags.values())) == 1 and ROWS[best].report
+        tried = {row: runs[row][0]["val_accuracy"] for row in ROWS
+                 if row == name or row.startswith(f"rate-{name}-")}
+        chosen, reported = (ROWS[row].classifier.split("--learning-rate ")[1].split()[0]
+                            for row in (max(tried, key=tried.get), best))
+        assert len(tried) == 4 and chosen == reported and ROWS[best].tested
