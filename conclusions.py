@@ -61,7 +61,7 @@ def at_best(runs: Runs, name: str, base: str, *values: Value) -> Difference | No
 def batch_norm(runs: Runs, step: Difference | None) -> list[Claim]:
     faster = "with it the cost after 5 epochs is below that without it after 30"
     return [
-        Claim("a step takes as long without it, within 5 % (both stages)", "% of a step", step, -5, 5),
+        Claim("a step takes as long without it, within 5 % (the final model's stages)", "% of a step", step, -5, 5),
         Claim(f"{faster}, both at 0.001", "nats", gap(runs, "adam", "no-batch-norm", after(5), after(30)), below=0),
         Claim(f"{faster}, each at the best of four rates", "nats",
               at_best(runs, "adam", "no-batch-norm", after(5), after(30)), below=0),

@@ -168,15 +168,19 @@ def table(args: argparse.Namespace) -> int:
     return plot(args) if args.readme else 0  # the picture beside the table
 
 
-def plot(args: argparse.Namespace) -> int:
+def plotted(results: Path) -> list[tuple[str, list[float], tuple[float, ...]]]:
+    """Title, our test accuracies and the report's, of each row of its section 5."""
     import comparisons
+
+    runs, accuracy = comparisons.finished(results), comparisons.accuracy_on("test")
+    return [(ROWS[name].title, list(map(accuracy, runs[name])), theirs) for name, theirs in REPORT.items()]
+
+
+def plot(args: argparse.Namespace) -> int:
     import figures
 
-    runs, path = comparisons.finished(args.results), args.results / "section5.png"
-    accuracy = comparisons.accuracy_on("test")
-    figures.results(path, [(ROWS[name].title, list(map(accuracy, runs[name])), theirs)
-                           for name, theirs in REPORT.items()])
-    print(f"wrote {path}")
+    figures.results(args.results / "section5.png", plotted(args.results))
+    print(f"wrote {args.results / 'section5.png'}")
     return 0
 
 

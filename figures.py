@@ -17,9 +17,9 @@ def _figure(width: float, height: float):
     return Figure(figsize=(width, height), dpi=100, layout="constrained")
 
 
-def _save(figure, path: Path) -> None:
+def _save(figure, path: Path, description: str = "") -> None:
     with checkpoint.atomic(path) as temporary, warnings.catch_warnings(record=True) as caught:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format="png", metadata={"Description": description} if description else None)
     if any("missing from font" in str(warning.message) for warning in caught):
         print(f"{path}: letters that the figure's font lacks are drawn as boxes")
 
@@ -173,7 +173,10 @@ def predictions(path: Path, rows: list[tuple[str, list[np.ndarray], list[tuple[s
 
 
 def results(path: Path, rows: list[tuple[str, list[float], tuple[float, ...]]]) -> None:
-    """A line a recipe: (title, our test accuracies in percent, the report's), a point a run."""
+    """A line a recipe: (title, our test accuracies in percent, the report's), a point a run.
+
+    The rows are the picture's description, too: a test sees by them that it is not older than the results.
+    """
     figure = _figure(8.5, 1.2 + 0.36 * len(rows))
     axis = figure.subplots()
     for i, (_, ours, theirs) in enumerate(rows):
@@ -185,4 +188,4 @@ def results(path: Path, rows: list[tuple[str, list[float], tuple[float, ...]]]) 
     axis.set(xlabel="test accuracy (%)", xlim=(0, None), ylim=(len(rows) - 0.4, -0.6))
     axis.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper right", ncols=2)
-    _save(figure, path)
+    _save(figure, path, repr(rows))

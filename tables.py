@@ -41,7 +41,7 @@ def synthetic(runs: Runs) -> str:
 def frozen(runs: Runs) -> str:
     """What a trained encoder knows that a random one does not, where neither may learn."""
     apart = gap(runs, "frozen", "frozen-random")
-    return f"\n\nFrozen, the trained encoder is {signed(apart)} points from the random one." if apart else ""
+    return f"\n\nThe trained encoder, frozen, less the random one, frozen: {signed(apart)} points." if apart else ""
 
 
 def commands(results: Path) -> str:

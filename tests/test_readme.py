@@ -8,7 +8,9 @@ import sys
 
 import pytest
 from conftest import ROOT
+from PIL import Image
 
+import experiments
 import tables
 
 README = (ROOT / "README.md").read_text()
@@ -29,6 +31,10 @@ def test_the_commands_of_the_pipeline_are_there():
 @pytest.mark.parametrize("name,text", tables.tables(ROOT / "results").items())
 def test_each_table_is_what_the_script_makes_of_the_results(name, text):
     assert PAGES.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0] == text
+
+
+def test_the_chart_shows_the_results():
+    assert Image.open(ROOT / "results/section5.png").text["Description"] == repr(experiments.plotted(ROOT / "results"))
 
 
 def test_each_picture_is_there_and_no_table_is_empty():
