@@ -78,7 +78,7 @@ def _tensors(content) -> Iterator[torch.Tensor]:
 
 
 def load(path: Path | str, kind: str) -> dict:
-    """Read a checkpoint, onto the CPU, each byte checked by CRC; UserError if missing, damaged or another kind."""
+    """Read a checkpoint, onto the CPU, its content checked by CRC; UserError if missing, damaged or another kind."""
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load alone accepts a flipped byte

@@ -87,9 +87,9 @@ def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
 def gap(runs: Runs, name: str, base: str, value: Value = accuracy_on("test"),
         base_value: Value | None = None) -> Difference | None:
     """Difference of two rows, paired over the seeds that both have; None where there is no such seed yet."""
-    with_it = {run["seed"]: value(run) for run in runs[name]}
-    without = {run["seed"]: (base_value or value)(run) for run in runs[base]}
-    apart = [with_it[seed] - without[seed] for seed in with_it if seed in without]
+    values = {run["seed"]: value(run) for run in runs[name]}
+    base_values = {run["seed"]: (base_value or value)(run) for run in runs[base]}
+    apart = [values[seed] - base_values[seed] for seed in values if seed in base_values]
     declared = len(set(ROWS[name].seeds) & set(ROWS[base].seeds))
     return Difference(*interval(apart), len(apart), declared) if apart else None
 
@@ -175,6 +175,6 @@ def rates(runs: Runs) -> str:
         best = max(tried, key=tried.get) if len(tried) == len(found) else ""
         rows.append([ROWS[name].title,
                      ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)), best,
-                     interval_of_mean(at_best) if len(at_best) > 1 else ""])
+                     interval_of_mean(at_best) if name in BEST and len(at_best) == len(ROWS[BEST[name]].seeds) else ""])
     return markdown(["", "learning rate: validation accuracy (%), seed 0", "best rate",
                      "test accuracy (%) at it: mean ± deviation [95 % interval]"], rows)

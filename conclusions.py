@@ -34,7 +34,7 @@ class Claim(NamedTuple):
             return "cannot be told from one run"
         if self.above < low and high < self.below:
             return "holds"
-        return "does not hold" if high < self.above or low > self.below else "cannot be told"
+        return "does not hold" if high <= self.above or low >= self.below else "cannot be told"
 
 
 def deciding(claims: list[Claim]) -> Claim:

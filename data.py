@@ -58,6 +58,7 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
             flowers102.download(Path(data_dir))
         source = _listing(root)
     elif dataset == "synthetic":
+        # what is drawn changes with them
         source = [Path(module.__file__).read_text() for module in (synthetic, species, blades)]
     else:
         root, index = Path(dataset), _folder

@@ -7,8 +7,8 @@
 
 Writes results/runs/<row>-<seed>.json for each finished run. Any number of such processes may run at once
 (`torchrun --nproc-per-node N experiments.py run`, on several machines with a shared folder too): each run
-is locked by the one that does it, and a run that was killed is resumed. Checkpoints lie in
-runs/experiments/.
+is locked by the one that does it, and a run that was killed is resumed. A run that fails is named, the
+others go on, and the exit status is 1. Checkpoints lie in runs/experiments/.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true",
                         help="print the runs that are left and what they may take")
     parser.add_argument("--readme", action="store_true",
-                        help="write the tables into README.md and results/README.md instead, and plot")
+                        help="write the tables into README.md and results/README.md, unprinted, and plot")
     return parser.parse_args(argv)
 
 
@@ -84,7 +84,7 @@ def keep_predictions(table: Path, path: Path) -> None:
 
 
 def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
-    """Both stages of one run, its evaluation where the row reports, and its JSON file."""
+    """Both stages of one run, its evaluation where the row is tested, and its JSON file."""
     import evaluate
     import train_autoencoder
     import train_classifier

@@ -1,4 +1,4 @@
-"""What benchmark.py compares: a training step of either stage, the listing with any of our levers pulled, in turns.
+"""Training steps for benchmark.py to compare: the report's listing with any of our speed-ups, the levers, pulled.
 
 A process each, as the step's user would run it: the allocator's settings and the peak memory belong to a
 process. The listing is tests/reference.py: loops, fp32, contiguous, default optimizer, in stage two the

@@ -56,7 +56,7 @@ class Decoder(nn.Module):
     """Code z (B, 400, 4, 4) -> reconstruction x_hat (B, 3, 100, 100), not clamped to [0, 1].
 
     unpooling "inverse" is the report's InverseMaxPool. To compare with it: "nearest" repeats an element over
-    its window, "indices" puts it where the encoder found it, told more than z says: it takes them from `indices`.
+    its window, "indices" puts it where the encoder found it, which z does not say: it pops `indices` from the end.
     """
 
     def __init__(self, batch_norm: bool = True, unpooling: str = "inverse"):

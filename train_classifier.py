@@ -1,4 +1,4 @@
-"""Stage two: train the encoder of stage one and a classifier on its code together.
+"""Stage two: train an encoder, fresh or stage one's, and a classifier on its code together.
 
     python train_classifier.py                                                   # encoder from random weights
     python train_classifier.py --autoencoder runs/autoencoder/autoencoder.pt     # encoder from stage one
@@ -59,7 +59,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def load_autoencoder(args: argparse.Namespace) -> AutoEncoder:
     """The autoencoder to start from, with a line for each way in which it was made for something else."""
-    model = AutoEncoder(args.batch_norm is not False)  # drawn in any case: the classifier's weights come after
+    model = AutoEncoder(args.batch_norm is not False)  # drawn in any case: the classifier's then are the same
     if args.from_scratch:
         print("encoder from random weights (--autoencoder FILE starts from a trained one)")
         training.initialise(model, args.init)
@@ -89,7 +89,7 @@ def main(args: argparse.Namespace) -> int:
     if len(flowers) < 2:
         raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     if len(flowers.classes) < 2:
-        raise UserError(f"--dataset {args.dataset}: there is one class, {flowers.classes[0]}, nothing to tell it from")
+        raise UserError(f"--dataset {args.dataset}: there is one class, {flowers.classes[0]}: nothing to tell it from")
     images, labels = flowers.images.to(device), flowers.labels.to(device)  # uint8 (N, 3, 100, 100), (N,)
 
     runtime.seed_epoch(args.seed, 0)

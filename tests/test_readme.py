@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -15,13 +16,13 @@ import tables
 
 README = (ROOT / "README.md").read_text()
 PAGES = README + (ROOT / "results/README.md").read_text()
-COMMANDS = sorted(set(re.findall(r"^ +python (\w+\.py[^#\n]*)", README, re.MULTILINE)))
+COMMANDS = sorted(set(re.findall(r"(?:^ +|`)python ([\w/]+\.py[^#`\n]*)", PAGES, re.MULTILINE)))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_is_parsed_by_its_script(command):
     script, *flags = shlex.split(command)
-    importlib.import_module(script.removesuffix(".py")).parse_args(flags)
+    importlib.import_module(Path(script).stem).parse_args(flags)
 
 
 def test_the_commands_of_the_pipeline_are_there():
