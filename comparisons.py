@@ -172,9 +172,10 @@ def rates(runs: Runs) -> str:
         tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured
                  if run["seed"] == 0}
         at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]] if name in BEST else []
+        whole = at_best and len(at_best) == len(ROWS[BEST[name]].seeds)
         best = max(tried, key=tried.get) if len(tried) == len(found) else ""
         rows.append([ROWS[name].title,
                      ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)), best,
-                     interval_of_mean(at_best) if name in BEST and len(at_best) == len(ROWS[BEST[name]].seeds) else ""])
+                     interval_of_mean(at_best) if whole else ""])
     return markdown(["", "learning rate: validation accuracy (%), seed 0", "best rate",
                      "test accuracy (%) at it: mean ± deviation [95 % interval]"], rows)

@@ -54,10 +54,10 @@ def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: 
 
 
 @torch.no_grad()
-def reconstruct(model: AutoEncoder, images: Tensor, device: torch.device, precision: str) -> Tensor:
-    """One batch of uint8 images (B, 3, H, W) -> x_hat (B, 3, H, W), float32, on the device; model in eval mode."""
-    with runtime.autocast(device, precision):
-        _, x_hat = model(data.to_input(images, device))
+def reconstruct(model: AutoEncoder, x: Tensor, precision: str) -> Tensor:
+    """A batch x (B, 3, H, W), as data.to_input makes it -> x_hat (B, 3, H, W), float32; model in eval mode."""
+    with runtime.autocast(x.device, precision):
+        _, x_hat = model(x)
     return x_hat.float()
 
 
@@ -65,6 +65,6 @@ def reconstruction_error(model: AutoEncoder, images: Tensor, device: torch.devic
     """Mean squared error over all values of uint8 images (N, 3, H, W), in [0, 1] units; model in eval mode."""
     total = 0.0
     for batch in data.batches(len(images), BATCH_SIZE):
-        x_hat = reconstruct(model, images[batch], device, precision)  # (B, 3, H, W)
-        total += F.mse_loss(x_hat, data.to_input(images[batch], device)).item() * len(batch)
+        x = data.to_input(images[batch], device)  # (B, 3, H, W)
+        total += F.mse_loss(reconstruct(model, x, precision), x).item() * len(batch)
     return total / len(images)

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import data
 import decoding
 import inference
 import runtime
@@ -101,8 +102,8 @@ def main(args: argparse.Namespace) -> int:
                       for row in zip(best.indices.tolist(), best.values.tolist())]
             pictures = [[image] for _, image in photos]
             if autoencoder and len(rows) < ON_THE_FIGURE:
-                made = inference.reconstruct(autoencoder, images, device, precision).clamp(0, 1).cpu()
-                made = made.permute(0, 2, 3, 1).numpy()  # (N, 3, H, W) -> (N, H, W, 3)
+                made = inference.reconstruct(autoencoder, data.to_input(images, device), precision)  # (N, 3, H, W)
+                made = made.clamp(0, 1).cpu().permute(0, 2, 3, 1).numpy()  # -> (N, H, W, 3)
                 pictures = [[image, x_hat] for (_, image), x_hat in zip(photos, made)]
             for (path, _), names, shown in zip(photos, likely, pictures):
                 show(path, names, args.json)

@@ -139,9 +139,9 @@ def main(args: argparse.Namespace) -> int:
 def draw(model, images, device, precision, out, epoch) -> None:
     """Write reconstruction_{epoch}.png, in eval mode."""
     model.eval()
-    shown = images[pictured(len(images))]  # (B, 3, 100, 100), B up to 8
-    x_hat = inference.reconstruct(model, shown, device, precision)  # (B, 3, 100, 100)
-    figures.reconstructions(out / f"reconstruction_{epoch:03d}.png", data.to_input(shown, device), x_hat,
+    x = data.to_input(images[pictured(len(images))], device)  # (B, 3, 100, 100), B up to 8
+    x_hat = inference.reconstruct(model, x, precision)  # (B, 3, 100, 100)
+    figures.reconstructions(out / f"reconstruction_{epoch:03d}.png", x, x_hat,
                             f"training images after epoch {epoch}")
 
 

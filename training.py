@@ -86,8 +86,8 @@ def plain_flags(args: argparse.Namespace, device: torch.device, precision: str) 
 
 def initialise(model: nn.Module, init: str) -> None:
     """Fresh weights: 'he', normal, variance 2 / fan-in, zero bias (He et al. 2015), or 'default', as they are."""
-    for module in model.modules() if init == "he" else ():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+    for module in model.modules():
+        if init == "he" and isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             nn.init.zeros_(module.bias)
 
