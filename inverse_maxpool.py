@@ -9,24 +9,27 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def _spread(x: Tensor, edge: int, dims: int = 4) -> Tensor:
-    """(..., C, H, W) -> (..., C, 2H - edge, 2W - edge): x at the even rows and columns, in x's memory format."""
-    if x.dim() != dims:
-        raise ValueError(f"InverseMaxPool takes a 4-D tensor (B, C, H, W), not {x.dim() - (dims - 4)} dimensions")
-    *batch, C, H, W = x.shape
-    if 0 < x.stride(-3) < x.stride(-1):  # channels_last
-        out = x.new_zeros(*batch, 2 * H - edge, 2 * W - edge, C).movedim(-1, -3)
+def _spread(x: Tensor, edge: int) -> Tensor:
+    """(B, C, H, W) -> (B, C, 2H - edge, 2W - edge): x at the even rows and columns, in x's memory format."""
+    if x.dim() != 4:
+        raise ValueError(f"InverseMaxPool takes a 4-D tensor (B, C, H, W), not {x.dim()} dimensions")
+    B, C, H, W = x.shape
+    if 0 < x.stride(1) < x.stride(3):  # channels_last
+        out = x.new_zeros(B, 2 * H - edge, 2 * W - edge, C).permute(0, 3, 1, 2)
     else:
-        out = x.new_zeros(*batch, C, 2 * H - edge, 2 * W - edge)
-    out[..., ::2, ::2] = x
+        out = x.new_zeros(B, C, 2 * H - edge, 2 * W - edge)
+    out[:, :, ::2, ::2] = x
     return out
 
 
 class InverseMaxPool2(torch.autograd.Function):
     """(B, C, H, W) -> (B, C, 2H, 2W): x[k, l] lands at [2k, 2l], the top left of its window.
 
-    Inverse of max_pool2d(2, stride 2). Any dtype, device and strides; channels_last stays. ValueError unless 4-D.
+    Inverse of max_pool2d(2, stride 2). Any dtype, device and strides; channels_last stays; torch.func's
+    transforms work. ValueError unless 4-D.
     """
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(x):
@@ -44,13 +47,12 @@ class InverseMaxPool2(torch.autograd.Function):
     def jvp(ctx, x_tangent):
         return InverseMaxPool2.apply(x_tangent)
 
-    @staticmethod
-    def vmap(info, in_dims, x):
-        return _spread(x.movedim(in_dims[0], 0), edge=0, dims=5), 0
-
 
 class InverseMaxPool3(InverseMaxPool2):
-    """As InverseMaxPool2, to (B, C, 2H-1, 2W-1): [2k, 2l] is a window's centre in max_pool2d(3, stride 2, padding 1)."""
+    """As InverseMaxPool2, but (B, C, H, W) -> (B, C, 2H-1, 2W-1).
+
+    [2k, 2l] is the centre of its window in max_pool2d(3, stride 2, padding 1).
+    """
 
     @staticmethod
     def forward(x):
@@ -60,20 +62,17 @@ class InverseMaxPool3(InverseMaxPool2):
     def jvp(ctx, x_tangent):
         return InverseMaxPool3.apply(x_tangent)
 
-    @staticmethod
-    def vmap(info, in_dims, x):
-        return _spread(x.movedim(in_dims[0], 0), edge=1, dims=5), 0
-
 
 def inverse_maxpool_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, window: int) -> Tensor:
     """conv2d(InverseMaxPool{window}(x), weight, bias, padding=1), without the zeros: a quarter of the work.
 
-    x (B, C, H, W), weight (D, C, 3, 3), bias (D,) or None, window 2 or 3 -> (B, D, 2H, 2W) or (B, D, 2H-1, 2W-1).
-    It is a transposed convolution of stride 2, the kernel flipped, its channel axes swapped. ValueError for others.
+    x (B, C, H, W), weight (D, C, 3, 3), bias (D,) or None -> (B, D, 2H, 2W) for window 2, (B, D, 2H-1, 2W-1)
+    for window 3. It is a transposed convolution of stride 2, the kernel flipped, its channel axes swapped.
+    ValueError for another window or number of dimensions.
     """
     if x.dim() != 4 or window not in (2, 3):
         raise ValueError(f"want x (B, C, H, W) and window 2 or 3, not {x.dim()} dimensions and window {window}")
     kernel = weight.flip(2, 3).transpose(0, 1)  # (D, C, 3, 3) -> (C, D, 3, 3)
     out = F.conv_transpose2d(x, kernel, bias, stride=2, padding=1, output_padding=1)  # (B, D, 2H, 2W)
-    # (oneDNN is slow when asked for the odd size in bf16; batch norm is when its input is not dense)
+    # cropped, as oneDNN is slow at the odd size in bf16; cloned, as batch norm is on a strided input
     return out if window == 2 else out[..., :-1, :-1].clone()  # (B, D, 2H-1, 2W-1)
