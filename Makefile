@@ -1,5 +1,5 @@
 # make: the whole pipeline, shortened, on the drawn flowers. make test: every test. make flowers: the report's final model on
-# the real photos; called again, it goes on where it was stopped. Each makes .venv first. FLAGS go to each script:
+# the real photos; called again, it goes on where it was stopped. Each makes .venv first. FLAGS go to all three scripts:
 # make flowers FLAGS="--data-dir DIR".
 
 PYTHON ?= python3

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 
 import checkpoint
 import data
+import files
 import inverse_maxpool
 import runtime
 import training
@@ -37,11 +38,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS)[:-1], metavar="SECTION",
                         help=f"of {', '.join(SECTIONS)} (all but full)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
+    runtime.add_device(parser)
     parser.add_argument("--batch-size", type=training.number(int, 2, 2**31), default=128,
                         help="images a step (%(default)s)")
-    parser.add_argument("--rounds", type=training.number(int, 1), default=4,
-                        help="turns of each side (%(default)s)")
+    parser.add_argument("--rounds", type=training.number(int, 1), default=4, help="turns a side (%(default)s)")
     parser.add_argument("--data-dir", default="data",
                         help="folder that holds flowers-102/, for commands and full (%(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="of benchmark.json (%(default)s)")
@@ -191,7 +191,7 @@ def main(args: argparse.Namespace) -> int:
         start = time.perf_counter()
         rows = SECTIONS[name](args, device)
         result[name] = {**machine, "batch_size": args.batch_size, "rounds": args.rounds, "rows": rows}
-        checkpoint.write_json(path, result)
+        files.write_json(path, result)
         print(f"{name}: {time.perf_counter() - start:.0f} s", *map(str, rows), sep="\n  ", flush=True)
     return 0
 

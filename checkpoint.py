@@ -4,9 +4,7 @@ A checkpoint is a dict of plain types and tensors, its kind under "kind": to loa
 """
 
 import contextlib
-import json
 import math
-import os
 import pickle
 import zipfile
 from collections.abc import Callable, Iterator
@@ -15,13 +13,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-import runtime
+import files
 from runtime import UserError
 
 # flags that a resume may change: they do not change the result
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "quiet"}
 MISFITS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError)  # how load_state_dict fails
-ORPHANS = "*.[0-9]*.tmp*"  # what a killed save leaves: see `atomic`
 RUN = {"flags": dict, "environment": dict, "photos": str, "epoch": int, "optimizer": dict}
 FIELDS = {  # what a checkpoint of each kind must hold
     "autoencoder": {"config": dict, "model": dict, "dataset": str, "crop": str},
@@ -33,33 +30,12 @@ FIELDS = {  # what a checkpoint of each kind must hold
 }
 
 
-@contextlib.contextmanager
-def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path, flush it to disk, rename it to `path`: a kill leaves the old file or the new one."""
-    path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        if os.name == "posix":
-            folder = os.open(path.parent, os.O_RDONLY)  # the rename itself lives in the folder
-            os.fsync(folder)
-            os.close(folder)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}", exit_status=1) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
 def save(path: Path | str, content: dict) -> None:
     """Write a checkpoint atomically. UserError (status 1) where that fails, or where a value is not finite."""
     for tensor in _tensors(content):  # (the loss before a step that ruins the weights is still a number)
         if tensor.is_floating_point() and tensor.numel() and not all(map(math.isfinite, torch.aminmax(tensor))):
             raise UserError(f"{path} stays as it was: values are not finite now; try a lower --learning-rate", 1)
-    with atomic(path) as temporary:
+    with files.atomic(path) as temporary:
         try:
             with open(temporary, "wb") as file:
                 torch.save(content, file)
@@ -88,6 +64,9 @@ def load(path: Path | str, kind: str) -> dict:
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(f"wrong CRC of {damaged}")
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        advice = f"; run train_{kind}.py first, or name another file" if kind in ("autoencoder", "classifier") else ""
+        raise UserError(f"there is no {kind} {path}{advice}") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
@@ -98,8 +77,8 @@ def load(path: Path | str, kind: str) -> dict:
         raise UserError(f"{path} is not of the kind '{kind}', but {f'of {found!r}' if found else 'of no kind'}")
     if lacking := [name for name, type_ in FIELDS[kind].items() if not isinstance(content.get(name), type_)]:
         raise UserError(f"{path} is of the kind '{kind}', but lacks {', '.join(lacking)}: of another version?")
-    versions = content["environment"].get("versions") if isinstance(content.get("environment"), dict) else None
-    made, now = versions.get("torch") if isinstance(versions, dict) else None, str(torch.__version__)
+    environment = content.get("environment")
+    made, now = rounding(environment if isinstance(environment, dict) else {})["torch"], str(torch.__version__)
     if made not in (None, now) and not kind.endswith("run"):
         print(f"{path} was made with torch {made}, this is {now}: it may round differently")
     return content
@@ -145,7 +124,7 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tupl
         if not last.exists():
             raise UserError(f"--resume: there is no {last}; start without --resume")
         content = load(last, kind)
-        for orphan in out.glob(ORPHANS):
+        for orphan in out.glob(files.ORPHANS):
             orphan.unlink()
         return content
     found = [path.name for pattern in ("last.pt", "log.jsonl", *products) for path in out.glob(pattern)]
@@ -160,7 +139,7 @@ CLAIMED, LOCKS = set(), contextlib.ExitStack()  # this process's runs, locked as
 def claim(out: Path) -> None:
     """Lock a run's folder until this process ends. UserError where another process has it."""
     if out.resolve() not in CLAIMED:
-        if not LOCKS.enter_context(runtime.lock(out, wait=False)):
+        if not LOCKS.enter_context(files.lock(out, wait=False)):
             raise UserError(f"--out {out}: another process writes a run there; wait, or name another folder")
         CLAIMED.add(out.resolve())
 
@@ -171,14 +150,21 @@ def begin_run(out: Path, products: tuple[str, ...], save_last: Callable[[int], N
         out.mkdir(parents=True, exist_ok=True)
         claim(out)
         save_last(0)  # first: where it does not fit on the disk, the old run stays
-        for pattern in ("log.jsonl", ORPHANS, *products):
+        for pattern in ("log.jsonl", files.ORPHANS, *products):
             for path in out.glob(pattern):
                 path.unlink()
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}") from error
 
 
-def check_resume(resumed: dict, flags: dict, environment: dict, photos: str, path: Path) -> None:
+def rounding(environment: dict) -> dict:
+    """What decides how a machine rounds, of runtime.describe's fields; None where a file lacks one."""
+    versions = environment.get("versions")
+    torch_version = versions.get("torch") if isinstance(versions, dict) else None
+    return {"torch": torch_version, **{name: environment.get(name) for name in ("processor", "threads")}}
+
+
+def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, path: Path) -> None:
     """UserError where a flag or the photos would change the result; a line where this machine rounds otherwise."""
     for name, value in flags.items():
         then = resumed["flags"].get(name, value)  # (a flag newer than the run is passed over)
@@ -186,14 +172,8 @@ def check_resume(resumed: dict, flags: dict, environment: dict, photos: str, pat
             raise UserError(f"--resume: --{name.replace('_', '-')} is {value}, but {path} was made with {then}")
     if flags["epochs"] < resumed["epoch"]:
         raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} has {resumed['epoch']} behind it")
-    if photos != resumed["photos"]:
+    if digest != resumed["photos"]:
         raise UserError(f"--resume: the photos or labels are not those that {path} was made with")
-    for name in ("torch", "processor", "threads"):
-        then, now = ({**e, **e.get("versions", {})}.get(name) for e in (resumed["environment"], environment))
+    for (name, then), now in zip(rounding(resumed["environment"]).items(), rounding(environment).values()):
         if then != now:
             print(f"not the same bits as without a break: {path} was made with {name} {then}, this is {now}")
-
-
-def write_json(path: Path, content) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")

@@ -20,6 +20,7 @@ from runtime import UserError
 
 SPLITS = ("train", "val", "test")
 BUILT_IN = ("flowers102", "synthetic")
+CACHE_FORMAT = 3  # to be raised when decoding.decode, or what is cached, changes
 
 
 @dataclass
@@ -40,6 +41,12 @@ class FlowerSet:
         return digest.hexdigest()
 
 
+def dataset_name(text: str) -> str:
+    """An argparse type: a built-in set's name, or the path of a folder; ./synthetic stays a folder."""
+    path = os.path.normpath(text)
+    return os.path.join(".", path) if path in BUILT_IN and text not in BUILT_IN else path
+
+
 def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".cache",
          size: int = 100, crop: str = "centre", quiet: bool = False) -> FlowerSet:
     """One split of a data set, from the cache where it is there, else decoded from the photos.
@@ -52,38 +59,17 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     """
     if split not in SPLITS or crop not in decoding.CROPS:
         raise ValueError(f"split {split!r} and crop {crop!r} have to be among {SPLITS} and {decoding.CROPS}")
-    if dataset == "flowers102":
-        root, index = Path(data_dir) / "flowers-102", flowers102.index
-        if not root.exists():
-            flowers102.download(Path(data_dir))
-        source = _listing(root)
-    elif dataset == "synthetic":
-        # what is drawn changes with them
-        source = [Path(module.__file__).read_text() for module in (synthetic, species, blades)]
-    else:
-        root, index = Path(dataset), _folder
-        folder, held_out = _split_of(root, split)
-        if not (root / folder).is_dir():
-            raise UserError(f"--dataset {dataset}: there is no {root / folder}/; want {' or '.join(BUILT_IN)}, "
-                            f"or a folder with train/, val/ and test/ in it, each with a folder a class")
-        if held_out and split == "train":
-            print(f"--dataset {dataset}: there is no val/, "
-                  f"so every fifth photo of each class in train/ validates")
-        source = [str(held_out)]
-        for name in dict.fromkeys((folder, "train")):  # train/ names the classes
-            source += [name, *_listing(root / name)]
-    key = "\n".join(["3", split, str(size), crop, *source])
-    name = f"{Path(dataset).name}-{split}-{size}-{crop}-{hashlib.sha256(os.fsencode(key)).hexdigest()[:16]}.pt"
-    if os.path.exists(cached := Path(cache_dir) / name):  # (not so where a folder may not be searched)
-        try:
-            content = checkpoint.load(cached, "photos")
-            return FlowerSet(*(content[field] for field in ("images", "labels", "classes", "names")))
-        except UserError as error:
-            print(f"decoding the photos again: {error}")
+    root, source = _source(dataset, split, data_dir)
+    key = "\n".join([str(CACHE_FORMAT), split, str(size), crop, *source])
+    hashed = hashlib.sha256(os.fsencode(key)).hexdigest()[:16]
+    cached = Path(cache_dir) / f"{Path(dataset).name}-{split}-{size}-{crop}-{hashed}.pt"
+    if (flowers := _from_cache(cached)) is not None:
+        return flowers
     if dataset == "synthetic":
         images, labels, names = synthetic.draw_split(split, size, quiet=quiet)
         flowers = FlowerSet(torch.from_numpy(images), torch.tensor(labels), synthetic.class_names(), names)
     else:
+        index = flowers102.index if dataset == "flowers102" else _folder
         paths, labels, classes = index(root, split)
         images = decoding.decode_all(paths, size, crop, f"decoding {split} photos", quiet)
         names = [str(path.relative_to(root)) for path in paths]
@@ -94,6 +80,40 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     except (UserError, OSError) as error:
         print(f"going on without a cache: {error}")
     return flowers
+
+
+def _source(dataset: str, split: str, data_dir: str) -> tuple[Path, list[str]]:
+    """A data set's folder, and all that the pixels and labels of the split depend on."""
+    if dataset == "synthetic":  # drawn, so they depend on the code
+        return Path(dataset), [Path(module.__file__).read_text() for module in (synthetic, species, blades)]
+    if dataset == "flowers102":
+        root = Path(data_dir) / "flowers-102"
+        if not root.exists():
+            flowers102.download(Path(data_dir))
+        return root, _listing(root)
+    root = Path(dataset)
+    folder, held_out = _split_of(root, split)
+    if not (root / folder).is_dir():
+        raise UserError(f"--dataset {dataset}: there is no {root / folder}/; want {' or '.join(BUILT_IN)}, "
+                        f"or a folder with train/, val/ and test/ in it, each with a folder a class")
+    if held_out and split == "train":
+        print(f"--dataset {dataset}: there is no val/, so every fifth photo of each class in train/ validates")
+    source = [str(held_out)]
+    for name in dict.fromkeys((folder, "train")):  # train/ names the classes
+        source += [name, *_listing(root / name)]
+    return root, source
+
+
+def _from_cache(cached: Path) -> FlowerSet | None:
+    """The photos of a cache, or None where there is none, or, with a line, where it is damaged."""
+    if not os.path.exists(cached):  # (Path.exists would raise where the folder may not be searched)
+        return None
+    try:
+        content = checkpoint.load(cached, "photos")
+        return FlowerSet(*(content[field] for field in ("images", "labels", "classes", "names")))
+    except UserError as error:
+        print(f"decoding the photos again: {error}")
+        return None
 
 
 def _listing(root: Path) -> list[str]:
@@ -122,6 +142,8 @@ def _folder(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
         """Without the folders that systems hide or mark: .ipynb_checkpoints, @eaDir."""
         def find_classes(self, directory):
             classes = [name for name in super().find_classes(directory)[0] if not name.startswith((".", "@"))]
+            if not classes:
+                raise FileNotFoundError(f"there is no folder of a class in {directory}")
             return classes, {name: i for i, name in enumerate(classes)}
 
     folder, held_out = _split_of(root, split)
@@ -129,7 +151,7 @@ def _folder(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
         found, train = (Visible(root / name, is_valid_file=decoding.is_photo) for name in (folder, "train"))
     except OSError as error:
         raise UserError(f"--dataset {root}: {error}") from error
-    files = {path for path in (root / folder).glob("*/**/*") if path.is_file()}
+    files = {path for path in decoding.files_below(root / folder) if path.parent != root / folder}
     others = sorted(path for path in files - {Path(path) for path, _ in found.samples}
                     if not any(part.startswith((".", "@")) for part in path.relative_to(root).parts))
     if others and split == folder:

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,9 +23,16 @@ def is_photo(path: Path | str) -> bool:
     """Whether a file's name is that of a picture that Pillow reads; hidden files are none."""
     from PIL import Image
 
+    if Path(path).name.startswith("."):
+        return False
     kind = Image.registered_extensions().get(Path(path).suffix.lower())
-    hidden, readable = Path(path).name.startswith("."), kind in Image.OPEN or kind == "MPO"
-    return not hidden and readable and kind not in NO_PHOTOS
+    return (kind in Image.OPEN or kind == "MPO") and kind not in NO_PHOTOS
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file in a folder, at any depth; into linked folders, too, as torchvision's ImageFolder goes."""
+    for parent, _, names in os.walk(folder, followlinks=True):
+        yield from (path for name in names if (path := Path(parent, name)).is_file())
 
 
 def decode(path: Path, size: int, crop: str) -> np.ndarray:

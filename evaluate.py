@@ -10,7 +10,6 @@ pairs of classes most often taken for each other). Report, section 4: eval mode,
 
 import argparse
 import csv
-import os
 import sys
 import time
 from pathlib import Path
@@ -19,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import checkpoint
 import data
 import figures
+import files
 import inference
 import runtime
 from runtime import UserError
@@ -37,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                        help="checkpoint (%(default)s)")
     group.add_argument("--autoencoder", type=Path, help="also measure this autoencoder's mean squared error (off)")
     group = parser.add_argument_group("data")
-    group.add_argument("--dataset", type=os.path.normpath,
+    group.add_argument("--dataset", type=data.dataset_name,
                        help="flowers102, synthetic or a folder (the checkpoint's)")
     group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     group.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
@@ -76,9 +75,33 @@ def most_confused(matrix: np.ndarray, count: int) -> list[tuple[int, int]]:
 
 
 def write_csv(path: Path, header: list[str], rows) -> None:
-    with checkpoint.atomic(path) as temporary:
+    with files.atomic(path) as temporary:
         with open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             csv.writer(file).writerows([header, *rows])
+
+
+def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, predicted: np.ndarray) -> None:
+    """Write the table and the figures of one split, from the class that each image was given (N,)."""
+    labels, classes = flowers.labels.numpy(), flowers.classes
+    matrix = np.zeros((len(classes), len(classes)), int)  # rows: the true class, columns: the name given
+    np.add.at(matrix, (labels, predicted), 1)
+    counts, right = matrix.sum(1).tolist(), matrix.diagonal().tolist()
+    write_csv(out / "per_class.csv", ["class", f"{split} images", "correct", "accuracy (%)"],
+              [[name, n, k, f"{100 * k / n:.2f}" if n else ""] for name, n, k in zip(classes, counts, right)])
+    accuracy = [100 * k / max(n, 1) for n, k in zip(counts, right)]
+    figures.per_class(out / "per_class.png", accuracy, counts, classes, split)
+    figures.confusion(out / "confusion.png", matrix, classes)
+
+    def photo(true: int, given: int) -> np.ndarray:
+        """The first image (H, W, 3) of a class that was given a name, or, where none was, of the class."""
+        of_class = np.flatnonzero(labels == true)
+        misnamed = of_class[predicted[of_class] == given]
+        first = [*misnamed, *of_class, 0][0]  # (any image for a class without one)
+        return flowers.images[first].permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
+
+    figures.confused(out / "confused.png", [
+        figures.Confused(classes[i], classes[j], f"{matrix[i, j]} of {counts[i]}", f"{matrix[j, i]} of {counts[j]}",
+                         photo(i, j), photo(j, j)) for i, j in most_confused(matrix, 10)])
 
 
 def main(args: argparse.Namespace) -> int:
@@ -103,12 +126,13 @@ def main(args: argparse.Namespace) -> int:
     if dataset not in data.BUILT_IN and Path(dataset, "train").is_dir() and not Path(dataset, "test").is_dir():
         measured = data.SPLITS[:-1]
         print(f"--dataset {dataset}: there is no test/, so tables and figures are of the validation images")
-    for split in measured:  # the last one's labels and predictions are the tables' and the figures'
+    for split in measured:
         flowers = data.load(dataset, split, args.data_dir, args.cache_dir, crop=content["crop"])
         if flowers.classes != classes:
             odd = sorted(set(flowers.classes) ^ set(classes))
+            which = f"only one has: {', '.join(odd[:5])}{' ...' * (len(odd) > 5)}" if odd else "the order differs"
             raise UserError(f"{args.classifier} knows {len(classes)} classes, {dataset} has "
-                            f"{len(flowers.classes)}; only one has: {', '.join(odd[:5])}{' ...' * (len(odd) > 5)}")
+                            f"{len(flowers.classes)}; {which}")
         logits = inference.classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
         confidence, predicted = logits.softmax(1).max(1)  # (N,)
         splits[split] = summarise(predicted == flowers.labels, flowers.labels)
@@ -132,28 +156,12 @@ def main(args: argparse.Namespace) -> int:
             print(f"{split:5} mean squared error of the reconstructions: {result['reconstruction_error']:.5f}")
 
     seconds = time.perf_counter() - start
-    checkpoint.write_json(out / "evaluation.json", {
+    files.write_json(out / "evaluation.json", {
         "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"], "splits": splits,
         "seconds": round(seconds, 2), **runtime.describe(device, precision)})
     write_csv(out / "predictions.csv", ["split", "file", "class", "predicted", "probability"], rows)
-    split, labels, predicted = measured[-1], flowers.labels.numpy(), predicted.numpy()
-    matrix = np.zeros((len(classes), len(classes)), int)  # rows: the true class, columns: the name given
-    np.add.at(matrix, (labels, predicted), 1)
-    counts, right = matrix.sum(1).tolist(), matrix.diagonal().tolist()
-    write_csv(out / "per_class.csv", ["class", f"{split} images", "correct", "accuracy (%)"],
-              [[name, n, k, f"{100 * k / n:.2f}" if n else ""] for name, n, k in zip(classes, counts, right)])
-    accuracy = [100 * k / max(n, 1) for n, k in zip(counts, right)]
-    figures.per_class(out / "per_class.png", accuracy, counts, classes, split)
-    figures.confusion(out / "confusion.png", matrix, classes)
-
-    def photo(true: int, given: int) -> np.ndarray:
-        """The first image of a class that was given a name, or, where none was, of the class (H, W, 3)."""
-        which = int(np.argmax((labels == true) * (1 + (predicted == given))))
-        return flowers.images[which].permute(1, 2, 0).numpy()
-
-    figures.confused(out / "confused.png", [
-        (classes[i], classes[j], f"{matrix[i, j]} of {counts[i]}", f"{matrix[j, i]} of {counts[j]}",
-         photo(i, j), photo(j, j)) for i, j in most_confused(matrix, 10)])
+    # split, flowers and predicted are the last split's: the test images'
+    show_where_it_goes_wrong(out, split, flowers, predicted.numpy())
     print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {time.perf_counter() - start:.1f} s")
     return 0
 

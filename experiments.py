@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 import checkpoint
+import files
 import runtime
 import training
 from recipes import REPORT, ROWS, Row
@@ -79,7 +80,7 @@ def keep_predictions(table: Path, path: Path) -> None:
     classes = sorted({row["class"] for row in rows})  # every class has test images
     columns = {name: np.array([classes.index(row[column]) for row in rows], np.uint8)
                for name, column in (("labels", "class"), ("predicted", "predicted"))}
-    with checkpoint.atomic(path) as temporary:
+    with files.atomic(path) as temporary:
         np.savez_compressed(temporary, classes=classes, **columns)
 
 
@@ -95,7 +96,7 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
     if row.autoencoder is not None:
         flags = row.autoencoder.split()
         slug = "-".join(["autoencoder", str(seed), *(flag.lstrip("-") for flag in flags)])
-        with runtime.lock(args.work / f"{slug}.lock", wait=True):  # rows with the same flags share it
+        with files.lock(args.work / f"{slug}.lock", wait=True):  # rows with the same flags share it
             train(train_autoencoder, args.work / slug, "autoencoder.pt", [*common, *flags])
         source = ["--autoencoder", str(args.work / slug / "autoencoder.pt")]
         header, log = training.read_log(args.work / slug / "log.jsonl")
@@ -110,7 +111,7 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
                                            "--data-dir", args.data_dir, *source]))
         result["splits"] = json.loads((out / "evaluation.json").read_text())["splits"]
         keep_predictions(out / "predictions.csv", path_of(args, name, seed).with_suffix(".npz"))
-    checkpoint.write_json(path_of(args, name, seed), result)
+    files.write_json(path_of(args, name, seed), result)
     for file in ("last.pt", "classifier.pt"):  # 1.9 GB a run
         (out / file).unlink()
 
@@ -145,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
     while runs := [run for run in left(args) if run not in failed]:
         done = 0
         for name, seed in runs:
-            with runtime.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
+            with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
                 if is_ours and not path_of(args, name, seed).exists():
                     start, done = time.perf_counter(), done + 1
                     print(f"== {name}, seed {seed}", flush=True)

@@ -2,11 +2,12 @@
 
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-import checkpoint
+import files
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # Okabe & Ito: told apart by colour-blind readers
 
@@ -18,7 +19,7 @@ def _figure(width: float, height: float):
 
 
 def _save(figure, path: Path, description: str = "") -> None:
-    with checkpoint.atomic(path) as temporary, warnings.catch_warnings(record=True) as caught:
+    with files.atomic(path) as temporary, warnings.catch_warnings(record=True) as caught:
         figure.savefig(temporary, format="png", metadata={"Description": description} if description else None)
     if any("missing from font" in str(warning.message) for warning in caught):
         print(f"{path}: letters that the figure's font lacks are drawn as boxes")
@@ -61,7 +62,7 @@ def curves(path: Path, rows: list[dict], cost: str) -> None:
     if has_accuracy:
         validated = [row for row in rows if row["val_accuracy"] is not None]
         axes[1].plot(epochs, [row["train_accuracy"] for row in rows], color=BLUE, marker=marker,
-                     label="training, with dropout")
+                     label="training, during the epoch")
         axes[1].plot([row["epoch"] for row in validated], [row["val_accuracy"] for row in validated],
                      "o--", color=ORANGE, label="validation")
         axes[1].set(ylabel="accuracy (%)", ylim=(0, 102))
@@ -113,11 +114,18 @@ def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
     _save(figure, path)
 
 
-def confused(path: Path, pairs: list[tuple[str, str, str, str, np.ndarray, np.ndarray]]) -> None:
-    """Pairs of classes, two a row.
+class Confused(NamedTuple):
+    """Two classes, how often one is taken for the other, and a photo (H, W, 3) of each, the first misnamed."""
+    true: str
+    given: str
+    how_often: str
+    the_other_way: str
+    misnamed: np.ndarray
+    example: np.ndarray  # of the class whose name was given
 
-    A pair: true name, name given, how often, how often the other way, a photo of each (the first misnamed).
-    """
+
+def confused(path: Path, pairs: list[Confused]) -> None:
+    """Pairs of classes, two a row."""
     rows = max(1, -(-len(pairs) // 2))
     figure = _figure(8.5, 0.3 + 2.05 * rows)
     axes = figure.subplots(rows, 4, squeeze=False)
@@ -125,22 +133,23 @@ def confused(path: Path, pairs: list[tuple[str, str, str, str, np.ndarray, np.nd
         figure.suptitle("no image was given a wrong name")
     for axis in axes.flat:
         axis.axis("off")
-    for i, (true, given, how_often, and_back, photo, other) in enumerate(pairs):
+    for i, pair in enumerate(pairs):
         left, right = axes[i // 2, 2 * (i % 2) : 2 * (i % 2) + 2]
-        for axis, image, title in ((left, photo, f"{_short(true)},\n{how_often} taken for"),
-                                   (right, other, f"{_short(given)},\n{and_back} the other way")):
+        for axis, image, title in (
+                (left, pair.misnamed, f"{_short(pair.true)},\n{pair.how_often} taken for"),
+                (right, pair.example, f"{_short(pair.given)},\n{pair.the_other_way} the other way")):
             axis.imshow(image)
             axis.set_title(title, fontsize=8, loc="left", parse_math=False)
     _save(figure, path)
 
 
-def per_class(path: Path, accuracy: list[float], images: list[int], classes: list[str], split: str) -> None:
-    """A bar a class, the best at the top: accuracy in percent. Classes without images are left out."""
-    shown = sorted((i for i, count in enumerate(images) if count), key=lambda i: accuracy[i])
+def per_class(path: Path, accuracy: list[float], counts: list[int], classes: list[str], split: str) -> None:
+    """A bar a class, the best at the top: accuracy in percent. A class whose count of images is 0 is left out."""
+    shown = sorted((i for i, count in enumerate(counts) if count), key=lambda i: accuracy[i])
     figure = _figure(8.5, max(3.0, 1.0 + 0.125 * len(shown)))
     axis = figure.subplots()
     axis.barh(range(len(shown)), [accuracy[i] for i in shown], color=BLUE, height=0.75)
-    names = [f"{_short(classes[i])} ({images[i]})" for i in shown]
+    names = [f"{_short(classes[i])} ({counts[i]})" for i in shown]
     axis.set_yticks(range(len(shown)), names, fontsize=7, parse_math=False)
     axis.axvline(sum(accuracy[i] for i in shown) / len(shown), color=ORANGE, linestyle="--",
                  label="mean of the classes")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import checkpoint
 import data
+import decoding
 import runtime
 from models import AutoEncoder, Classifier, Encoder
 from runtime import UserError
@@ -17,13 +18,14 @@ BATCH_SIZE = 256
 
 def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, Classifier, dict]:
     """Encoder and classifier in eval mode, rebuilt from a classifier.pt, and the rest of its content."""
-    if not path.exists():
-        raise UserError(f"there is no classifier {path}; run train_classifier.py first, or name another with "
-                        f"--classifier")
     content = checkpoint.load(path, "classifier")
     config, batch_norm = content["config"], {"batch_norm": content["config"].get("batch_norm")}
     encoder = checkpoint.rebuild(Encoder, batch_norm, content.pop("encoder"), path)
     classifier = checkpoint.rebuild(Classifier, config, content.pop("classifier"), path)
+    classes, outputs = content["classes"], classifier.linear4.out_features
+    if len(classes) != outputs or content["crop"] not in decoding.CROPS:
+        raise UserError(f"{path} does not fit itself: {len(classes)} names of classes for {outputs} outputs, "
+                        f"crop {content['crop']!r} (of {', '.join(decoding.CROPS)})")
     for model in (encoder, classifier):
         model.to(device, memory_format=torch.channels_last).eval()
     return encoder, classifier, content

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from inverse_maxpool import inverse_maxpool_conv2d
 
 UNPOOLINGS = ("inverse", "nearest", "indices")  # the Decoder's
+DROPOUTS_AFTER = ("all", "linear")  # the Classifier's: every activation, or those of linear layers
 
 
 def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
@@ -116,6 +117,8 @@ class Classifier(nn.Module):
     def __init__(self, num_classes: int = 102, batch_norm: bool = True, dropout: float = 0.0,
                  dropout_after: str = "all"):
         super().__init__()
+        if dropout_after not in DROPOUTS_AFTER:
+            raise ValueError(f"dropout_after is one of {', '.join(DROPOUTS_AFTER)}, not {dropout_after}")
         self.conv1 = conv3x3(400, 700)
         self.conv2 = conv3x3(700, 1000)
         self.linear1 = nn.Linear(16000, 8192)

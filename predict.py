@@ -35,8 +35,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="photo, or folder of photos")
     parser.add_argument("--classifier", type=Path, default=Path("runs/classifier/classifier.pt"),
                         help="checkpoint (%(default)s)")
-    parser.add_argument("--json", action="store_true",
-                        help="a JSON object a photo, each on a line of its own (off)")
+    parser.add_argument("--json", action=argparse.BooleanOptionalAction, default=False,
+                        help="a JSON object a photo, each on a line of its own (%(default)s)")
     parser.add_argument("--figure", type=Path,
                         help=f"also draw the first {ON_THE_FIGURE} photos with their names (off)")
     parser.add_argument("--autoencoder", type=Path,
@@ -55,7 +55,7 @@ def find(photos: list[Path]) -> Iterator[Path]:
     """The files named, and those in the folders named whose name ends as a picture's does."""
     for path in photos:
         if path.is_dir():
-            yield from sorted(file for file in path.rglob("*") if decoding.is_photo(file) and file.is_file())
+            yield from sorted(filter(decoding.is_photo, decoding.files_below(path)))
         else:
             yield path
 

@@ -1,13 +1,12 @@
-"""Where and how a script runs: device, precision, seeds, allocator, beside which processes, and how it ends."""
+"""Where and how a script runs: device, precision, seeds, allocator, and how errors end it."""
 
-import contextlib
 import ctypes
 import errno
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,32 +24,40 @@ class UserError(Exception):
         self.exit_status = exit_status
 
 
+def explain(error: Exception, args) -> tuple[str, int] | None:
+    """The line and the exit status for what the user can put right; None for anything else, a bug of ours."""
+    if isinstance(error, UserError):
+        return str(error), error.exit_status
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+            isinstance(error, (RuntimeError, OSError)) and "allocate memory" in str(error)):
+        advice = "; lower --batch-size" if hasattr(args, "batch_size") else ""
+        return f"not enough memory ({str(error)[:200]}){advice}", 1
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"cannot write {error.filename or 'the output'}: {error.strerror}; make room", 1
+    if isinstance(error, OSError) and error.filename:  # as a folder that may not be searched
+        return f"{error.filename}: {error.strerror}", 2
+    return None
+
+
 def run(main: Callable, args) -> None:
     """Run a script's main and exit: with its status, or with one line for what the user can put right."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed
             setattr(sys, name, open(os.devnull, "w"))
-        getattr(sys, name).reconfigure(errors="backslashreplace")  # for names that the terminal's encoding lacks
+        if hasattr(getattr(sys, name), "reconfigure"):  # (a notebook's has none)
+            getattr(sys, name).reconfigure(errors="backslashreplace")  # for names that the encoding lacks
     try:
         status = main(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
         message, status = "interrupted", 130
-    except UserError as error:
-        message, status = str(error), error.exit_status
     except BrokenPipeError:  # the reader of our output is gone, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (MemoryError, RuntimeError, OSError) as error:
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
-            advice = "; lower --batch-size" if hasattr(args, "batch_size") else ""
-            message, status = f"not enough memory ({str(error)[:200]}){advice}", 1
-        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            message, status = f"cannot write {error.filename or 'the output'}: {error.strerror}; make room", 1
-        elif isinstance(error, OSError) and error.filename:  # as a folder that may not be searched
-            message, status = f"{error.filename}: {error.strerror}", 2
-        else:
+    except Exception as error:
+        if (told := explain(error, args)) is None:
             raise
+        message, status = told
     else:
         sys.exit(status)
     print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
@@ -59,27 +66,6 @@ def run(main: Callable, args) -> None:
     except OSError:  # nobody reads on, or the disk is full: the interpreter would say so once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
-
-
-@contextlib.contextmanager
-def lock(path: Path, wait: bool) -> Iterator[bool]:
-    """Yield whether this process has the lock on a file or folder; the system frees it if the process dies."""
-    if os.name != "posix":
-        yield True
-        return
-    import fcntl
-
-    held, descriptor = True, os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        held = False
-    except OSError:  # a file system without locks
-        pass
-    try:
-        yield held
-    finally:
-        os.close(descriptor)
 
 
 def keep_memory() -> None:
@@ -96,9 +82,15 @@ def keep_memory() -> None:
     libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def add_device(group) -> None:
+    """The flag of the device, to a group of an argparse parser."""
+    group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto",
+                       help="auto: CUDA where there is one, else MPS, else the CPU (%(default)s)")
+
+
 def add_arguments(group) -> None:
-    """The flags of device and precision, to a group of an argparse parser."""
-    group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="(%(default)s)")
+    """The flags of device and precision."""
+    add_device(group)
     group.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
                        help="auto: bf16 where the hardware multiplies it (%(default)s)")
 

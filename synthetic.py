@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-import checkpoint
+import files
 import runtime
 from blades import BACK, DOWN, background, noise, paint, project, smooth, spread, strewn, tones, unit
 from runtime import UserError
@@ -188,7 +188,7 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(f"--sheet {args.sheet}: the name has to end in .png or .jpg")
     flowers = np.stack([draw(i * CLASSES // count % CLASSES, "test", i % 60, side) for i in range(count)])
     grid = flowers.reshape(args.rows, args.columns, side, side, 3).swapaxes(1, 2)  # (rows, side, columns, side, 3)
-    with checkpoint.atomic(args.sheet) as temporary:
+    with files.atomic(args.sheet) as temporary:
         Image.fromarray(grid.reshape(args.rows * side, args.columns * side, 3)).save(temporary, kind, quality=88)
     print(f"wrote {args.sheet}: {count} flowers")
     return 0

@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-import checkpoint
+import files
 from comparisons import (Difference, Runs, accuracy_on, error_on, final, finished, gap, interval, markdown, paired,
                          rates, section5, signed, val_accuracy)
 from conclusions import conclusions
@@ -170,5 +170,5 @@ def write(results: Path, pages: list[Path]) -> None:
             before, rest = text.split(f"<!-- {name} -->\n")
             after = rest.split(f"<!-- /{name} -->")[1]
             text = f"{before}<!-- {name} -->\n{found[name]}\n<!-- /{name} -->{after}"
-        with checkpoint.atomic(page) as temporary:
+        with files.atomic(page) as temporary:
             temporary.write_text(text, encoding="utf-8")

@@ -1,17 +1,18 @@
 """Stage one: train the autoencoder to reproduce the training photos.
 
     python train_autoencoder.py                            # Flowers-102 in data/, the report's final model
-    python train_autoencoder.py --dataset photos --epochs 100
+    python train_autoencoder.py --dataset photos --epochs 100 --out runs/photos
 
-Writes to runs/autoencoder/: last.pt (for --resume), autoencoder.pt (weights and model configuration, for
-train_classifier.py), log.jsonl, reconstruction_005.png ... (every 5th epoch and the last) and curve.png.
-Takes minutes on two cores, as README.md says. Report, section 2: MSE between x_hat and x, Adam, learning
-rate 0.001, 40 epochs, batches of 128.
+Writes to runs/autoencoder/, or to --out: last.pt (for --resume), autoencoder.pt (weights and model
+configuration, for train_classifier.py), log.jsonl, reconstruction_005.png ... (every 5th epoch and the last)
+and curve.png. Takes minutes on two cores, as README.md says. Report, section 2: MSE between x_hat and x,
+Adam, learning rate 0.001, 40 epochs, batches of 128.
 """
 
 import argparse
 import sys
 import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +25,9 @@ import inference
 import runtime
 import training
 from models import UNPOOLINGS, AutoEncoder
-from runtime import UserError
 
 KIND = "autoencoder run"
-# what --overwrite removes, besides last.pt and the log
-PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")
+PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # --overwrite removes them, last.pt and the log
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -52,6 +51,16 @@ def pictured(count: int) -> torch.Tensor:
     return torch.linspace(count - 1, 0, min(8, count)).long()
 
 
+def draw(model: AutoEncoder, images: torch.Tensor, device: torch.device, precision: str, out: Path,
+         epoch: int) -> None:
+    """Write reconstruction_{epoch}.png, of the images that `pictured` names; leaves the model in eval mode."""
+    model.eval()
+    x = data.to_input(images[pictured(len(images))], device)  # (B, 3, 100, 100), B up to 8
+    x_hat = inference.reconstruct(model, x, precision)  # (B, 3, 100, 100)
+    figures.reconstructions(out / f"reconstruction_{epoch:03d}.png", x, x_hat,
+                            f"training images after epoch {epoch}")
+
+
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = runtime.set_up(args.device, args.precision, args.deterministic)
@@ -61,11 +70,10 @@ def main(args: argparse.Namespace) -> int:
 
     flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, crop=args.crop,
                         quiet=args.quiet)
-    photos = flowers.digest()
+    digest = flowers.digest()
     if resumed:
-        checkpoint.check_resume(resumed, flags, environment, photos, last)
-    if len(flowers) < 2:
-        raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
+        checkpoint.check_resume(resumed, flags, environment, digest, last)
+    training.check_photos(flowers, args.dataset)
     images = flowers.images.to(device)  # uint8 (N, 3, 100, 100)
 
     runtime.seed_epoch(args.seed, 0)
@@ -82,7 +90,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"resuming {last} after epoch {resumed['epoch']}")
 
     def save_last(epoch: int) -> None:
-        checkpoint.save(last, {"kind": KIND, "flags": flags, "environment": environment, "photos": photos,
+        checkpoint.save(last, {"kind": KIND, "flags": flags, "environment": environment, "photos": digest,
                                "epoch": epoch, "model": model.state_dict(),
                                "optimizer": optimizer.state_dict()})
 
@@ -107,9 +115,10 @@ def main(args: argparse.Namespace) -> int:
                     optimizer.zero_grad()
                     loss.backward()
                     optimizer.step()
-                    training.check_finite(loss.item(), epoch, step, args.learning_rate)
-                    total += loss.item() * len(batch)
-                    bar.set_postfix(cost=f"{loss.item():.4f}", refresh=False)
+                    batch_cost = loss.item()  # once: on a GPU it waits for the step
+                    training.check_finite(batch_cost, epoch, step, args.learning_rate)
+                    total += batch_cost * len(batch)
+                    bar.set_postfix(cost=f"{batch_cost:.4f}", refresh=False)
                     bar.update(len(batch))
             cost = total / len(images)
             seconds = time.perf_counter() - epoch_start
@@ -134,15 +143,6 @@ def main(args: argparse.Namespace) -> int:
         "environment": environment})
     print(f"wrote {args.out / 'autoencoder.pt'} after {time.perf_counter() - start:.1f} s")
     return 0
-
-
-def draw(model, images, device, precision, out, epoch) -> None:
-    """Write reconstruction_{epoch}.png, in eval mode."""
-    model.eval()
-    x = data.to_input(images[pictured(len(images))], device)  # (B, 3, 100, 100), B up to 8
-    x_hat = inference.reconstruct(model, x, precision)  # (B, 3, 100, 100)
-    figures.reconstructions(out / f"reconstruction_{epoch:03d}.png", x, x_hat,
-                            f"training images after epoch {epoch}")
 
 
 if __name__ == "__main__":

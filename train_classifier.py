@@ -1,12 +1,12 @@
 """Stage two: train an encoder, fresh or stage one's, and a classifier on its code together.
 
-    python train_classifier.py                                                   # encoder from random weights
-    python train_classifier.py --autoencoder runs/autoencoder/autoencoder.pt     # encoder from stage one
+    python train_classifier.py                     # encoder from random weights
+    python train_classifier.py --autoencoder runs/autoencoder/autoencoder.pt --out runs/pretrained
 
-Writes to runs/classifier/: last.pt (for --resume), classifier.pt (weights of encoder and classifier, model
-configuration, class names; for evaluate.py and predict.py), log.jsonl and curve.png. Takes minutes on two
-cores, as README.md says. Report, section 3: cross-entropy, Adagrad, learning rate 0.001 for both parameter
-groups, dropout 0.25, 40 epochs. The decoder takes no part: its output does not enter the loss.
+Writes to runs/classifier/, or to --out: last.pt (for --resume), classifier.pt (weights and configuration of
+encoder and classifier, class names; for evaluate.py and predict.py), log.jsonl and curve.png. Takes minutes
+on two cores, as README.md says. Report, section 3: cross-entropy, Adagrad, learning rate 0.001 for both
+parameter groups, dropout 0.25, 40 epochs. The decoder takes no part: its output does not enter the loss.
 """
 
 import argparse
@@ -25,28 +25,29 @@ import figures
 import inference
 import runtime
 import training
-from models import AutoEncoder, Classifier
-from runtime import UserError
+from models import DROPOUTS_AFTER, AutoEncoder, Classifier, Encoder
 
 KIND = "classifier run"
-# what --overwrite removes, besides last.pt and the log: our files, and evaluate.py's of the old classifier
-PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)
+PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite removes them, last.pt and the log
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    switch = argparse.BooleanOptionalAction
     training.add_arguments(parser, out="runs/classifier", epochs=40, optimizer="adagrad", save_every=10)
     group = parser.add_argument_group("model")
     start = group.add_mutually_exclusive_group()
     start.add_argument("--autoencoder", type=Path, help="stage one's checkpoint, to start from (none)")
     start.add_argument("--from-scratch", action="store_true", help="encoder from random weights (the default)")
-    group.add_argument("--freeze-encoder", action="store_true", help="train the classifier alone (off)")
+    group.add_argument("--freeze-encoder", action=switch, default=False,
+                       help="train the classifier alone (%(default)s)")
     group.add_argument("--encoder-learning-rate", type=training.number(float, 0, above=True),
                        help="learning rate of the encoder (that of the classifier)")
-    group.add_argument("--batch-norm", action=argparse.BooleanOptionalAction,
-                       help="without --autoencoder; else as in it (on)")
-    group.add_argument("--dropout", type=training.number(float, 0, 1), default=0.25, help="probability (%(default)s)")
-    group.add_argument("--dropout-after", choices=("all", "linear"), default="all",
+    group.add_argument("--batch-norm", action=switch,
+                       help="batch normalisation behind each layer but the last (on, or as in --autoencoder)")
+    group.add_argument("--dropout", type=training.number(float, 0, 1), default=0.25,
+                       help="probability (%(default)s)")
+    group.add_argument("--dropout-after", choices=DROPOUTS_AFTER, default="all",
                        help="every activation of the classifier, or those of its linear layers (%(default)s)")
     args = parser.parse_args(argv)
     args.from_scratch = args.autoencoder is None
@@ -54,24 +55,26 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--batch-norm and --no-batch-norm do not go with --autoencoder, which decides")
     if args.encoder_learning_rate is not None and args.freeze_encoder:
         parser.error("--encoder-learning-rate has no effect with --freeze-encoder")
+    if args.from_scratch:  # settled here, so that log and checkpoint tell what was done
+        args.batch_norm = args.batch_norm is not False
+    if not args.freeze_encoder:
+        args.encoder_learning_rate = args.encoder_learning_rate or args.learning_rate
     return args
 
 
-def load_autoencoder(args: argparse.Namespace) -> AutoEncoder:
-    """The autoencoder to start from, with a line for each way in which it was made for something else."""
-    model = AutoEncoder(args.batch_norm is not False)  # drawn in any case: the classifier's then are the same
+def starting_encoder(args: argparse.Namespace) -> Encoder:
+    """The encoder before the first step, with a line for each way in which it was made for something else."""
+    # drawn even if replaced, so that the classifier's first weights are the same (with --init default)
+    model = AutoEncoder(args.batch_norm is not False)
     if args.from_scratch:
         print("encoder from random weights (--autoencoder FILE starts from a trained one)")
         training.initialise(model, args.init)
-        return model
-    if not args.autoencoder.exists():
-        raise UserError(f"there is no autoencoder {args.autoencoder}; run train_autoencoder.py first, or leave "
-                        f"--autoencoder out to start from random weights")
+        return model.encoder
     saved = checkpoint.load(args.autoencoder, "autoencoder")
     for name in ("dataset", "crop"):
         if saved[name] != vars(args)[name]:
             print(f"transfer: {args.autoencoder} was trained with --{name} {saved[name]}, not {vars(args)[name]}")
-    return checkpoint.rebuild(AutoEncoder, saved["config"], saved["model"], args.autoencoder)
+    return checkpoint.rebuild(AutoEncoder, saved["config"], saved["model"], args.autoencoder).encoder
 
 
 def main(args: argparse.Namespace) -> int:
@@ -83,17 +86,14 @@ def main(args: argparse.Namespace) -> int:
 
     flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir, crop=args.crop,
                               quiet=args.quiet) for split in ("train", "val"))
-    photos = flowers.digest() + val.digest()
+    digest = flowers.digest() + val.digest()
     if resumed:
-        checkpoint.check_resume(resumed, flags, environment, photos, last)
-    if len(flowers) < 2:
-        raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
-    if len(flowers.classes) < 2:
-        raise UserError(f"--dataset {args.dataset}: there is one class, {flowers.classes[0]}: nothing to tell it from")
+        checkpoint.check_resume(resumed, flags, environment, digest, last)
+    training.check_photos(flowers, args.dataset, classes=2)
     images, labels = flowers.images.to(device), flowers.labels.to(device)  # uint8 (N, 3, 100, 100), (N,)
 
     runtime.seed_epoch(args.seed, 0)
-    encoder = (AutoEncoder(resumed["config"]["batch_norm"]) if resumed else load_autoencoder(args)).encoder
+    encoder = Encoder(resumed["config"].get("batch_norm", True)) if resumed else starting_encoder(args)
     config = {"num_classes": len(flowers.classes), "batch_norm": encoder.batch_norm,
               "dropout": args.dropout, "dropout_after": args.dropout_after}
     classifier = Classifier(**config)
@@ -103,8 +103,7 @@ def main(args: argparse.Namespace) -> int:
     encoder.requires_grad_(not args.freeze_encoder)
     groups = [{"params": list(classifier.parameters())}]
     if not args.freeze_encoder:
-        groups.append({"params": list(encoder.parameters()),
-                       "lr": args.encoder_learning_rate or args.learning_rate})
+        groups.append({"params": list(encoder.parameters()), "lr": args.encoder_learning_rate})
     optimizer = training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
     first_epoch = 1
     if resumed:
@@ -118,7 +117,7 @@ def main(args: argparse.Namespace) -> int:
                 "encoder": encoder.state_dict(), "classifier": classifier.state_dict()}
 
     def save_last(epoch: int) -> None:
-        checkpoint.save(last, {"kind": KIND, **weights(), "photos": photos, "epoch": epoch,
+        checkpoint.save(last, {"kind": KIND, **weights(), "photos": digest, "epoch": epoch,
                                "optimizer": optimizer.state_dict()})
 
     header = {"flags": flags, **environment, "dataset": args.dataset,
@@ -144,10 +143,11 @@ def main(args: argparse.Namespace) -> int:
                     optimizer.zero_grad()
                     loss.backward()
                     optimizer.step()
-                    training.check_finite(loss.item(), epoch, step, args.learning_rate)
-                    total += loss.item() * len(batch)
+                    batch_cost = loss.item()  # once: on a GPU it waits for the step
+                    training.check_finite(batch_cost, epoch, step, args.learning_rate)
+                    total += batch_cost * len(batch)
                     correct += (logits.argmax(1) == y).sum().item()
-                    bar.set_postfix(cost=f"{loss.item():.4f}", refresh=False)
+                    bar.set_postfix(cost=f"{batch_cost:.4f}", refresh=False)
                     bar.update(len(batch))
             cost, accuracy, val_accuracy = total / len(images), 100 * correct / len(images), None
             seconds = time.perf_counter() - epoch_start

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-import checkpoint
+import data
 import decoding
+import files
 import runtime
 from runtime import UserError
 
@@ -28,7 +29,8 @@ def number(kind: type, low: float, high: float = math.inf, above: bool = False):
 
     def parse(text: str):
         value = kind(text)
-        if not (low < value if above else low <= value) or not value <= high or value == math.inf:
+        in_range = (low < value if above else low <= value) and value <= high and value != math.inf
+        if not in_range:  # (nan is in no range)
             want = f"{'above' if above else 'at least'} {low}" + (f" and at most {high}" if high < math.inf else "")
             raise argparse.ArgumentTypeError(f"{text} is out of range: want {want}")
         return value
@@ -41,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimi
     """The flags that mean the same in both training scripts."""
     switch = argparse.BooleanOptionalAction
     group = parser.add_argument_group("data")
-    group.add_argument("--dataset", default="flowers102", type=os.path.normpath,
+    group.add_argument("--dataset", default="flowers102", type=data.dataset_name,
                        help="flowers102, synthetic, or a folder with train/, val/ and test/ (%(default)s)")
     group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     group.add_argument("--cache-dir", default=".cache",
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimi
                        help="passes over the training images (%(default)s)")
     group.add_argument("--batch-size", type=number(int, 2, 2**31), default=128,
                        help="images a step (%(default)s)")
-    group.add_argument("--optimizer", choices=OPTIMIZERS, default=optimizer, help="(%(default)s)")
+    group.add_argument("--optimizer", choices=OPTIMIZERS, default=optimizer, help="rule of the step (%(default)s)")
     group.add_argument("--learning-rate", type=number(float, 0, above=True), default=0.001,
                        help="constant (%(default)s)")
     group.add_argument("--weight-decay", type=number(float, 0), default=0.0,
@@ -92,6 +94,14 @@ def initialise(model: nn.Module, init: str) -> None:
             nn.init.zeros_(module.bias)
 
 
+def check_photos(flowers: data.FlowerSet, dataset: str, classes: int = 1) -> None:
+    """UserError where there are too few training photos, or classes, to train on."""
+    if len(flowers) < 2:
+        raise UserError(f"--dataset {dataset}: one training photo is too few for batch normalisation")
+    if len(flowers.classes) < classes:
+        raise UserError(f"--dataset {dataset}: there is one class, {flowers.classes[0]}: nothing to tell it from")
+
+
 def make_optimizer(name: str, groups: list[dict], learning_rate: float,
                    weight_decay: float) -> torch.optim.Optimizer:
     """PyTorch's Adam, Adagrad, RMSprop or SGD, fused: one pass over the weights (RMSprop has no such form)."""
@@ -120,7 +130,7 @@ def start_log(path: Path, header: dict, epochs_done: int) -> None:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is missing or damaged: "
                             f"it should hold {epochs_done} finished epochs") from error
-    with checkpoint.atomic(path) as temporary:
+    with files.atomic(path) as temporary:
         temporary.write_text("".join(row + "\n" for row in rows))
 
 

@@ -18,6 +18,7 @@ import torch
 from conftest import ROOT
 
 import checkpoint
+import files
 import models
 import runtime
 
@@ -83,7 +84,7 @@ def main(args: argparse.Namespace) -> int:
             rows += [{"checkpoint": which, "bytes": size_of(content, folder), "damage": how, "tried": sum(found.values()), **found}
                      for how, found in counts[which].items()]
     print(*rows, sep="\n")
-    checkpoint.write_json(args.results / "damage.json", {**runtime.describe(torch.device("cpu"), "auto"), "rows": rows})
+    files.write_json(args.results / "damage.json", {**runtime.describe(torch.device("cpu"), "auto"), "rows": rows})
     return int(any(row.keys() - {"checkpoint", "bytes", "damage", "tried", "refused", "the same values"} for row in rows))
 
 

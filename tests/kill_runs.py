@@ -18,6 +18,7 @@ import torch
 from conftest import ROOT, draw_folder
 
 import checkpoint
+import files
 import runtime
 import training
 
@@ -98,7 +99,7 @@ def main(args: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(kill_runs(stage, args.kills, Path(folder)))
             print(rows[-1], flush=True)
-    checkpoint.write_json(args.results / "kills.json", {**runtime.describe(torch.device("cpu"), "auto"), "rows": rows})
+    files.write_json(args.results / "kills.json", {**runtime.describe(torch.device("cpu"), "auto"), "rows": rows})
     return int(any(row["differences"] for row in rows))
 
 

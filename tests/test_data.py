@@ -209,6 +209,28 @@ def test_synthetic_flowers_are_drawn_once_and_kept(tmp_path, monkeypatch):
     assert again.digest() == drawn.digest() and again.names == drawn.names and len(list(tmp_path.iterdir())) == 1
 
 
+def test_linked_folders_are_followed(folder, tmp_path, capsys):
+    (folder / "train/rose").rename(tmp_path / "elsewhere")
+    (folder / "train/rose").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/notes.txt").write_text("no photo")
+    flowers = load(folder, "train", tmp_path)
+    assert len({name for name in flowers.names if name.startswith("train/rose/")}) == 4
+    assert f"the first {folder / 'train/rose/notes.txt'}" in capsys.readouterr().out
+
+
+def test_a_train_folder_with_hidden_folders_alone_is_refused(folder, tmp_path):
+    shutil.rmtree(folder / "train")
+    (folder / "train/.ipynb_checkpoints").mkdir(parents=True)
+    with pytest.raises(UserError, match="there is no folder of a class in .*train"):
+        load(folder, "train", tmp_path)
+
+
+def test_a_folder_named_like_a_built_in_set_is_given_by_its_path():
+    assert [data.dataset_name(text) for text in ("synthetic", "flowers102", "photos/", "a/../b")] == [
+        "synthetic", "flowers102", "photos", "b"]
+    assert [data.dataset_name(text) for text in ("./synthetic", "flowers102/")] == ["./synthetic", "./flowers102"]
+
+
 def test_a_class_without_photos_is_named(folder, tmp_path):
     (folder / "train" / "lily").mkdir()
     with pytest.raises(UserError, match="lily"):

@@ -21,6 +21,7 @@ from conftest import ROOT, draw_folder
 from PIL import Image
 
 import checkpoint
+import files
 import data
 import decoding
 import experiments
@@ -160,7 +161,7 @@ def test_a_log_that_cannot_grow_is_named():
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UserError, match="cannot write .*/absent/result.json: No such file") as caught:
-        checkpoint.write_json(tmp_path / "absent/result.json", {})
+        files.write_json(tmp_path / "absent/result.json", {})
     assert caught.value.exit_status == 1
 
 
@@ -254,7 +255,7 @@ def test_an_autoencoder_that_does_not_fit_is_refused_and_named(change, trained, 
     checkpoint.save(tmp_path / "odd.pt", content)
     args = train_classifier.parse_args([*COMMON, "--autoencoder", str(tmp_path / "odd.pt")])
     with pytest.raises(UserError, match="odd.pt does not fit AutoEncoder") as refusal:
-        train_classifier.load_autoencoder(args)
+        train_classifier.starting_encoder(args)
     assert "\n" not in str(refusal.value)  # torch's own message has several lines
 
 
@@ -606,7 +607,7 @@ def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(l
     (tmp_path / "flowers-102").mkdir()  # empty: training ends at once where it is begun
     code = "import experiments, runtime; experiments.ROWS['tiny'] = experiments.Row('', autoencoder='', seeds=(0,))\n" \
            "runtime.run(experiments.main, experiments.parse_args('run --only tiny --work work --data-dir .'.split()))"
-    with runtime.lock(tmp_path / f"work/{lock}.lock", wait=False):
+    with files.lock(tmp_path / f"work/{lock}.lock", wait=False):
         child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
                                  env=OURS)
         while not (tmp_path / "results/runs").exists():

@@ -36,7 +36,7 @@ def test_any_number_of_classes_makes_a_page_as_wide_as_github_shows(count, tmp_p
     figures.per_class(tmp_path / "per_class.png", [50.0] * count, [20] * count, names, "test")
     pairs = evaluate.most_confused(matrix, 10)
     figures.confused(tmp_path / "confused.png", [
-        (names[i], names[j], "3 of 20", "1 of 20", PHOTO, PHOTO) for i, j in pairs])
+        figures.Confused(names[i], names[j], "3 of 20", "1 of 20", PHOTO, PHOTO) for i, j in pairs])
     figures.predictions(tmp_path / "predictions.png", [("0.jpg", [PHOTO, PHOTO], [(name, 0.2) for name in names[:5]])])
     for path in tmp_path.iterdir():
         assert Image.open(path).width == 850, path

@@ -90,11 +90,14 @@ def test_a_figure_with_reconstructions_is_all_that_is_written(trained, tmp_path)
     assert sorted(path for path in trained.rglob("*")) == before and [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
 
 
-def test_more_photos_than_are_decoded_at_once_all_get_their_names(trained, tmp_path):
+def test_more_photos_than_are_decoded_at_once_all_get_their_names_in_linked_folders_too(trained, tmp_path):
+    for name in ("real", "album"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "album/linked").symlink_to(tmp_path / "real")
     for i in range(70):
-        shutil.copy(trained / "photos/test/rose/0.jpg", tmp_path / f"{i:02d}.jpg")
-    found = [json.loads(line) for line in predict(trained, tmp_path, "--json").stdout.splitlines()]
-    assert [row["photo"] for row in found] == [str(tmp_path / f"{i:02d}.jpg") for i in range(70)]
+        shutil.copy(trained / "photos/test/rose/0.jpg", tmp_path / f"real/{i:02d}.jpg")
+    found = [json.loads(line) for line in predict(trained, tmp_path / "album", "--json").stdout.splitlines()]
+    assert [row["photo"] for row in found] == [str(tmp_path / f"album/linked/{i:02d}.jpg") for i in range(70)]
     assert len({json.dumps(row["names"]) for row in found}) <= 2  # (the last batch is smaller, and rounds in its own way)
 
 
@@ -108,6 +111,15 @@ def test_bad_input_is_one_line(arguments, words, trained):
     (trained / "empty").mkdir(exist_ok=True)
     done = predict(trained, *arguments)
     assert done.returncode in (1, 2) and words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("field,value,words", (("classes", CLASSES[:2], "2 names of classes for 6 outputs"),
+                                               ("crop", "center", "crop 'center' (of centre, squash)")))
+def test_a_checkpoint_that_does_not_fit_itself_is_refused(field, value, words, trained, tmp_path):
+    content = checkpoint.load(trained / "classifier.pt", "classifier")
+    checkpoint.save(tmp_path / "odd.pt", content | {field: value})
+    done = predict(trained, "photos/test", "--classifier", tmp_path / "odd.pt")
+    assert done.returncode == 2 and words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
 
 
 def test_photos_are_decoded_as_in_training(trained, tmp_path):

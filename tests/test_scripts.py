@@ -324,13 +324,14 @@ def test_the_encoder_starts_from_the_autoencoder_or_from_random_weights(pipeline
     root, _ = pipeline
     monkeypatch.chdir(root)
     saved = torch.load("runs/autoencoder/autoencoder.pt", weights_only=True)["model"]
+
     def start(*flags):
         args = train_classifier.parse_args(["--dataset", "photos", *flags])
-        return train_classifier.load_autoencoder(args).state_dict()
+        return train_classifier.starting_encoder(args).state_dict()
 
     pretrained, fresh = start("--autoencoder", "runs/autoencoder/autoencoder.pt"), start()
-    assert all(torch.equal(pretrained[key], saved[key]) for key in saved)
-    assert not torch.equal(fresh["encoder.conv1.weight"], saved["encoder.conv1.weight"])
+    assert all(torch.equal(weight, saved[f"encoder.{name}"]) for name, weight in pretrained.items())
+    assert not torch.equal(fresh["conv1.weight"], saved["encoder.conv1.weight"])
     assert "random weights" in capsys.readouterr().out
 
 

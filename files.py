@@ -1,0 +1,62 @@
+"""Files written whole or not at all, and locks between processes."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from runtime import UserError
+
+ORPHANS = "*.[0-9]*.tmp*"  # what a killed `atomic` leaves
+
+
+@contextlib.contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path, flush it to disk, rename it to `path`: a kill leaves the old file or the new one."""
+    path = Path(path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        if os.name == "posix":
+            folder = os.open(path.parent, os.O_RDONLY)  # the rename itself lives in the folder
+            os.fsync(folder)
+            os.close(folder)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}", exit_status=1) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_json(path: Path, content) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def lock(path: Path, wait: bool) -> Iterator[bool]:
+    """Yield whether this process has the lock on a file or folder; the system frees it if the process dies.
+
+    Where there are no locks (Windows, some network drives) it says so, and yields True.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        print(f"{path}: no locks here, so start no second process on it")
+        yield True
+        return
+    held, descriptor = True, os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        held = False
+    except OSError as error:  # a file system without locks
+        print(f"{path}: no locks here ({error.strerror}), so start no second process on it")
+    try:
+        yield held
+    finally:
+        os.close(descriptor)
