@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from recipes import BEST, REPORT, ROWS
+from recipes import BEST, RATES, REPORT, ROWS
 
 Runs = dict[str, list[dict]]  # by row, in the order of the seeds
 Value = Callable[[dict], float]  # a number of a run
 
 
 class Difference(NamedTuple):
-    """A mean over seeds, or rounds, and its 95 % interval: nan where there is one."""
+    """A mean over seeds, or a benchmark's rounds, and its 95 % interval, nan where there is a single value."""
 
     mean: float
     low: float
@@ -166,9 +166,9 @@ def section5(runs: Runs) -> str:
 def rates(runs: Runs) -> str:
     """Each optimizer's learning rates, one seed on validation images, and the best on test images."""
     rows = []
-    for name in ("adagrad", "adam", "sgd", "rmsprop", "no-batch-norm"):
-        found = {row.rsplit("-", 1)[1]: runs[row] for row in ROWS if row.startswith(f"rate-{name}-")}
-        found["0.001"] = runs[name]
+    for name in RATES:
+        found = {"0.001": runs[name]}  # first: of equal rates the first is the best
+        found |= {row.rsplit("-", 1)[1]: runs[row] for row in ROWS if row.startswith(f"rate-{name}-")}
         tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured
                  if run["seed"] == 0}
         at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]] if name in BEST else []
@@ -179,3 +179,9 @@ def rates(runs: Runs) -> str:
                      interval_of_mean(at_best) if whole else ""])
     return markdown(["", "learning rate: validation accuracy (%), seed 0", "best rate",
                      "test accuracy (%) at it: mean ± deviation [95 % interval]"], rows)
+
+
+def plotted(runs: Runs) -> list[tuple[str, list[float], tuple[float, ...]]]:
+    """Title, our test accuracies and the report's, of each row of its section 5 and the final model."""
+    return [(ROWS[name].title, list(map(accuracy_on("test"), runs[name])), theirs)
+            for name, theirs in REPORT.items()]

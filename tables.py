@@ -26,6 +26,8 @@ def search(runs: Runs) -> str:
 def synthetic(runs: Runs) -> str:
     """The final model on the drawn flowers, seed by seed, and what becomes of it with another recipe."""
     found = runs["synthetic"]
+    if not found:
+        return ""
     train, val, test = (", ".join(f"{accuracy_on(split)(run):.2f}" for run in found)
                         for split in ("train", "val", "test"))
     seeds = ", ".join(str(run["seed"]) for run in found)
@@ -65,8 +67,8 @@ def steps(benchmark: dict) -> str:
                 f"{listing['to ours'] / row['to ours']:.2f}",
                 f"{100 * share:.0f} %", f"{row['memory'] / 1e9:.2f}"]
     columns = ["s", "images/s", "times the listing's speed", "share of the limit", "peak GB"]
-    rows = [[side.replace("without no decoder", "with the decoder"), *of.get("autoencoder", [""] * 5),
-             *of.get("classifier", [""] * 5)] for side, of in cells.items()]
+    rows = [[side.replace("without no decoder", "with the decoder"), *stages.get("autoencoder", [""] * 5),
+             *stages.get("classifier", [""] * 5)] for side, stages in cells.items()]
     return markdown(["", f"autoencoder: {columns[0]}", *columns[1:],
                      f"classifier: {columns[0]}", *columns[1:]], rows)
 
@@ -88,8 +90,8 @@ def layers(benchmark: dict) -> str:
         total[row["what"]][row["side"]] += 1000 * row["seconds"]
     sides = ["loops", "max_unpool2d", "nearest", "plain", "fused"]
     return markdown(["forward and backward (ms)", *sides],
-                    [[what, *(f"{of[side]:.1f}" if side in of else "" for side in sides)]
-                     for what, of in total.items()])
+                    [[what, *(f"{ms[side]:.1f}" if side in ms else "" for side in sides)]
+                     for what, ms in total.items()])
 
 
 def growth(benchmark: dict) -> str:
@@ -108,9 +110,9 @@ def seconds(benchmark: dict) -> str:
 
 def machine(benchmark: dict) -> str:
     """Whose numbers these are."""
-    of, limit = benchmark["steps"], benchmark["steps"]["limits"]
-    return (f"Measured on {of['processor']}, {of['threads']} threads, torch {of['versions']['torch']}, "
-            f"batches of {of['batch_size']}, medians of {of['rounds']} rounds. Its limits, in the same run: "
+    measured, limit = benchmark["steps"], benchmark["steps"]["limits"]
+    return (f"Measured on {measured['processor']}, {measured['threads']} threads, torch {measured['versions']['torch']}, "
+            f"batches of {measured['batch_size']}, medians of {measured['rounds']} rounds. Its limits, in the same run: "
             f"matrix product {limit['matrix product, float32'] / 1e9:.0f} GFLOP/s in fp32 and "
             f"{limit['matrix product, bfloat16'] / 1e9:.0f} in bf16, "
             f"memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
@@ -142,6 +144,7 @@ def tables(results: Path) -> dict[str, str]:
     found = {table.__name__: table(runs) for table in (search, final, section5, synthetic, rates)} | {
         "commands": commands(results),
         "precision": paired(runs, ("final", "final-fp32"), {"validation accuracy (%)": val_accuracy}),
+        "dropout": paired(runs, ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear"), test),
         "pretraining": paired(runs, ("final", "pretrained", "frozen", "frozen-random"), test) + frozen(runs),
         "unpooling": paired(runs, ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder"),
                             errors | test),

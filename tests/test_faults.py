@@ -21,10 +21,12 @@ from conftest import ROOT, draw_folder
 from PIL import Image
 
 import checkpoint
-import files
 import data
 import decoding
 import experiments
+import files
+import one_run
+import recipes
 import runtime
 import train_autoencoder
 import train_classifier
@@ -291,6 +293,13 @@ def test_an_optimizer_whose_state_does_not_fit_is_not_resumed(change, trained, t
     (tmp_path / "log.jsonl").write_bytes((trained / "runs/autoencoder/log.jsonl").read_bytes())
     done = python(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", tmp_path)
     assert_one_line(done, 2, "last.pt does not fit Adam")
+
+
+def test_an_environment_without_versions_is_another_machines(trained, tmp_path, capsys):
+    content = checkpoint.load(trained / "runs/autoencoder/last.pt", "autoencoder run")
+    checkpoint.check_resume(content | {"environment": {"versions": None}}, content["flags"], content["environment"],
+                            content["photos"], tmp_path / "last.pt")
+    assert capsys.readouterr().out.count("not the same bits as without a break") == 3
 
 
 @pytest.mark.parametrize("field,value", (("flags", [1]), ("epoch", "2"), ("environment", 1),
@@ -587,8 +596,8 @@ def test_every_source_of_randomness_follows_seed_and_epoch():
 
 def test_an_experiment_that_was_interrupted_ends_and_is_resumed(trained, tmp_path, capsys, monkeypatch):
     flags = [*COMMON, "--epochs", "100000", "--save-every", "100000"]
-    code = f"import experiments, pathlib, runtime, train_autoencoder as t\nruntime.run(lambda out: " \
-           f"(experiments.train(t, out, 'autoencoder.pt', {flags!r}), print('went on')), pathlib.Path({str(tmp_path)!r}))"
+    code = f"import one_run, pathlib, runtime, train_autoencoder as t\nruntime.run(lambda out: " \
+           f"(one_run.train(t, out, 'autoencoder.pt', {flags!r}), print('went on')), pathlib.Path({str(tmp_path)!r}))"
     child = subprocess.Popen([sys.executable, "-c", code], cwd=trained, stdout=subprocess.PIPE, text=True,
                              env=OURS)
     next(line for line in child.stdout if line.startswith("Epoch"))
@@ -597,7 +606,7 @@ def test_an_experiment_that_was_interrupted_ends_and_is_resumed(trained, tmp_pat
     monkeypatch.chdir(trained)
     done = torch.load(tmp_path / "last.pt", weights_only=True)["epoch"]
     for printed in (f"after epoch {done}\nEpoch : {done + 1} /", ""):  # resumed; then finished, and left alone
-        experiments.train(train_autoencoder, tmp_path, "autoencoder.pt", [*COMMON, "--epochs", str(done + 1)])
+        one_run.train(train_autoencoder, tmp_path, "autoencoder.pt", [*COMMON, "--epochs", str(done + 1)])
         assert printed in (out := capsys.readouterr().out) and bool(out) == bool(printed)
 
 
@@ -605,7 +614,7 @@ def test_an_experiment_that_was_interrupted_ends_and_is_resumed(trained, tmp_pat
 def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(lock, printed, tmp_path):
     (tmp_path / "work").mkdir()
     (tmp_path / "flowers-102").mkdir()  # empty: training ends at once where it is begun
-    code = "import experiments, runtime; experiments.ROWS['tiny'] = experiments.Row('', autoencoder='', seeds=(0,))\n" \
+    code = "import experiments, recipes, runtime; recipes.ROWS['tiny'] = recipes.Row('', autoencoder='', seeds=(0,))\n" \
            "runtime.run(experiments.main, experiments.parse_args('run --only tiny --work work --data-dir .'.split()))"
     with files.lock(tmp_path / f"work/{lock}.lock", wait=False):
         child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
@@ -618,9 +627,29 @@ def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(l
     assert waits and child.communicate()[0] == printed
 
 
+def test_two_processes_make_a_run_once_and_keep_all_that_it_tells(trained, tmp_path):
+    (tmp_path / "photos").symlink_to(trained / "photos")
+    flags = " ".join([*COMMON, "--epochs", "1"])
+    code = f"import experiments, recipes, runtime; " \
+           f"recipes.ROWS['tiny'] = recipes.Row('', {flags!r}, autoencoder={flags!r}, seeds=(0,))\n" \
+           f"runtime.run(experiments.main, experiments.parse_args('run --only tiny --results kept --work work'.split()))"
+    children = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=OURS)
+                for _ in range(2)]
+    printed = "".join(child.communicate()[0] for child in children)
+    assert [child.returncode for child in children] == [0, 0] and printed.count("== tiny, seed 0\n") == 1
+    assert sorted(os.listdir(tmp_path / "kept/runs")) == ["tiny-0.json", "tiny-0.npz"]
+    run, table = json.loads((tmp_path / "kept/runs/tiny-0.json").read_text()), np.load(tmp_path / "kept/runs/tiny-0.npz")
+    assert table["labels"].dtype == np.uint8 and len(table["labels"]) == run["splits"]["test"]["images"] == 9
+    assert 100 * (table["labels"] == table["predicted"]).mean() == pytest.approx(run["splits"]["test"]["accuracy"])
+    assert {"row", "seed", "flags", "autoencoder_flags", "val_accuracy", "classifier_cost", "classifier_seconds",
+            "autoencoder_seconds", "versions", "processor", "threads", "precision", "commit"} <= run.keys()
+    assert run["splits"].keys() == {"train", "val", "test"} and "per_class_accuracy" in run["splits"]["test"]
+    assert not list((tmp_path / "work/tiny-0").glob("*.pt"))
+
+
 def test_an_experiment_that_fails_is_named_and_the_others_go_on(tmp_path, capsys, monkeypatch):
     for name in ("first", "second"):
-        monkeypatch.setitem(experiments.ROWS, name, experiments.Row("", f"--dataset {tmp_path}/{name}", seeds=(0,)))
+        monkeypatch.setitem(recipes.ROWS, name, recipes.Row("", f"--dataset {tmp_path}/{name}", seeds=(0,)))
     args = experiments.parse_args(["run", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
     args.only = ["first", "second"]
     assert experiments.main(args) == 1

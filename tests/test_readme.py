@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-import experiments
+import comparisons
 import tables
 
 README = (ROOT / "README.md").read_text()
@@ -35,7 +35,8 @@ def test_each_table_is_what_the_script_makes_of_the_results(name, text):
 
 
 def test_the_chart_shows_the_results():
-    assert Image.open(ROOT / "results/section5.png").text["Description"] == repr(experiments.plotted(ROOT / "results"))
+    shown = Image.open(ROOT / "results/section5.png").text["Description"]
+    assert shown == repr(comparisons.plotted(comparisons.finished(ROOT / "results")))
 
 
 def test_each_picture_is_there_and_no_table_is_empty():

@@ -1,0 +1,94 @@
+"""One declared run: both stages trained, the classifier evaluated, all of it kept as one small file."""
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import checkpoint
+import files
+import training
+from recipes import Row
+
+
+def path_of(args: argparse.Namespace, name: str, seed: int) -> Path:
+    return args.results / "runs" / f"{name}-{seed}.json"
+
+
+def train(stage, out: Path, finished: str, flags: list[str]) -> None:
+    """Run one training script to its end, resuming what an earlier process began."""
+    if (out / finished).exists():
+        return
+    how = "--resume" if (out / "last.pt").exists() else "--overwrite"
+    status = stage.main(stage.parse_args(["--out", str(out), how, *flags]))
+    if status:
+        sys.exit(status)
+
+
+def recipe(flags: dict) -> dict:
+    """The flags that make the result, without those that say where things are."""
+    places = checkpoint.FREE_FLAGS - {"epochs"} | {"autoencoder"}
+    return {name: value for name, value in flags.items() if name not in places}
+
+
+def history(stage: str, log: list[dict]) -> dict:
+    """What a stage's log tells: seconds, and the cost and validation accuracy of each epoch that has them."""
+    costs, accuracies = ([round(epoch[field], 6) for epoch in log if epoch.get(field) is not None]
+                         for field in ("cost", "val_accuracy"))
+    told = {f"{stage}_cost": log[-1]["cost"], f"{stage}_costs": costs,
+            f"{stage}_seconds": round(sum(epoch["seconds"] for epoch in log), 1)}
+    if accuracies:
+        told |= {"val_accuracy": log[-1]["val_accuracy"], "val_accuracies": accuracies}
+    return told
+
+
+def keep_predictions(table: Path, path: Path) -> None:
+    """The label and the predicted class of each test image, in the data set's order, as uint8."""
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    classes = sorted({row["class"] for row in rows})  # every class has test images
+    columns = {name: np.array([classes.index(row[column]) for row in rows], np.uint8)
+               for name, column in (("labels", "class"), ("predicted", "predicted"))}
+    with files.atomic(path) as temporary:
+        np.savez_compressed(temporary, classes=classes, **columns)
+
+
+def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
+    """Both stages of one run, its evaluation where the row is tested, and its JSON file."""
+    import evaluate
+    import train_autoencoder
+    import train_classifier
+
+    common = ["--data-dir", args.data_dir, "--seed", str(seed)]
+    result = {"row": name, "seed": seed}
+    source = []
+    if row.autoencoder is not None:
+        flags = row.autoencoder.split()
+        slug = "-".join(["autoencoder", str(seed), *(flag.lstrip("-") for flag in flags)])
+        with files.lock(args.work / f"{slug}.lock", wait=True):  # rows with the same flags share it
+            train(train_autoencoder, args.work / slug, "autoencoder.pt", [*common, *flags])
+        source = ["--autoencoder", str(args.work / slug / "autoencoder.pt")]
+        header, log = training.read_log(args.work / slug / "log.jsonl")
+        result |= {"autoencoder_flags": recipe(header["flags"]), **history("autoencoder", log)}
+    out = args.work / f"{name}-{seed}"
+    train(train_classifier, out, "classifier.pt",
+          [*common, *source, "--save-every", "20", *row.classifier.split()])
+    header, log = training.read_log(out / "log.jsonl")
+    del header["splits"]  # their sizes: here they are what was measured on them
+    result |= {**header, "flags": recipe(header["flags"]), **history("classifier", log)}
+    if row.tested:
+        evaluate.main(evaluate.parse_args(["--classifier", str(out / "classifier.pt"),
+                                           "--data-dir", args.data_dir, *source]))
+        result["splits"] = json.loads((out / "evaluation.json").read_text())["splits"]
+        keep_predictions(out / "predictions.csv", path_of(args, name, seed).with_suffix(".npz"))
+    files.write_json(path_of(args, name, seed), result)
+    clear(args, name, seed)
+
+
+def clear(args: argparse.Namespace, name: str, seed: int) -> None:
+    """Remove the checkpoints of a finished run, 1.9 GB."""
+    for file in ("last.pt", "classifier.pt"):
+        (args.work / f"{name}-{seed}" / file).unlink(missing_ok=True)
