@@ -31,18 +31,20 @@ FIELDS = {  # what a checkpoint of each kind must hold
 
 
 def save(path: Path | str, content: dict) -> None:
-    """Write a checkpoint atomically. UserError (status 1) where that fails, or where a value is not finite."""
+    """Write a checkpoint atomically. UserError (status 1) where that fails, or a value is not finite."""
     for tensor in _tensors(content):  # (the loss before a step that ruins the weights is still a number)
-        if tensor.is_floating_point() and tensor.numel() and not all(map(math.isfinite, torch.aminmax(tensor))):
-            raise UserError(f"{path} stays as it was: values are not finite now; try a lower --learning-rate", 1)
+        numbers = tensor.is_floating_point() and tensor.numel()
+        if numbers and not all(map(math.isfinite, torch.aminmax(tensor))):
+            raise UserError(f"{path} stays as it was: values are not finite now; "
+                            f"try a lower --learning-rate", exit_status=1)
     with files.atomic(path) as temporary:
         try:
             with open(temporary, "wb") as file:
                 torch.save(content, file)
         except (OSError, RuntimeError) as error:  # torch reports some failed writes as its own
             needed = sum(t.numel() * t.element_size() for t in _tensors(content))
-            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}; make room (a run then goes "
-                            f"on with --resume)", exit_status=1) from error
+            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}; "
+                            f"make room (a run then goes on with --resume)", exit_status=1) from error
 
 
 def _tensors(content) -> Iterator[torch.Tensor]:
@@ -54,18 +56,20 @@ def _tensors(content) -> Iterator[torch.Tensor]:
 
 
 def load(path: Path | str, kind: str) -> dict:
-    """Read a checkpoint, onto the CPU, its content checked by CRC; UserError if missing, damaged or another kind."""
+    """Read a checkpoint onto the CPU, checked by its CRC; UserError if missing, damaged or another kind."""
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load alone accepts a flipped byte
             # compressed, it might unfold to any size; of what is marked a folder torch returns stale memory
-            if any(part.compress_type != zipfile.ZIP_STORED or part.external_attr for part in archive.infolist()):
+            if any(part.compress_type != zipfile.ZIP_STORED or part.external_attr
+                   for part in archive.infolist()):
                 raise zipfile.BadZipFile("it is compressed or holds folders, which no checkpoint does")
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(f"wrong CRC of {damaged}")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        advice = f"; run train_{kind}.py first, or name another file" if kind in ("autoencoder", "classifier") else ""
+        is_product = kind in ("autoencoder", "classifier")
+        advice = f"; run train_{kind}.py first, or name another file" if is_product else ""
         raise UserError(f"there is no {kind} {path}{advice}") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
@@ -73,12 +77,16 @@ def load(path: Path | str, kind: str) -> dict:
         raise UserError(f"{path} is refused: it holds more than tensors and plain types") from error
     except Exception as error:  # a damaged file makes zipfile and torch fail in many ways
         raise UserError(f"{path} is not a checkpoint, or a damaged one: {error}") from error
-    if (found := content.get("kind") if isinstance(content, dict) else None) != kind:
-        raise UserError(f"{path} is not of the kind '{kind}', but {f'of {found!r}' if found else 'of no kind'}")
-    if lacking := [name for name, type_ in FIELDS[kind].items() if not isinstance(content.get(name), type_)]:
-        raise UserError(f"{path} is of the kind '{kind}', but lacks {', '.join(lacking)}: of another version?")
+    found = content.get("kind") if isinstance(content, dict) else None
+    if found != kind:
+        raise UserError(f"{path} is not of the kind '{kind}', but of {repr(found) if found else 'no kind'}")
+    lacking = [name for name, type_ in FIELDS[kind].items() if not isinstance(content.get(name), type_)]
+    if lacking:
+        raise UserError(f"{path} is of the kind '{kind}', but lacks {', '.join(lacking)}: "
+                        f"of another version?")
     environment = content.get("environment")
-    made, now = rounding(environment if isinstance(environment, dict) else {})["torch"], str(torch.__version__)
+    made = rounding(environment if isinstance(environment, dict) else {})["torch"]
+    now = str(torch.__version__)
     if made not in (None, now) and not kind.endswith("run"):
         print(f"{path} was made with torch {made}, this is {now}: it may round differently")
     return content
@@ -95,7 +103,8 @@ def load_state(target: nn.Module | torch.optim.Optimizer, state: dict, path: Pat
                 for name, value in kept.items():
                     if torch.is_tensor(value) and name != "step" and (
                             value.shape != weight.shape or value.dtype != weight.dtype):
-                        raise ValueError(f"{name} is {tuple(value.shape)} for a weight of {tuple(weight.shape)}")
+                        raise ValueError(f"{name} is {tuple(value.shape)} "
+                                         f"for a weight of {tuple(weight.shape)}")
     except MISFITS as error:
         raise UserError(f"{path} does not fit {type(target).__name__}: {error}") from error
 
@@ -114,8 +123,8 @@ def rebuild(kind: type[nn.Module], config: dict, state: dict, path: Path | str) 
 def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tuple[str, ...]) -> dict | None:
     """The content of last.pt with resume, else None; nothing is removed yet but a killed save's remains.
 
-    products: the files (glob patterns) that a run leaves, besides last.pt and log.jsonl. UserError where there
-    is nothing to resume, where a run is there and neither flag, or where another process is at work.
+    products: the files (glob patterns) that a run leaves, besides last.pt and log.jsonl. UserError where
+    there is nothing to resume, where a run is there and neither flag, or where another process is at work.
     """
     last = out / "last.pt"
     if out.is_dir():
@@ -129,7 +138,8 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tupl
         return content
     found = [path.name for pattern in ("last.pt", "log.jsonl", *products) for path in out.glob(pattern)]
     if found and not overwrite:
-        raise UserError(f"{out} holds a run already ({found[0]}); --resume continues it, --overwrite replaces it")
+        raise UserError(f"{out} holds a run already ({found[0]}); "
+                        f"--resume continues it, --overwrite replaces it")
     return None
 
 
@@ -145,7 +155,7 @@ def claim(out: Path) -> None:
 
 
 def begin_run(out: Path, products: tuple[str, ...], save_last: Callable[[int], None]) -> None:
-    """Make a new run's folder with its first last.pt, then remove what an old run left there (see open_run)."""
+    """Make a new run's folder with its first last.pt, then remove what an old run left (see open_run)."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         claim(out)
@@ -165,13 +175,18 @@ def rounding(environment: dict) -> dict:
 
 
 def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, path: Path) -> None:
-    """UserError where a flag or the photos would change the result; a line where this machine rounds otherwise."""
+    """Hold a run against what wants to resume it.
+
+    UserError where a flag or the photos would change the result; a line where this machine rounds otherwise.
+    """
     for name, value in flags.items():
         then = resumed["flags"].get(name, value)  # (a flag newer than the run is passed over)
         if name not in FREE_FLAGS and then != value:
-            raise UserError(f"--resume: --{name.replace('_', '-')} is {value}, but {path} was made with {then}")
+            raise UserError(f"--resume: --{name.replace('_', '-')} is {value}, "
+                            f"but {path} was made with {then}")
     if flags["epochs"] < resumed["epoch"]:
-        raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} has {resumed['epoch']} behind it")
+        raise UserError(f"--resume: --epochs is {flags['epochs']}, "
+                        f"but {path} has {resumed['epoch']} behind it")
     if digest != resumed["photos"]:
         raise UserError(f"--resume: the photos or labels are not those that {path} was made with")
     for (name, then), now in zip(rounding(resumed["environment"]).items(), rounding(environment).values()):

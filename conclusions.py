@@ -66,7 +66,7 @@ def batch_norm(runs: Runs, step: Difference | None) -> list[Claim]:
     return [
         Claim("a step takes as long without it, within 5 % (the final model's stages)", "% of a step", step, -5, 5),
         Claim(f"{faster}, both at 0.001", "nats", gap(runs, "adam", "no-batch-norm", after(5), after(30)), below=0),
-        Claim(f"{faster}, each at the best of four rates", "nats",
+        Claim(f"{faster}, each at its best rate", "nats",
               at_best(runs, "adam", "no-batch-norm", after(5), after(30)), below=0),
         Claim("without it accuracy is higher after 90 epochs than after 30, at 0.001", VALIDATION,
               gap(runs, "no-batch-norm-90", "no-batch-norm", val_accuracy), above=0)]
@@ -76,7 +76,7 @@ def optimizers(runs: Runs) -> list[Claim]:
     claims = []
     for other, name in (("adam", "Adam"), ("sgd", "SGD"), ("rmsprop", "RMSprop")):
         claims += [Claim(f"Adagrad is above {name}, both at 0.001", POINTS, gap(runs, "adagrad", other), above=0),
-                   Claim(f"Adagrad is above {name}, each at the best of four rates", POINTS,
+                   Claim(f"Adagrad is above {name}, each at its best rate", POINTS,
                          at_best(runs, "adagrad", other), above=0)]
     for other, name in (("rmsprop", "RMSprop"), ("sgd", "SGD")):
         claims.append(Claim(f"{name} is better at another rate than 0.001", POINTS,

@@ -27,7 +27,7 @@ import training
 from models import UNPOOLINGS, AutoEncoder
 
 KIND = "autoencoder run"
-PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # --overwrite removes them, last.pt and the log
+PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # --overwrite removes them, too
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

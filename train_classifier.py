@@ -28,7 +28,7 @@ import training
 from models import DROPOUTS_AFTER, AutoEncoder, Classifier, Encoder
 
 KIND = "classifier run"
-PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite removes them, last.pt and the log
+PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite removes them, too
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

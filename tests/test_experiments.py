@@ -154,7 +154,7 @@ def test_the_best_rate_is_the_one_that_validation_chose():
                  for run in runs[row] if run["seed"] == 0}
         chosen, reported = (train_classifier.parse_args(shlex.split(ROWS[row].classifier))
                             for row in (max(tried, key=tried.get), best))
-        assert len(tried) == 4 and chosen == reported and ROWS[best].tested
+        assert len(tried) >= 4 and chosen == reported and ROWS[best].tested
     measured = {name for name in recipes.RATES
                 if all(runs[row] for row in ROWS if row == name or row.startswith(f"rate-{name}-"))}
     assert recipes.BEST.keys() == measured
