@@ -92,7 +92,7 @@ RATES = {
     "no-batch-norm": ("--optimizer adam --no-batch-norm", ("0.00003", "0.0001", "0.0003")),
 }
 # the best of them, by validation images: named once all are measured, then measured on test images
-BEST_RATES = {"adagrad": "0.001", "adam": "0.0003", "rmsprop": "0.0001",
+BEST_RATES = {"adagrad": "0.001", "adam": "0.0003", "sgd": "0.1", "rmsprop": "0.0001",
               "no-batch-norm": "0.0001"}
 for _name, (_flags, _rates) in RATES.items():
     _at_rate = f"--epochs 30 --dropout 0 {_flags} --learning-rate {{}}"
