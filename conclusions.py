@@ -1,6 +1,6 @@
 """The report's conclusions, each as claims about differences of recipes, and what their intervals say of them.
 
-`experiments.py table` writes them into results/README.md. A difference is ours over shared seeds
+`experiments.py table --readme` writes them into results/README.md. A difference is ours over shared seeds
 (comparisons.py's `gap`); nothing is told from one run, or before all declared seeds are there.
 """
 

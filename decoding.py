@@ -30,8 +30,13 @@ def is_photo(path: Path | str) -> bool:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every file in a folder, at any depth; into linked folders, too, as torchvision's ImageFolder goes."""
-    for parent, _, names in os.walk(folder, followlinks=True):
+    """Every file in a folder, at any depth; into linked folders, too, but into each folder once."""
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:  # a link to a folder above would never end
+            folders.clear()
+            continue
+        seen.add(real)
         yield from (path for name in names if (path := Path(parent, name)).is_file())
 
 

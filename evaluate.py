@@ -93,11 +93,12 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
     figures.confusion(out / "confusion.png", matrix, classes)
 
     def photo(true: int, given: int) -> np.ndarray:
-        """The first image (H, W, 3) of a class that was given a name, or, where none was, of the class."""
+        """The first image (H, W, 3) of a class that was given a name, else of the class; white without one."""
         of_class = np.flatnonzero(labels == true)
+        if not len(of_class):
+            return np.full((*flowers.images.shape[2:], 3), 255, np.uint8)
         misnamed = of_class[predicted[of_class] == given]
-        first = [*misnamed, *of_class, 0][0]  # (any image for a class without one)
-        return flowers.images[first].permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
+        return flowers.images[[*misnamed, *of_class][0]].permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
 
     figures.confused(out / "confused.png", [
         figures.Confused(classes[i], classes[j], f"{matrix[i, j]} of {counts[i]}", f"{matrix[j, i]} of {counts[j]}",
@@ -160,8 +161,8 @@ def main(args: argparse.Namespace) -> int:
         "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"], "splits": splits,
         "seconds": round(seconds, 2), **runtime.describe(device, precision)})
     write_csv(out / "predictions.csv", ["split", "file", "class", "predicted", "probability"], rows)
-    # split, flowers and predicted are the last split's: the test images'
-    show_where_it_goes_wrong(out, split, flowers, predicted.numpy())
+    # flowers and predicted are the last split's: the test images, or without test/ the validation images
+    show_where_it_goes_wrong(out, measured[-1], flowers, predicted.numpy())
     print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {time.perf_counter() - start:.1f} s")
     return 0
 

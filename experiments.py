@@ -5,8 +5,8 @@
     python experiments.py table --readme            # tables.py's, between the README's markers, and the plot
     python experiments.py plot                      # results/section5.png, our runs beside the report's
 
-Writes results/runs/<row>-<seed>.json for each finished run, the time that it takes as --dry-run says. Any
-number of such processes may run at once, on several machines with a shared folder too: each run is locked by
+Writes results/runs/<row>-<seed>.json for each finished run; --dry-run estimates what is left. Any number of such
+processes may run at once, on several machines, too, with a shared folder that has locks: each run is locked by
 the one that does it, and a run that was killed is resumed. On a CPU one process a core is as fast as it gets:
 `OMP_NUM_THREADS=1 python experiments.py run`, twice, or `torchrun --nproc-per-node 2 experiments.py run`,
 where one process that dies ends the others; the same command goes on. A run that fails is named, the others
@@ -47,9 +47,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if (args.dry_run and args.command != "run") or (args.readme and args.command != "table"):
         parser.error("--dry-run goes with run, --readme with table")
     if odd := set(args.seeds or ()) - {seed for name in args.only for seed in ROWS[name].seeds}:
-        parser.error(f"--seeds: no such row declares {', '.join(map(str, sorted(odd)))} (recipes.py)")
-    if args.readme and args.results != Path("results"):
-        parser.error("--readme writes the project's own pages, from results/: leave --results out")
+        parser.error(f"--seeds: none of these rows declares {', '.join(map(str, sorted(odd)))} (see recipes.py)")
+    if args.readme and args.results.resolve() != Path(__file__).resolve().parent / "results":
+        parser.error("--readme writes the project's own pages from its results/: call it there, without --results")
     return args
 
 
@@ -86,9 +86,11 @@ def run(args: argparse.Namespace) -> int:
         return plan(args)
     (args.results / "runs").mkdir(parents=True, exist_ok=True)
     args.work.mkdir(parents=True, exist_ok=True)
-    for name, seed in ((name, seed) for name in ROWS for seed in ROWS[name].seeds):
+    for name, seed in ((name, seed) for name in args.only for seed in ROWS[name].seeds):
         if path_of(args, name, seed).exists():  # it may have been killed before it could
-            clear(args, name, seed)
+            with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
+                if is_ours:
+                    clear(args, name, seed)
     failed = []
     while runs := [run for run in left(args) if run not in failed]:
         done = 0

@@ -23,9 +23,10 @@ def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, Classifi
     encoder = checkpoint.rebuild(Encoder, batch_norm, content.pop("encoder"), path)
     classifier = checkpoint.rebuild(Classifier, config, content.pop("classifier"), path)
     classes, outputs = content["classes"], classifier.linear4.out_features
-    if len(classes) != outputs or content["crop"] not in decoding.CROPS:
-        raise UserError(f"{path} does not fit itself: {len(classes)} names of classes for {outputs} outputs, "
-                        f"crop {content['crop']!r} (of {', '.join(decoding.CROPS)})")
+    if len(classes) != outputs:
+        raise UserError(f"{path} names {len(classes)} classes, but its classifier has {outputs} outputs")
+    if content["crop"] not in decoding.CROPS:
+        raise UserError(f"{path}: its crop is {content['crop']!r}, not one of {', '.join(decoding.CROPS)}")
     for model in (encoder, classifier):
         model.to(device, memory_format=torch.channels_last).eval()
     return encoder, classifier, content

@@ -154,6 +154,8 @@ def test_the_best_rate_is_the_one_that_validation_chose():
                  for run in runs[row] if run["seed"] == 0}
         chosen, reported = (train_classifier.parse_args(shlex.split(ROWS[row].classifier))
                             for row in (max(tried, key=tried.get), best))
+        rates = [train_classifier.parse_args(shlex.split(ROWS[row].classifier)).learning_rate for row in tried]
+        assert min(rates) < chosen.learning_rate < max(rates), "look beyond the edge"
         assert len(tried) >= 4 and chosen == reported and ROWS[best].tested
     measured = {name for name in recipes.RATES
                 if all(runs[row] for row in ROWS if row == name or row.startswith(f"rate-{name}-"))}
@@ -170,9 +172,9 @@ def test_a_finished_run_is_what_its_row_declares(path):
         made["autoencoder_flags"] = train_autoencoder.parse_args([*row.autoencoder.split(), *seed])
     for stage, args in made.items():
         declared = one_run.recipe(vars(args))
-        # flags come and go with versions; earlier ones recorded None for what follows another flag
-        shared = {name for name in declared.keys() & run[stage].keys() - {"device", "precision"}
-                  if run[stage][name] is not None}
+        # flags come and go with versions; earlier ones recorded None for what follows another; a run settles "auto"
+        shared = {name for name in declared.keys() & run[stage].keys()
+                  if run[stage][name] is not None and declared[name] != "auto"}
         assert {name: run[stage][name] for name in shared} == {name: declared[name] for name in shared}
     assert path.stem == f"{run['row']}-{run['seed']}" and run["seed"] in row.seeds
 

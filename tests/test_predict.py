@@ -94,6 +94,7 @@ def test_more_photos_than_are_decoded_at_once_all_get_their_names_in_linked_fold
     for name in ("real", "album"):
         (tmp_path / name).mkdir()
     (tmp_path / "album/linked").symlink_to(tmp_path / "real")
+    (tmp_path / "real/loop").symlink_to(tmp_path / "album")
     for i in range(70):
         shutil.copy(trained / "photos/test/rose/0.jpg", tmp_path / f"real/{i:02d}.jpg")
     found = [json.loads(line) for line in predict(trained, tmp_path / "album", "--json").stdout.splitlines()]
@@ -113,8 +114,8 @@ def test_bad_input_is_one_line(arguments, words, trained):
     assert done.returncode in (1, 2) and words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("field,value,words", (("classes", CLASSES[:2], "2 names of classes for 6 outputs"),
-                                               ("crop", "center", "crop 'center' (of centre, squash)")))
+@pytest.mark.parametrize("field,value,words", (("classes", CLASSES[:2], "names 2 classes, but its classifier has 6 outputs"),
+                                               ("crop", "center", "crop is 'center', not one of centre, squash")))
 def test_a_checkpoint_that_does_not_fit_itself_is_refused(field, value, words, trained, tmp_path):
     content = checkpoint.load(trained / "classifier.pt", "classifier")
     checkpoint.save(tmp_path / "odd.pt", content | {field: value})
