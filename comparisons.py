@@ -166,17 +166,16 @@ def section5(runs: Runs) -> str:
 def rates(runs: Runs) -> str:
     """Each optimizer's learning rates, one seed on validation images, and the best on test images."""
     rows = []
-    for name in RATES:
-        found = {"0.001": runs[name]}  # first: of equal rates the first is the best
-        found |= {row.rsplit("-", 1)[1]: runs[row] for row in ROWS if row.startswith(f"rate-{name}-")}
+    for name, others in RATES.items():
+        # 0.001 is first: of equal rates the first is the best
+        found = {"0.001": runs[name], **{rate: runs[f"rate-{name}-{rate}"] for rate in others}}
         tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured
                  if run["seed"] == 0}
-        at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]] if name in BEST else []
-        whole = at_best and len(at_best) == len(ROWS[BEST[name]].seeds)
+        at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]]
         best = max(tried, key=tried.get) if len(tried) == len(found) else ""
         rows.append([ROWS[name].title,
                      ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)), best,
-                     interval_of_mean(at_best) if whole else ""])
+                     interval_of_mean(at_best) if len(at_best) == len(ROWS[BEST[name]].seeds) else ""])
     return markdown(["", "learning rate: validation accuracy (%), seed 0", "best rate",
                      "test accuracy (%) at it: mean ± deviation [95 % interval]"], rows)
 

@@ -85,21 +85,21 @@ ROWS = {
 # are the optimizers' rows about optimizers or about one rate? Three more of each; 0.001 is above. Where the
 # best was the first or last of the four, another beyond it
 RATES = {
-    "adagrad": ("--optimizer adagrad", ("0.0003", "0.003", "0.01")),
-    "adam": ("--optimizer adam", ("0.0001", "0.0003", "0.003")),
-    "sgd": ("--optimizer sgd", ("0.01", "0.03", "0.1", "0.3")),
-    "rmsprop": ("--optimizer rmsprop", ("0.00001", "0.0001", "0.0003")),
-    "no-batch-norm": ("--optimizer adam --no-batch-norm", ("0.00003", "0.0001", "0.0003")),
+    "adagrad": ("0.0003", "0.003", "0.01"),
+    "adam": ("0.0001", "0.0003", "0.003"),
+    "sgd": ("0.01", "0.03", "0.1", "0.3"),
+    "rmsprop": ("0.00001", "0.0001", "0.0003"),
+    "no-batch-norm": ("0.00003", "0.0001", "0.0003"),
 }
-# the best of them, by validation images: named once all are measured, then measured on test images
+# the best of them, by validation images, measured on test images
 BEST_RATES = {"adagrad": "0.001", "adam": "0.0003", "sgd": "0.1", "rmsprop": "0.0001",
               "no-batch-norm": "0.0001"}
-for _name, (_flags, _rates) in RATES.items():
-    _at_rate = f"--epochs 30 --dropout 0 {_flags} --learning-rate {{}}"
+for _name, _rates in RATES.items():
+    _title, _at_0001, _best = ROWS[_name].title, ROWS[_name].classifier, BEST_RATES[_name]
     for _rate in _rates:
-        ROWS[f"rate-{_name}-{_rate}"] = one_seed(f"{_name} at {_rate}", _at_rate.format(_rate), None)
-    if BEST_RATES.get(_name, "0.001") != "0.001":
-        ROWS[f"best-{_name}"] = Row(f"{ROWS[_name].title}, at {BEST_RATES[_name]}", _at_rate.format(BEST_RATES[_name]))
+        ROWS[f"rate-{_name}-{_rate}"] = one_seed(f"{_name} at {_rate}", _at_0001.replace("0.001", _rate), None)
+    if _best != "0.001":
+        ROWS[f"best-{_name}"] = Row(f"{_title}, at {_best}", _at_0001.replace("0.001", _best))
 BEST = {name: name if rate == "0.001" else f"best-{name}" for name, rate in BEST_RATES.items()}
 
 # section 5's test accuracies (%); Adam was run twice, as the optimizer and as "batch norm on"
