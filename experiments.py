@@ -87,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
     (args.results / "runs").mkdir(parents=True, exist_ok=True)
     args.work.mkdir(parents=True, exist_ok=True)
     for name, seed in ((name, seed) for name in args.only for seed in ROWS[name].seeds):
-        if path_of(args, name, seed).exists():  # it may have been killed before it could
+        left_over = any((args.work / f"{name}-{seed}").glob("*.pt"))
+        if left_over and path_of(args, name, seed).exists():  # it may have been killed before it could
             with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
                 if is_ours:
                     clear(args, name, seed)
