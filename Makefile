@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV = .venv/bin/python
 SHORT = runs/short
+# the longest test files, to begin with, one on each core
+LONGEST = tests/test_processes.py tests/test_scripts.py
 resume = $(if $(wildcard $(1)/last.pt),--resume)
 
 .PHONY: short test flowers clean
@@ -16,7 +18,8 @@ short: .venv/installed
 	@echo "pictures: $(SHORT)/autoencoder/reconstruction_005.png, and curve.png, confusion.png, confused.png, per_class.png in $(SHORT)/classifier/"
 
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(VENV) -m pytest -q -n 2 --dist loadscope -o tmp_path_retention_policy=none tests
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -o tmp_path_retention_policy=none \
+		$(LONGEST) tests
 
 flowers: .venv/installed
 	$(VENV) train_autoencoder.py $(call resume,runs/autoencoder) $(FLAGS)

@@ -1,7 +1,13 @@
-"""Tests import the scripts by name and find the photos beside the project where they are there."""
+"""What the tests share: scripts imported by name, drawn photos, a trained autoencoder, the photos beside the project."""
 
+import contextlib
+import importlib
+import io
+import os
+import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,6 +20,39 @@ import runtime  # noqa: E402
 
 runtime.keep_memory()  # before torch allocates, as the scripts do: the classifier's tests take half the time
 PHOTOS = ROOT.parent / "shared"
+COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--batch-size", "6"]
+
+
+def run_script(folder: Path, name: str, *flags) -> subprocess.CompletedProcess:
+    """A script as from a command line in `folder`, but in this process: to import torch again takes seconds a run."""
+    module, printed, errors, before = importlib.import_module(name), io.StringIO(), io.StringIO(), os.getcwd()
+    command = [f"{name}.py", *map(str, flags)]
+    with (mock.patch.object(sys, "argv", command), contextlib.redirect_stdout(printed),
+          contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as ended):
+        try:
+            os.chdir(folder)
+            runtime.run(module.main, module.parse_args())
+        finally:
+            os.chdir(before)
+    return subprocess.CompletedProcess(command, ended.value.code, printed.getvalue(), errors.getvalue())
+
+
+def assert_one_line(done: subprocess.CompletedProcess, status: int, *words: str) -> None:
+    assert (done.returncode, done.stderr.count("\n")) == (status, 1), done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run.iterdir()}
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """A folder with photos/, a decoded cache and runs/autoencoder/ of two epochs."""
+    root = tmp_path_factory.mktemp("trained")
+    draw_folder(root / "photos")
+    assert run_script(root, "train_autoencoder", *COMMON, "--epochs", "2").returncode == 0
+    return root
 
 
 @pytest.fixture(scope="session")

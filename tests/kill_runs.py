@@ -67,27 +67,29 @@ def is_saving(run: Path) -> bool:
     return any(run.glob("last.pt.*.tmp*"))
 
 
-def kill_runs(stage: str, kills: int, folder: Path, seed: int = 0) -> dict:
+def kill_runs(stage: str, kills: int, folder: Path, *flags: str, seed: int = 0) -> dict:
     """Kill a stage's run so many times, resume it to its end; the counts, and what differs from an uninterrupted run."""
     draw_folder(folder / "photos")
     epochs, delays = 2 * kills + 2, random.Random(seed)
+    whole = train(stage, folder, "whole", epochs, *flags)
+    next(line for line in whole.stdout if line.startswith("Epoch"))
     start = time.perf_counter()
-    whole = train(stage, folder, "whole", epochs)
     assert whole.wait() == 0, "the uninterrupted run failed"
-    cycle = (time.perf_counter() - start) / epochs  # an epoch with its save
+    cycle = (time.perf_counter() - start) / (epochs - 1)  # an epoch with its save
     done, in_save = 0, 0
     while done < kills:
-        child = train(stage, folder, "killed", epochs, *(["--resume"] if (folder / "killed/last.pt").exists() else []))
+        how = ["--resume"] if (folder / "killed/last.pt").exists() else []
+        child = train(stage, folder, "killed", epochs, *flags, *how)
         next(line for line in child.stdout if line.startswith("Epoch"))  # so that each process gets on
         time.sleep(delays.uniform(0, cycle))
-        while done % 2 and child.poll() is None and not is_saving(folder / "killed"):
+        while done % 2 == 0 and child.poll() is None and not is_saving(folder / "killed"):
             pass  # every other kill comes while last.pt is being written
         child.send_signal(signal.SIGKILL)
         if child.wait() != -signal.SIGKILL:
             break  # it had ended
         done += 1
         in_save += is_saving(folder / "killed")
-    resumed = train(stage, folder, "killed", epochs, "--resume")
+    resumed = train(stage, folder, "killed", epochs, *flags, "--resume")
     assert resumed.wait() == 0, "the resume failed"
     return {"stage": stage, "kills": done, "while saving": in_save, "epochs": epochs,
             "differences": differences(folder / "whole", folder / "killed")}

@@ -3,12 +3,11 @@
 import json
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, draw_folder
+from conftest import draw_folder, run_script
 from PIL import Image
 
 import checkpoint
@@ -37,9 +36,8 @@ def trained(tmp_path_factory):
 
 
 def predict(root, *arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, ROOT / "predict.py", "--classifier", root / "classifier.pt", "--device", "cpu",
-               "--precision", "fp32", *arguments]
-    return subprocess.run(list(map(str, command)), cwd=root, capture_output=True, text=True)
+    return run_script(root, "predict", "--classifier", root / "classifier.pt", "--device", "cpu", "--precision", "fp32",
+                      *arguments)
 
 
 def test_names_and_probabilities_are_those_of_the_networks(trained):

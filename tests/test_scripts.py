@@ -12,7 +12,7 @@ import kill_runs
 import pytest
 import reference
 import torch
-from conftest import ROOT, draw_folder
+from conftest import ROOT, assert_one_line, draw_folder, run_script
 
 import data
 import evaluate
@@ -193,11 +193,8 @@ def test_the_reports_code_loads_the_checkpoint_and_gives_the_same_logits(pipelin
 def test_a_run_is_not_replaced_unasked(pipeline):
     root, _ = pipeline
     for script, folder in (("train_autoencoder", "autoencoder"), ("train_classifier", "classifier")):
-        done = subprocess.run([sys.executable, ROOT / f"{script}.py", "--dataset", "photos"], cwd=root,
-                              capture_output=True, text=True)
-        assert done.returncode == 2 and done.stderr.count("\n") == 1
-        assert f"runs/{folder} holds a run already" in done.stderr
-        assert "--resume" in done.stderr and "--overwrite" in done.stderr
+        assert_one_line(run_script(root, script, "--dataset", "photos"), 2, f"runs/{folder} holds a run already",
+                        "--resume", "--overwrite")
 
 
 @pytest.mark.parametrize("stage,folder,first,flags", (
@@ -257,8 +254,7 @@ def test_a_deterministic_run_repeats_its_bits(stage, device, pipeline, tmp_path)
 def test_bad_input_ends_with_status_2_and_one_line(script, flags, words, pipeline):
     root, _ = pipeline
     out = [] if script == "evaluate" else ["--out", "refused"]
-    done = subprocess.run([sys.executable, ROOT / f"{script}.py", *out, *flags], cwd=root,
-                          capture_output=True, text=True)
+    done = run_script(root, script, *out, *flags)
     assert done.returncode == 2
     message = done.stderr[done.stderr.rindex(f"{script}.py: error: "):]
     assert words in message and message.count("\n") == 1 and "Traceback" not in done.stderr

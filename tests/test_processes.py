@@ -1,0 +1,333 @@
+"""Guards runs against what can happen to their process: kills, interrupts, others at the same work, limits, closed outputs."""
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import kill_runs
+import numpy as np
+import pytest
+import torch
+from conftest import COMMON, ROOT, assert_one_line, contents, draw_folder, run_script
+
+import checkpoint
+import data
+import files
+import one_run
+import train_autoencoder
+import training
+from runtime import UserError
+
+OURS = {**os.environ, "PYTHONPATH": str(ROOT)}  # for code that imports our modules
+# as Python's output is by default
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
+@contextlib.contextmanager
+def largest_file(size: int):
+    """A limit to the bytes of a file stands for a full disk: a write past it fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+# --- kills and interrupts ---
+
+
+@pytest.mark.parametrize("stage,kills,flags", (("autoencoder", 2, []), ("classifier", 1, ["--optimizer", "sgd"])))
+def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, flags, tmp_path):
+    """Killed first while it saves, then anywhere; kill_runs.py kills each stage twenty times."""
+    result = kill_runs.kill_runs(stage, kills, tmp_path, *flags)
+    assert result["kills"] == kills and result["while saving"] >= 1
+    assert result["differences"] == []
+    assert not list((tmp_path / "killed").glob("*.tmp*"))  # what the kills while saving left
+
+
+@pytest.mark.parametrize("stage,number,status", (("autoencoder", signal.SIGINT, 130),
+                                                 ("autoencoder", signal.SIGTERM, 143),
+                                                 ("classifier", signal.SIGINT, 130)))
+def test_an_interrupt_finishes_the_epoch_says_so_and_can_be_resumed(stage, number, status, trained, tmp_path):
+    flags = [*COMMON, "--optimizer", "sgd", "--epochs", "100000", "--save-every", "100000", "--out", str(tmp_path / "run")]
+    child = subprocess.Popen([sys.executable, ROOT / f"train_{stage}.py", *flags], cwd=trained,
+                             stdout=subprocess.PIPE, text=True)
+    next(line for line in child.stdout if line.startswith("Epoch : 1 "))
+    child.send_signal(number)
+    printed = child.stdout.read()
+    assert child.wait() == status
+    assert "finishing this epoch" in printed and "--resume continues" in printed
+    finished = len(training.read_log(tmp_path / "run/log.jsonl")[1])
+    assert torch.load(tmp_path / "run/last.pt", weights_only=True, mmap=True)["epoch"] == finished >= 1
+
+
+def test_an_interrupt_outside_the_epochs_is_one_line():
+    code = "import os, runtime, signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); " \
+           "runtime.run(lambda args: (os.kill(os.getpid(), signal.SIGINT), time.sleep(9)), None)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert_one_line(done, 130, "interrupted")
+
+
+def test_after_a_stage_interrupts_are_what_they_were():
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with training.interrupts():
+        pass
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_second_interrupt_leaves_at_once_and_the_old_checkpoint_is_whole(trained, tmp_path):
+    slow = "import torch.nn.functional as F, time, sys; mse = F.mse_loss; " \
+           "F.mse_loss = lambda *x: (time.sleep(60), mse(*x))[1]"
+    code = f"{slow}; sys.argv[0] = 'train_autoencoder.py'; import runtime, train_autoencoder as t; " \
+           f"runtime.run(t.main, t.parse_args())"
+    child = subprocess.Popen([sys.executable, "-c", code, *COMMON, "--out", str(tmp_path / "run")], cwd=trained,
+                             stdout=subprocess.PIPE, text=True, env=OURS)
+    while not (tmp_path / "run/log.jsonl").exists():
+        time.sleep(0.05)
+    time.sleep(1)  # into the epoch of a minute
+    child.send_signal(signal.SIGINT)
+    next(line for line in child.stdout if "finishing this epoch" in line)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(timeout=20) == -signal.SIGINT
+    assert checkpoint.load(tmp_path / "run/last.pt", "autoencoder run")["epoch"] == 0
+
+
+# --- processes at the same work ---
+
+
+def test_two_processes_do_not_write_one_run(trained, tmp_path):
+    run = tmp_path / "run"  # not there yet: the first process makes it
+    child = subprocess.Popen([sys.executable, ROOT / "train_autoencoder.py", *COMMON, "--epochs", "100000", "--out", str(run)],
+                             cwd=trained, stdout=subprocess.PIPE, text=True)
+    next(line for line in child.stdout if line.startswith("Epoch"))
+    for how in ("--resume", "--overwrite"):
+        assert_one_line(run_script(trained, "train_autoencoder", *COMMON, "--out", run, how), 2, str(run), "another process")
+    child.kill()
+    child.wait()
+    assert run_script(trained, "train_autoencoder", *COMMON, "--out", run, "--overwrite", "--epochs", "1").returncode == 0
+
+
+def test_two_processes_build_one_cache(folder, tmp_path):
+    load = f"data.load({str(folder)!r}, 'train', cache_dir={str(tmp_path / 'cache')!r})"
+    code = f"import data; print(int({load}.images.long().sum()))"
+    children = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=OURS)
+                for _ in range(2)]
+    sums = {child.communicate()[0] for child in children}
+    assert len(sums) == 1 and [child.returncode for child in children] == [0, 0]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_two_processes_make_a_run_once_and_keep_all_that_it_tells(trained, tmp_path):
+    (tmp_path / "photos").symlink_to(trained / "photos")
+    flags = " ".join([*COMMON, "--epochs", "1"])
+    code = f"import experiments, recipes, runtime; " \
+           f"recipes.ROWS['tiny'] = recipes.Row('', {flags + ' --optimizer sgd'!r}, {flags!r}, seeds=(0,))\n" \
+           f"runtime.run(experiments.main, experiments.parse_args('run --only tiny --results kept --work work'.split()))"
+    children = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=OURS)
+                for _ in range(2)]
+    printed = "".join(child.communicate()[0] for child in children)
+    assert [child.returncode for child in children] == [0, 0] and printed.count("== tiny, seed 0\n") == 1
+    assert sorted(os.listdir(tmp_path / "kept/runs")) == ["tiny-0.json", "tiny-0.npz"]
+    run, table = json.loads((tmp_path / "kept/runs/tiny-0.json").read_text()), np.load(tmp_path / "kept/runs/tiny-0.npz")
+    assert table["labels"].dtype == np.uint8 and len(table["labels"]) == run["splits"]["test"]["images"] == 9
+    assert 100 * (table["labels"] == table["predicted"]).mean() == pytest.approx(run["splits"]["test"]["accuracy"])
+    assert {"row", "seed", "flags", "autoencoder_flags", "val_accuracy", "classifier_cost", "classifier_seconds",
+            "autoencoder_seconds", "versions", "processor", "threads", "precision", "commit"} <= run.keys()
+    assert run["splits"].keys() == {"train", "val", "test"} and "per_class_accuracy" in run["splits"]["test"]
+    assert not list((tmp_path / "work/tiny-0").glob("*.pt"))
+
+
+@pytest.mark.parametrize("lock,printed", (("tiny-0", ""), ("autoencoder-0", "== tiny, seed 0\n")))
+def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(lock, printed, tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "flowers-102").mkdir()  # empty: training ends at once where it is begun
+    code = "import experiments, recipes, runtime; recipes.ROWS['tiny'] = recipes.Row('', autoencoder='', seeds=(0,))\n" \
+           "runtime.run(experiments.main, experiments.parse_args('run --only tiny --work work --data-dir .'.split()))"
+    with files.lock(tmp_path / f"work/{lock}.lock", wait=False):
+        child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+                                 env=OURS)
+        while not (tmp_path / "results/runs").exists():
+            time.sleep(0.05)
+        time.sleep(3)
+        waits = child.poll() is None
+        child.kill()
+    assert waits and child.communicate()[0] == printed
+
+
+def test_an_experiment_that_was_interrupted_ends_and_is_resumed(trained, tmp_path, capsys, monkeypatch):
+    flags = [*COMMON, "--epochs", "100000", "--save-every", "100000"]
+    code = f"import one_run, pathlib, runtime, train_autoencoder as t\nruntime.run(lambda out: " \
+           f"(one_run.train(t, out, 'autoencoder.pt', {flags!r}), print('went on')), pathlib.Path({str(tmp_path)!r}))"
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=trained, stdout=subprocess.PIPE, text=True,
+                             env=OURS)
+    next(line for line in child.stdout if line.startswith("Epoch"))
+    child.send_signal(signal.SIGTERM)
+    assert "went on" not in child.stdout.read() and child.wait() == 143
+    monkeypatch.chdir(trained)
+    done = torch.load(tmp_path / "last.pt", weights_only=True)["epoch"]
+    for printed in (f"after epoch {done}\nEpoch : {done + 1} /", ""):  # resumed; then finished, and left alone
+        one_run.train(train_autoencoder, tmp_path, "autoencoder.pt", [*COMMON, "--epochs", str(done + 1)])
+        assert printed in (out := capsys.readouterr().out) and bool(out) == bool(printed)
+
+
+# --- disks, memory, permissions ---
+
+
+def test_a_full_disk_is_one_line_and_the_old_checkpoint_stays(trained, tmp_path):
+    run = tmp_path / "run"
+    assert run_script(trained, "train_autoencoder", *COMMON, "--epochs", "1", "--out", run).returncode == 0
+    before = contents(run)
+    with largest_file(3_000_000):
+        done = run_script(trained, "train_autoencoder", *COMMON, "--epochs", "2", "--out", run, "--resume")
+    assert_one_line(done, 1, str(run / "last.pt"), "bytes", "--resume")
+    after = contents(run)
+    assert after.keys() - before.keys() == {"reconstruction_002.png"} and after["last.pt"] == before["last.pt"]
+    with largest_file(3_000_000):
+        done = run_script(trained, "train_autoencoder", *COMMON, "--epochs", "2", "--out", run, "--overwrite")
+    assert_one_line(done, 1, str(run / "last.pt"))
+    assert contents(run) == after  # an old run goes when there is room for the new one
+    assert run_script(trained, "train_autoencoder", *COMMON, "--epochs", "2", "--out", run, "--resume").returncode == 0
+    assert kill_runs.differences(trained / "runs/autoencoder", run) == []
+
+
+def test_a_log_that_cannot_grow_is_named():
+    with pytest.raises(UserError, match="cannot write /dev/full: No space left") as caught:
+        training.log_row(Path("/dev/full"), {"epoch": 1})
+    assert caught.value.exit_status == 1
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(UserError, match="cannot write .*/absent/result.json: No such file") as caught:
+        files.write_json(tmp_path / "absent/result.json", {})
+    assert caught.value.exit_status == 1
+
+
+def test_a_cache_that_does_not_fit_is_done_without(trained, tmp_path, capsys):
+    with largest_file(200_000):
+        assert len(data.load(str(trained / "photos"), "train", cache_dir=str(tmp_path))) == 12
+    assert "going on without a cache" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_memory_is_one_line_with_the_flag_to_lower(trained, tmp_path):
+    code = "import resource, runtime, train_classifier as t, torch; torch.ones(10) @ torch.ones(10)\n" \
+           "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n" \
+           "resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000,) * 2); runtime.run(t.main, t.parse_args())"
+    command = [sys.executable, "-c", code, *COMMON, "--out", tmp_path / "run"]
+    done = subprocess.run(command, cwd=trained, capture_output=True, text=True, env=OURS)
+    assert_one_line(done, 1, "not enough memory", "--batch-size")
+
+
+def unprivileged(folder, *runs) -> list[subprocess.CompletedProcess]:
+    """Scripts, one after another in one process that file modes stop, as they do not stop root."""
+    code = "import json, sys; from conftest import run_script\n" \
+           "print(json.dumps([vars(run_script('.', *run)) for run in json.loads(sys.argv[1])]))"
+    command = [sys.executable, "-c", code, json.dumps(runs, default=str)]
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("root, and no setpriv to give up root's rights with")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT / "tests")})
+    return [subprocess.CompletedProcess(**run) for run in json.loads(done.stdout)]
+
+
+def test_files_without_permission_are_named(trained, tmp_path):
+    secret, locked, sealed = tmp_path / "secret.pt", tmp_path / "locked", tmp_path / "sealed"
+    photos, forbidden = draw_folder(tmp_path / "photos"), draw_folder(tmp_path / "forbidden")
+    secret.write_bytes((trained / "runs/autoencoder/autoencoder.pt").read_bytes())
+    locked.mkdir(mode=0o555)
+    sealed.mkdir(mode=0)
+    for path in (secret, forbidden / "train/rose/1.jpg"):
+        path.chmod(0)
+
+    def train(stage, *more):
+        return [f"train_{stage}", "--dataset", photos, "--cache-dir", tmp_path / "cache", "--epochs", "1",
+                "--out", tmp_path / "run", *more]
+
+    refused = (
+        (secret, train("classifier", "--autoencoder", secret)),
+        (forbidden / "train/rose/1.jpg", train("autoencoder", "--dataset", forbidden)),
+        (locked, train("autoencoder", "--out", locked / "run")),
+        (sealed, train("autoencoder", "--out", sealed / "run")),
+        (sealed, train("autoencoder", "--dataset", sealed / "photos")),
+        (sealed, train("autoencoder", "--data-dir", sealed, "--dataset", "flowers102")))
+    without_a_cache = tuple((path, train("autoencoder", "--cache-dir", path, "--overwrite")) for path in (locked, sealed))
+    named, runs = zip(*refused, *without_a_cache)
+    done = unprivileged(tmp_path, *runs)
+    for path, each in zip(named[:len(refused)], done):
+        assert_one_line(each, 2, str(path), "Permission denied")
+    for path, each in zip(named[len(refused):], done[len(refused):]):
+        assert each.returncode == 0 and "going on without a cache" in each.stdout and str(path) in each.stdout
+
+
+# --- outputs and terminals ---
+
+
+def test_a_full_disk_under_the_output_is_one_line(trained, tmp_path):
+    with open("/dev/full", "w") as full:
+        flags = [*COMMON, "--epochs", "1", "--out", str(tmp_path / "run")]
+        done = subprocess.run([sys.executable, ROOT / "train_autoencoder.py", *flags], cwd=trained,
+                              stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
+
+
+def test_a_disk_that_is_full_at_the_last_line_is_one_line():
+    code = "import runtime; runtime.run(lambda args: print('wrote autoencoder.pt'), None)"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True,
+                              env={**os.environ, "PYTHONUNBUFFERED": ""})  # so that the line waits for the end
+    assert_one_line(done, 1, "No space left")
+
+
+@pytest.mark.parametrize("stdout", ("| head -1", ">&-", ">&- 2>&-", "2>&-"))
+def test_a_closed_output_is_no_traceback(stdout, trained, tmp_path):
+    command = f"{sys.executable} {ROOT}/train_autoencoder.py {' '.join(COMMON)} --epochs 2 --out {tmp_path} {stdout}"
+    done = subprocess.run(["bash", "-c", command], cwd=trained, capture_output=True, text=True, env=BUFFERED)
+    assert done.stderr == ""
+    assert checkpoint.load(tmp_path / "last.pt", "autoencoder run")  # whatever was saved is whole
+
+
+@pytest.mark.parametrize("stdout", ("| true", ">/dev/full"))
+def test_a_refusal_is_one_line_also_where_the_output_is_closed(stdout, trained, tmp_path):
+    script = f"{sys.executable} {ROOT}/train_autoencoder.py --dataset nowhere --out {tmp_path / 'run'}"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {script} {stdout}"], cwd=trained,
+                          capture_output=True, text=True, env=BUFFERED)
+    assert_one_line(done, 2, "nowhere")
+
+
+@pytest.mark.parametrize("environment", ({"LC_ALL": "C", "TERM": "dumb"}, {"PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}))
+def test_any_locale_and_terminal_will_do_and_no_control_characters_reach_a_file(environment, trained, tmp_path):
+    photos = draw_folder(tmp_path / "fleurs-é")
+    flags = ["--dataset", photos, "--cache-dir", tmp_path / "cache", "--epochs", "1", "--out", tmp_path / "run-ü"]
+    done = subprocess.run([sys.executable, ROOT / "train_autoencoder.py", *flags], cwd=trained, capture_output=True,
+                          text=True, env={**os.environ, **environment})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "" and all(character.isprintable() or character == "\n" for character in done.stdout)
+
+
+def test_the_progress_bar_changes_no_bit(trained, tmp_path):
+    """A run in a terminal, where the bar is drawn, against the run of `trained`, where it is not."""
+    import pty
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(trained)
+        script = f"{sys.executable} {ROOT}/train_autoencoder.py {' '.join(COMMON)} --epochs 2 --out {tmp_path}/run"
+        os.execvp("sh", ["sh", "-c", f"stty rows 24 cols 80; exec {script}"])
+    shown = b""
+    try:
+        while piece := os.read(terminal, 4096):
+            shown += piece
+    except OSError:  # how Linux tells the end
+        pass
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0 and b"\r" in shown and b"epoch 1" in shown
+    assert kill_runs.differences(trained / "runs/autoencoder", tmp_path / "run") == []
