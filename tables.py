@@ -40,6 +40,20 @@ def synthetic(runs: Runs) -> str:
     return text
 
 
+def jumps(runs: Runs) -> str:
+    """Which runs' cost, once it was low, rose again, and how the rows of the strongest decay went."""
+    late = {(name, run["seed"]): (run, run["classifier_costs"][20:]) for name in runs for run in runs[name]
+            if len(run.get("classifier_costs", ())) > 20}  # (the oldest files tell the last cost alone)
+    risen = [f"{ROWS[name].title}, seed {seed}" for (name, seed), (run, costs) in late.items()
+             if max(costs) > 3 * min(run["classifier_costs"][:20])]
+    rows = [[run["precision"], seed, f"{max(costs):.2f}", f"{costs[-1]:.2f}", f"{accuracy_on('test')(run):.2f}"]
+            for (name, seed), (run, costs) in late.items() if name in ("l2-0.01", "l2-0.01-fp32")]
+    return markdown([f"{ROWS['l2-0.01'].title}, in", "seed", "highest cost after epoch 20 (nats)", "last cost",
+                     "test accuracy (%)"], rows) + (
+        f"\n\nOf the {len(late)} finished runs that went past epoch 20, the cost of {len(risen)} rose to more than three "
+        f"times its lowest until then: {'; '.join(risen)}.")
+
+
 def frozen(runs: Runs) -> str:
     """What a trained encoder knows that a random one does not, where neither may learn."""
     apart = gap(runs, "frozen", "frozen-random")
@@ -141,7 +155,7 @@ def tables(results: Path) -> dict[str, str]:
     runs = finished(results)
     test = {"test accuracy (%)": accuracy_on("test")}
     errors = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
-    found = {table.__name__: table(runs) for table in (search, final, section5, synthetic, rates)} | {
+    found = {table.__name__: table(runs) for table in (search, final, section5, synthetic, rates, jumps)} | {
         "commands": commands(results),
         "precision": paired(runs, ("final", "final-fp32"), {"validation accuracy (%)": val_accuracy}),
         "dropout": paired(runs, ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear"), test),
