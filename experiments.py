@@ -10,7 +10,8 @@ processes may run at once, on several machines, too, with a shared folder that h
 the one that does it, and a run that was killed is resumed. On a CPU one process a core is as fast as it gets:
 `OMP_NUM_THREADS=1 python experiments.py run`, twice, or `torchrun --nproc-per-node 2 experiments.py run`,
 where one process that dies ends the others; the same command goes on. A run that fails is named, the others
-go on, and the exit status is 1. Checkpoints lie in runs/experiments/ until their run is finished.
+go on, and the exit status is 1. A row begun in a precision that is not this machine's is named and left out: its
+seeds share one. Checkpoints lie in runs/experiments/ until their run is finished.
 """
 
 import argparse
@@ -59,12 +60,27 @@ def left(args: argparse.Namespace) -> list[tuple[str, int]]:
             if seed in (args.seeds or ROWS[name].seeds) and not path_of(args, name, seed).exists()]
 
 
+def leave_out_other_precisions(args: argparse.Namespace) -> None:
+    """Take the rows out of args.only whose finished seeds have a precision that this machine would not give."""
+    import train_classifier
+
+    for name in dict.fromkeys(name for name, _ in left(args)):
+        flags = train_classifier.parse_args(ROWS[name].classifier.split())
+        ours = runtime.choose_precision(flags.precision, runtime.choose_device(flags.device))
+        finished = [path for seed in ROWS[name].seeds if (path := path_of(args, name, seed)).exists()]
+        if others := {json.loads(path.read_text())["precision"] for path in finished} - {ours}:
+            print(f"== {name}: left out, its finished seeds are in {', '.join(others)}, here they would be in {ours}")
+            args.only = [row for row in args.only if row != name]
+
+
 def plan(args: argparse.Namespace) -> int:
-    """Print what is left, and how long it may take by the seconds an epoch of what is finished."""
+    """Print what is left, and how long it may take by the seconds an epoch of what is finished, here if anything is."""
     import train_autoencoder
     import train_classifier
 
     known = [json.loads(path.read_text()) for path in (args.results / "runs").glob("*.json")]
+    here = runtime.processor(runtime.choose_device("auto"))
+    known = [run for run in known if run["processor"] == here] or known
     minutes, trained = [], set()
     for name, seed in left(args):
         row = ROWS[name]
@@ -76,12 +92,14 @@ def plan(args: argparse.Namespace) -> int:
             [run[f"{stage}_seconds"] / len(run[f"{stage}_costs"]) for run in known if f"{stage}_costs" in run] or [15])
             for stage, flags in stages))
         print(f"{name}, seed {seed}: {minutes[-1]:.0f} minutes")
-    print(f"{len(minutes)} runs, some {sum(minutes) / 60:.1f} hours for one process")
+    measured = "as on " + ", ".join(sorted({run["processor"] for run in known})) if known else "a guess"
+    print(f"{len(minutes)} runs, some {sum(minutes) / 60:.1f} hours for one process ({measured})")
     return 0
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what is left, beside any process that does the same; wait for what others began, lest they die."""
+    leave_out_other_precisions(args)
     if args.dry_run:
         return plan(args)
     (args.results / "runs").mkdir(parents=True, exist_ok=True)
