@@ -141,14 +141,18 @@ def set_up(device_name: str, precision_name: str, deterministic: bool = False) -
 
 
 def processor(device: torch.device) -> str:
-    """The name of the processor that does the work."""
+    """The name of the processor that does the work, and on a CPU which instructions PyTorch uses there.
+
+    They decide how it rounds, and a virtual machine's name may be the same with others.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+                name = line.split(":", 1)[1].strip()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def describe(device: torch.device, precision: str) -> dict:
