@@ -1,8 +1,8 @@
 """One shape for all that grows: a curved blade in space, lit, projected and painted from back to front.
 
-Petals, leaves, stems, stamens, the dots of a flower's centre, and the grass and bokeh of a background differ in its parameters alone.
-x runs right, y down, z towards the viewer; a picture is 1 wide. P: blades drawn together, M: side, in pixels, of the
-window around each.
+Petals, leaves, stems, stamens, the dots of a flower's centre, and the grass and bokeh of a background differ in
+its parameters alone. x runs right, y down, z towards the viewer; a picture is 1 wide. P: blades drawn together,
+M: side, in pixels, of the window around each.
 """
 
 import colorsys

@@ -144,7 +144,7 @@ def _draw_class(k: int, split: str, count: int, size: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _of_one_thread() -> Iterator[None]:
-    """Processes started meanwhile compute with one thread each: more would wait for each other, spinning on the same cores."""
+    """Processes started meanwhile compute with one thread each: more would spin, waiting, on the same cores."""
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ.update(dict.fromkeys(before, "1"))
     try:
@@ -154,15 +154,17 @@ def _of_one_thread() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def draw_split(split: str, size: int = 100, per_class: int | None = None, quiet: bool = False) -> tuple[np.ndarray, list[int], list[str]]:
+def draw_split(split: str, size: int = 100, per_class: int | None = None,
+               quiet: bool = False) -> tuple[np.ndarray, list[int], list[str]]:
     """uint8 images (N, 3, size, size), labels and names of a split, class after class; drawn on all cores."""
     count = per_class or PER_CLASS[split]
-    quiet_on_interrupt = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    spawn, no_interrupts = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
-        with _of_one_thread(), ProcessPoolExecutor(min(8, cores), multiprocessing.get_context("spawn"), **quiet_on_interrupt) as pool:
+        with _of_one_thread(), ProcessPoolExecutor(min(8, cores), spawn, signal.signal, no_interrupts) as pool:
             drawn = pool.map(_draw_class, range(CLASSES), *([value] * CLASSES for value in (split, count, size)))
-            images = np.concatenate(list(tqdm(drawn, f"drawing {split} flowers", CLASSES, leave=False, disable=quiet or None)))
+            bar = tqdm(drawn, f"drawing {split} flowers", CLASSES, leave=False, disable=quiet or None)
+            images = np.concatenate(list(bar))
     except BrokenProcessPool as error:
         raise UserError("the drawing processes ended (out of memory?); a script of your own that loads the drawn flowers "
                         "needs an `if __name__ == \"__main__\":` around what it does", exit_status=1) from error
