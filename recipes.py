@@ -68,7 +68,7 @@ ROWS = {
     # dropout of 0.5 costs us far more than the report: is its place the reason?
     "dropout-0.5-linear": Row("Adagrad, dropout 0.5 after the linear layers alone",
                               f"{ADAGRAD.format(0.5)} --dropout-after linear"),
-    # in fp32 the cost of seeds 2 and 3 jumped after epoch 25, in bf16 no seed's did: is it the precision?
+    # in fp32 the cost jumps late, in bf16 no seed's has yet: is it the precision?
     "l2-0.01-fp32": Row("Adagrad, L2 0.01, in fp32", f"{ADAGRAD.format(0)} --weight-decay 0.01 --precision fp32"),
     # what the report did not ask: does the pretraining help, and does the training of the encoder?
     "pretrained": Row("the final model from the trained encoder", "", ""),

@@ -51,7 +51,7 @@ def jumps(runs: Runs) -> str:
     return markdown([f"{ROWS['l2-0.01'].title}, in", "seed", "highest cost after epoch 20 (nats)", "last cost",
                      "test accuracy (%)"], rows) + (
         f"\n\nOf the {len(late)} finished runs that went past epoch 20, the cost of {len(risen)} rose to more than three "
-        f"times its lowest until then: {'; '.join(risen)}.")
+        f"times its lowest of the first 20: {'; '.join(risen)}.")
 
 
 def frozen(runs: Runs) -> str:
