@@ -10,8 +10,8 @@ processes may run at once, on several machines, too, with a shared folder that h
 the one that does it, and a run that was killed is resumed. On a CPU one process a core is as fast as it gets:
 `OMP_NUM_THREADS=1 python experiments.py run`, twice, or `torchrun --nproc-per-node 2 experiments.py run`,
 where one process that dies ends the others; the same command goes on. A run that fails is named, the others
-go on, and the exit status is 1. A row begun in a precision that is not this machine's is named and left out: its
-seeds share one. Checkpoints lie in runs/experiments/ until their run is finished.
+go on, and the exit status is 1. A row with finished seeds in a precision that is not this machine's is named and
+left out, when it starts: a row is of one. Checkpoints lie in runs/experiments/ until their run is finished.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def leave_out_other_precisions(args: argparse.Namespace) -> None:
 
 
 def plan(args: argparse.Namespace) -> int:
-    """Print what is left, and how long it may take by the seconds an epoch of what is finished, here if anything is."""
+    """Print what is left, and how long it may take by the seconds an epoch of finished runs, of this processor's if any."""
     import train_autoencoder
     import train_classifier
 

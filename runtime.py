@@ -141,18 +141,18 @@ def set_up(device_name: str, precision_name: str, deterministic: bool = False) -
 
 
 def processor(device: torch.device) -> str:
-    """The name of the processor that does the work, and on a CPU which instructions PyTorch uses there.
+    """The name of the processor that does the work, and of a CPU the vector instructions that PyTorch uses there.
 
-    They decide how it rounds, and a virtual machine's name may be the same with others.
+    Rounding depends on both, and two virtual machines of one name may differ in the second.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    name = platform.processor() or platform.machine()
+    name = None
     if Path("/proc/cpuinfo").exists():
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
+    vectors = f", {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else ""
+    return (name or platform.processor() or platform.machine()) + vectors
 
 
 def describe(device: torch.device, precision: str) -> dict:

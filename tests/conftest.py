@@ -34,7 +34,7 @@ def run_script(folder: Path, name: str, *flags) -> subprocess.CompletedProcess:
             runtime.run(module.main, module.parse_args())
         finally:
             os.chdir(before)
-    return subprocess.CompletedProcess(command, ended.value.code, printed.getvalue(), errors.getvalue())
+    return subprocess.CompletedProcess(command, ended.value.code or 0, printed.getvalue(), errors.getvalue())
 
 
 def assert_one_line(done: subprocess.CompletedProcess, status: int, *words: str) -> None:

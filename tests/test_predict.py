@@ -3,11 +3,12 @@
 import json
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import draw_folder, run_script
+from conftest import ROOT, draw_folder, run_script
 from PIL import Image
 
 import checkpoint
@@ -57,7 +58,10 @@ def test_names_and_probabilities_are_those_of_the_networks(trained):
 
 
 def test_without_json_each_photo_is_followed_by_five_names(trained):
-    lines = predict(trained, "photos/test/rose/0.jpg").stdout.splitlines()
+    command = [sys.executable, ROOT / "predict.py", "--classifier", "classifier.pt", "photos/test/rose/0.jpg"]
+    done = subprocess.run(command, cwd=trained, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
     assert lines[0].startswith("device ") and lines[1] == "photos/test/rose/0.jpg" and len(lines) == 7
     assert all(line.endswith(tuple(CLASSES)) and "%" in line for line in lines[2:])
 
