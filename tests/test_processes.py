@@ -46,7 +46,7 @@ def largest_file(size: int):
 
 @pytest.mark.parametrize("stage,kills,flags", (("autoencoder", 2, []), ("classifier", 1, ["--optimizer", "sgd"])))
 def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, flags, tmp_path):
-    """Killed first while it saves, then anywhere; kill_runs.py kills each stage twenty times."""
+    """Killed while it saves, the autoencoder then anywhere; kill_runs.py kills each stage twenty times."""
     result = kill_runs.kill_runs(stage, kills, tmp_path, *flags)
     assert result["kills"] == kills and result["while saving"] >= 1
     assert result["differences"] == []
