@@ -26,6 +26,7 @@ class Difference(NamedTuple):
     high: float
     seeds: int
     declared: int  # how many there will be
+    precisions: str = ""  # of the two rows, where they have not the same
 
 
 def finished(results: Path) -> Runs:
@@ -91,7 +92,10 @@ def gap(runs: Runs, name: str, base: str, value: Value = accuracy_on("test"),
     base_values = {run["seed"]: (base_value or value)(run) for run in runs[base]}
     apart = [values[seed] - base_values[seed] for seed in values if seed in base_values]
     declared = len(set(ROWS[name].seeds) & set(ROWS[base].seeds))
-    return Difference(*interval(apart), len(apart), declared) if apart else None
+    if not apart:
+        return None
+    ours, theirs = (runs[row][0]["precision"] for row in (name, base))  # a row is of one
+    return Difference(*interval(apart), len(apart), declared, "" if ours == theirs else f"{ours} less {theirs}")
 
 
 def level(runs: Runs, name: str, value: Value) -> Difference | None:
@@ -102,8 +106,9 @@ def level(runs: Runs, name: str, value: Value) -> Difference | None:
 def signed(difference: Difference | None) -> str:
     if difference is None:
         return ""
-    mean, low, high, *_ = difference
-    return f"{mean:+.2f} " + ("(one run)" if math.isnan(low) else f"[{low:.2f}, {high:.2f}]")
+    mean, low, high, *_, precisions = difference
+    text = f"{mean:+.2f} " + ("(one run)" if math.isnan(low) else f"[{low:.2f}, {high:.2f}]")
+    return f"{text}, {precisions}" if precisions else text
 
 
 def paired(runs: Runs, names: Sequence[str], measures: dict[str, Value]) -> str:
@@ -172,10 +177,12 @@ def rates(runs: Runs) -> str:
         tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured
                  if run["seed"] == 0}
         at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]]
+        precisions = [of[0]["precision"] for of in (runs[name], runs[BEST[name]]) if of]
+        other = f", in {precisions[-1]}" if len(set(precisions)) > 1 else ""
         best = max(tried, key=tried.get) if len(tried) == len(found) else ""
         rows.append([ROWS[name].title,
                      ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)), best,
-                     interval_of_mean(at_best) if len(at_best) == len(ROWS[BEST[name]].seeds) else ""])
+                     interval_of_mean(at_best) + other if len(at_best) == len(ROWS[BEST[name]].seeds) else ""])
     return markdown(["", "learning rate: validation accuracy (%), seed 0", "best rate",
                      "test accuracy (%) at it: mean ± deviation [95 % interval]"], rows)
 

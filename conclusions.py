@@ -27,7 +27,7 @@ class Claim(NamedTuple):
     def verdict(self) -> str:
         if self.difference is None:
             return "not measured yet"
-        mean, low, high, seeds, declared = self.difference
+        _, low, high, seeds, declared, _ = self.difference
         if seeds < declared:
             return f"not measured yet ({seeds} of {declared} seeds)"
         if math.isnan(low):

@@ -74,26 +74,28 @@ def leave_out_other_precisions(args: argparse.Namespace) -> None:
 
 
 def plan(args: argparse.Namespace) -> int:
-    """Print what is left, and how long it may take by the seconds an epoch of finished runs, of this processor's if any."""
+    """Print what is left, and how long it may take by finished runs: each stage by this processor's if there are any."""
     import train_autoencoder
     import train_classifier
 
+    here, epoch, source = runtime.processor(runtime.choose_device("auto")), {}, {}
     known = [json.loads(path.read_text()) for path in (args.results / "runs").glob("*.json")]
-    here = runtime.processor(runtime.choose_device("auto"))
-    known = [run for run in known if run["processor"] == here] or known
+    for stage, flags in (("autoencoder", "autoencoder_flags"), ("classifier", "flags")):
+        told = [run for run in known if f"{stage}_seconds" in run]
+        told = [run for run in told if run["processor"] == here] or told
+        epoch[stage] = statistics.median([run[f"{stage}_seconds"] / run[flags]["epochs"] for run in told] or [15])
+        source[stage] = " or ".join(sorted({run["processor"] for run in told})) or "no machine yet"
     minutes, trained = [], set()
     for name, seed in left(args):
         row = ROWS[name]
-        stages = [("classifier", train_classifier.parse_args(row.classifier.split()))]
+        stages = {"classifier": train_classifier.parse_args(row.classifier.split())}
         if row.autoencoder is not None and (row.autoencoder, seed) not in trained:  # rows share it
-            stages.append(("autoencoder", train_autoencoder.parse_args(row.autoencoder.split())))
+            stages["autoencoder"] = train_autoencoder.parse_args(row.autoencoder.split())
             trained.add((row.autoencoder, seed))
-        minutes.append(sum(flags.epochs / 60 * statistics.median(
-            [run[f"{stage}_seconds"] / len(run[f"{stage}_costs"]) for run in known if f"{stage}_costs" in run] or [15])
-            for stage, flags in stages))
+        minutes.append(sum(flags.epochs * epoch[stage] / 60 for stage, flags in stages.items()))
         print(f"{name}, seed {seed}: {minutes[-1]:.0f} minutes")
-    measured = "as on " + ", ".join(sorted({run["processor"] for run in known})) if known else "a guess"
-    print(f"{len(minutes)} runs, some {sum(minutes) / 60:.1f} hours for one process ({measured})")
+    print(f"{len(minutes)} runs, some {sum(minutes) / 60:.1f} hours for one process "
+          f"({', '.join(f'{stage} {epoch[stage]:.0f} s an epoch, as on {source[stage]}' for stage in source)})")
     return 0
 
 

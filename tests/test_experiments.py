@@ -9,6 +9,7 @@ import statistics
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 from conftest import ROOT
 
 import comparisons
@@ -16,6 +17,7 @@ import conclusions
 import experiments
 import one_run
 import recipes
+import runtime
 import tables
 import train_autoencoder
 import train_classifier
@@ -42,9 +44,25 @@ def test_what_is_left_is_what_has_no_file(tmp_path):
     assert experiments.left(args) == [("final", 0), ("sgd", 0), ("sgd", 1)]
 
 
+def test_a_dry_run_counts_a_shared_autoencoder_once_and_names_whose_seconds_it_takes(tmp_path, capsys):
+    """30 s an epoch of the autoencoder, 60 of the classifier, by this processor's run alone: 20 + 40 minutes, then 40."""
+    here = {"processor": runtime.processor(torch.device("cpu")), "precision": "fp32", "flags": {"epochs": 2},
+            "autoencoder_flags": {"epochs": 4}, "classifier_seconds": 120, "autoencoder_seconds": 120}
+    (tmp_path / "runs").mkdir()
+    for name, run in (("a", here), ("b", here | {"processor": "another", "classifier_seconds": 9, "autoencoder_seconds": 9})):
+        (tmp_path / f"runs/{name}.json").write_text(json.dumps(run))
+    flags = ["run", "--dry-run", "--only", "pretrained", "frozen", "--seeds", "3", "--results", str(tmp_path)]
+    assert experiments.main(experiments.parse_args(flags)) == 0
+    first, second, total = capsys.readouterr().out.splitlines()
+    assert (first, second) == ("pretrained, seed 3: 60 minutes", "frozen, seed 3: 40 minutes")
+    assert total == (f"2 runs, some 1.7 hours for one process (autoencoder 30 s an epoch, as on {here['processor']}, "
+                     f"classifier 60 s an epoch, as on {here['processor']})")
+
+
 def runs_of(**values):
     """Runs of rows by their test accuracies, seeds 0, 1, ..."""
-    return {name: [{"seed": seed, "splits": {"test": {"accuracy": value}}} for seed, value in enumerate(of)]
+    return {name: [{"seed": seed, "precision": "bf16", "splits": {"test": {"accuracy": value}}}
+                   for seed, value in enumerate(of)]
             for name, of in values.items()}
 
 
@@ -54,11 +72,19 @@ def test_recipes_are_compared_seed_by_seed():
     gaps = [a - b for a, b in zip(ours, base)]
     mean, half = statistics.mean(gaps), 3.182446 * statistics.stdev(gaps) / 2
     expected = pytest.approx((mean, mean - half, mean + half, 4, 5), abs=1e-5)
-    assert tuple(comparisons.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")) == expected
+    assert comparisons.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")[:5] == expected
     shuffled = {name: of[::-1] for name, of in runs_of(adam=ours, sgd=base).items()}
     assert comparisons.gap(shuffled, "adam", "sgd") == comparisons.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")
     assert comparisons.gap(runs_of(adam=[], sgd=base), "adam", "sgd") is None
     assert comparisons.signed(comparisons.gap(runs_of(adam=[45.0], sgd=base), "adam", "sgd")) == "+1.00 (one run)"
+
+
+def test_a_difference_says_where_its_rows_have_not_the_same_precision():
+    runs = runs_of(adam=[45.0, 45.0], sgd=[44.0, 44.0])
+    assert comparisons.signed(comparisons.gap(runs, "adam", "sgd")) == "+1.00 [1.00, 1.00]"
+    for run in runs["adam"]:
+        run["precision"] = "fp32"
+    assert comparisons.signed(comparisons.gap(runs, "adam", "sgd")) == "+1.00 [1.00, 1.00], fp32 less bf16"
 
 
 def test_the_reports_one_run_is_held_against_where_ours_would_lie():
@@ -134,7 +160,7 @@ def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
     test |= {name: 41 - 2 * s for name in ROWS if name.startswith(("dropout-", "l2-"))}
     error = {"unpool-nearest": 0.02 + 0.002 * s, "adagrad-autoencoder": 0.02 + 0.002 * s}
     cost = {"adam": (3, 3), "no-batch-norm": (3 + s, 3 + s), "epochs-80": (1, 0.9 + 0.05 * s)}  # from epoch 2 on, at 80
-    runs = {name: [{"seed": seed, "val_accuracy": 5 + 3 * s * (name == "no-batch-norm-90"),
+    runs = {name: [{"seed": seed, "precision": "bf16", "val_accuracy": 5 + 3 * s * (name == "no-batch-norm-90"),
                     "splits": {"train": {"accuracy": 99 + 0.5 * s},
                                "test": {"accuracy": test.get(name, 0), "reconstruction_error": error.get(name, 0.02)}},
                     **{f"{stage}_costs": [2, *[cost.get(name, (1, 1))[0]] * 78, cost.get(name, (1, 1))[1]]
