@@ -67,6 +67,16 @@ def is_saving(run: Path) -> bool:
     return any(run.glob("last.pt.*.tmp*"))
 
 
+def stopped_while_saving(child: subprocess.Popen, run: Path) -> bool:
+    """Halt a process that writes last.pt: it stays so until the kill comes, however late that is."""
+    if is_saving(run):
+        child.send_signal(signal.SIGSTOP)
+        if is_saving(run):
+            return True
+        child.send_signal(signal.SIGCONT)
+    return False
+
+
 def kill_runs(stage: str, kills: int, folder: Path, *flags: str, seed: int = 0) -> dict:
     """Kill a stage's run so many times, resume it to its end; the counts, and what differs from an uninterrupted run."""
     draw_folder(folder / "photos")
@@ -82,7 +92,7 @@ def kill_runs(stage: str, kills: int, folder: Path, *flags: str, seed: int = 0) 
         child = train(stage, folder, "killed", epochs, *flags, *how)
         next(line for line in child.stdout if line.startswith("Epoch"))  # so that each process gets on
         time.sleep(delays.uniform(0, cycle))
-        while done % 2 == 0 and child.poll() is None and not is_saving(folder / "killed"):
+        while done % 2 == 0 and child.poll() is None and not stopped_while_saving(child, folder / "killed"):
             pass  # every other kill comes while last.pt is being written
         child.send_signal(signal.SIGKILL)
         if child.wait() != -signal.SIGKILL:

@@ -41,6 +41,12 @@ def largest_file(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def wait_for(path: Path, child: subprocess.Popen) -> None:
+    while not path.exists():
+        assert child.poll() is None, f"the process that makes {path} has ended"
+        time.sleep(0.05)
+
+
 # --- kills and interrupts ---
 
 
@@ -90,8 +96,7 @@ def test_a_second_interrupt_leaves_at_once_and_the_old_checkpoint_is_whole(train
            f"runtime.run(t.main, t.parse_args())"
     child = subprocess.Popen([sys.executable, "-c", code, *COMMON, "--out", str(tmp_path / "run")], cwd=trained,
                              stdout=subprocess.PIPE, text=True, env=OURS)
-    while not (tmp_path / "run/log.jsonl").exists():
-        time.sleep(0.05)
+    wait_for(tmp_path / "run/log.jsonl", child)
     time.sleep(1)  # into the epoch of a minute
     child.send_signal(signal.SIGINT)
     next(line for line in child.stdout if "finishing this epoch" in line)
@@ -154,8 +159,7 @@ def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(l
     with files.lock(tmp_path / f"work/{lock}.lock", wait=False):
         child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
                                  env=OURS)
-        while not (tmp_path / "results/runs").exists():
-            time.sleep(0.05)
+        wait_for(tmp_path / "results/runs", child)
         time.sleep(3)
         waits = child.poll() is None
         child.kill()
