@@ -143,15 +143,21 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tupl
     return None
 
 
-CLAIMED, LOCKS = set(), contextlib.ExitStack()  # this process's runs, locked as long as it lives
+CLAIMED, LOCKS = set(), contextlib.ExitStack()  # this process's runs, locked until it ends or gives them up
 
 
 def claim(out: Path) -> None:
-    """Lock a run's folder until this process ends. UserError where another process has it."""
+    """Lock a run's folder until this process ends or calls give_up. UserError where another process has it."""
     if out.resolve() not in CLAIMED:
         if not LOCKS.enter_context(files.lock(out, wait=False)):
             raise UserError(f"--out {out}: another process writes a run there; wait, or name another folder")
         CLAIMED.add(out.resolve())
+
+
+def give_up() -> None:
+    """Unlock this process's runs, for whoever comes next: it goes on with other work."""
+    LOCKS.close()
+    CLAIMED.clear()
 
 
 def begin_run(out: Path, products: tuple[str, ...], save_last: Callable[[int], None]) -> None:

@@ -6,12 +6,13 @@
     python experiments.py plot                      # results/section5.png, our runs beside the report's
 
 Writes results/runs/<row>-<seed>.json for each finished run; --dry-run estimates what is left. Any number of such
-processes may run at once, on several machines, too, with a shared folder that has locks: each run is locked by
-the one that does it, and a run that was killed is resumed. On a CPU one process a core is as fast as it gets:
+processes may run at once, on several machines, too, that share --results and --work on a file system with locks:
+each run is locked by the one that does it, and a run that was killed is resumed. On a CPU start one process a core,
 `OMP_NUM_THREADS=1 python experiments.py run`, twice, or `torchrun --nproc-per-node 2 experiments.py run`,
-where one process that dies ends the others; the same command goes on. A run that fails is named, the others
-go on, and the exit status is 1. A row with finished seeds in a precision that is not this machine's is named and
-left out, when it starts: a row is of one. Checkpoints lie in runs/experiments/ until their run is finished.
+where one process that dies ends the others; the same command goes on. With torchrun each process takes a GPU of its
+own. A run that fails is named, the others go on, and the exit status is 1. A row with finished seeds in a precision
+that is not this machine's is named and left out: a row is of one. Checkpoints lie in runs/experiments/ until their
+run is finished.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import sys
 import time
 from pathlib import Path
 
+import checkpoint
 import files
 import runtime
 from one_run import clear, measure, path_of
@@ -38,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=Path("results"),
                         help="folder of finished runs (%(default)s)")
     parser.add_argument("--work", type=Path, default=Path("runs/experiments"),
-                        help="folder of checkpoints (%(default)s)")
+                        help="folder of checkpoints and locks, shared as --results is (%(default)s)")
     switch = argparse.BooleanOptionalAction
     parser.add_argument("--dry-run", action=switch, default=False,
                         help="with run: print the runs that are left and what they may take (%(default)s)")
@@ -60,17 +62,15 @@ def left(args: argparse.Namespace) -> list[tuple[str, int]]:
             if seed in (args.seeds or ROWS[name].seeds) and not path_of(args, name, seed).exists()]
 
 
-def leave_out_other_precisions(args: argparse.Namespace) -> None:
-    """Take the rows out of args.only whose finished seeds have a precision that this machine would not give."""
+def misfit(args: argparse.Namespace, name: str) -> str:
+    """Why this machine cannot go on with a row, which is of one precision; nothing where it can."""
     import train_classifier
 
-    for name in dict.fromkeys(name for name, _ in left(args)):
-        flags = train_classifier.parse_args(ROWS[name].classifier.split())
-        ours = runtime.choose_precision(flags.precision, runtime.choose_device(flags.device))
-        finished = [path for seed in ROWS[name].seeds if (path := path_of(args, name, seed)).exists()]
-        if others := {json.loads(path.read_text())["precision"] for path in finished} - {ours}:
-            print(f"== {name}: left out, its finished seeds are in {', '.join(others)}, here they would be in {ours}")
-            args.only = [row for row in args.only if row != name]
+    flags = train_classifier.parse_args(ROWS[name].classifier.split())
+    ours = runtime.choose_precision(flags.precision, runtime.choose_device(flags.device))
+    finished = [path for seed in ROWS[name].seeds if (path := path_of(args, name, seed)).exists()]
+    others = {json.loads(path.read_text())["precision"] for path in finished} - {ours}
+    return f"its finished seeds are in {', '.join(others)}, here they would be in {ours}" if others else ""
 
 
 def plan(args: argparse.Namespace) -> int:
@@ -101,7 +101,10 @@ def plan(args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Do what is left, beside any process that does the same; wait for what others began, lest they die."""
-    leave_out_other_precisions(args)
+    for name in dict.fromkeys(name for name, _ in left(args)):
+        if why := misfit(args, name):
+            print(f"== {name}: left out, {why}")
+            args.only = [row for row in args.only if row != name]
     if args.dry_run:
         return plan(args)
     (args.results / "runs").mkdir(parents=True, exist_ok=True)
@@ -121,6 +124,8 @@ def run(args: argparse.Namespace) -> int:
                     start, done = time.perf_counter(), done + 1
                     print(f"== {name}, seed {seed}", flush=True)
                     try:
+                        if why := misfit(args, name):  # another machine has been at it meanwhile
+                            raise runtime.UserError(why)
                         measure(name, ROWS[name], seed, args)
                     except Exception as error:  # as a loss that is not finite: the others go on
                         if (told := runtime.explain(error, args)) is None:
@@ -128,6 +133,8 @@ def run(args: argparse.Namespace) -> int:
                         print(f"== {name}, seed {seed}: {told[0]}", file=sys.stderr, flush=True)
                         failed.append((name, seed))
                         continue
+                    finally:
+                        checkpoint.give_up()
                     print(f"== {name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
         time.sleep(0 if done else 10)
     return int(bool(failed))

@@ -80,7 +80,7 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
     del header["splits"]  # their sizes: here they are what was measured on them
     result |= {**header, "flags": recipe(header["flags"]), **history("classifier", log)}
     if row.tested:
-        evaluate.main(evaluate.parse_args(["--classifier", str(out / "classifier.pt"),
+        evaluate.main(evaluate.parse_args(["--classifier", str(out / "classifier.pt"), "--precision", header["precision"],
                                            "--data-dir", args.data_dir, *source]))
         result["splits"] = json.loads((out / "evaluation.json").read_text())["splits"]
         keep_predictions(out / "predictions.csv", path_of(args, name, seed).with_suffix(".npz"))
@@ -89,6 +89,6 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
 
 
 def clear(args: argparse.Namespace, name: str, seed: int) -> None:
-    """Remove the checkpoints of a finished run, 1.9 GB."""
+    """Remove the checkpoints of a finished run, some gigabytes."""
     for file in ("last.pt", "classifier.pt"):
         (args.work / f"{name}-{seed}" / file).unlink(missing_ok=True)

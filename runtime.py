@@ -103,6 +103,8 @@ def choose_device(name: str) -> torch.device:
     if not present[name]:
         found = ", ".join(device for device, is_present in present.items() if is_present)
         raise UserError(f"--device {name}: this machine has none that PyTorch can use (it has {found})")
+    if name == "cuda":  # each process of torchrun has its own
+        return torch.device(name, int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     return torch.device(name)
 
 

@@ -358,3 +358,33 @@ def test_a_row_begun_in_another_precision_is_named_and_left_out(tmp_path, capsys
     flags = ["run", "--only", "final", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
     assert experiments.main(experiments.parse_args(flags)) == 0
     assert capsys.readouterr().out == f"== final: left out, its finished seeds are in {other}, here they would be in {here}\n"
+
+
+def test_a_row_that_another_machine_begins_meanwhile_in_its_precision_is_named(tmp_path, capsys, monkeypatch):
+    """The first row fails, which gives the other machine its moment: it finishes a seed of the second."""
+    here = runtime.choose_precision("auto", runtime.choose_device("auto"))
+    other = {"fp32": "bf16", "bf16": "fp32"}[here]
+    for name in ("first", "second"):
+        monkeypatch.setitem(recipes.ROWS, name, recipes.Row("", f"--dataset {tmp_path}/{name}", seeds=(0, 1)))
+    args = experiments.parse_args(["run", "--seeds", "0", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
+    args.only, measure = ["first", "second"], experiments.measure
+
+    def measure_beside_another(name, *rest):
+        files.write_json(tmp_path / "runs/second-1.json", {"precision": other})
+        measure(name, *rest)
+
+    monkeypatch.setattr(experiments, "measure", measure_beside_another)
+    assert experiments.main(args) == 1
+    assert capsys.readouterr().err.splitlines()[1] == (
+        f"== second, seed 0: its finished seeds are in {other}, here they would be in {here}")
+    assert not (tmp_path / "work/second-0").exists()
+
+
+def test_a_run_that_failed_is_free_for_other_processes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(recipes.ROWS, "first", recipes.Row("", f"--dataset {tmp_path}/none", seeds=(0,)))
+    args = experiments.parse_args(["run", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
+    args.only = ["first"]
+    (tmp_path / "work/first-0").mkdir(parents=True)  # an earlier process began it
+    assert experiments.main(args) == 1 and "there is no" in capsys.readouterr().err
+    with files.lock(tmp_path / "work/first-0", wait=False) as free:
+        assert free

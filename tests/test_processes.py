@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -130,16 +131,21 @@ def test_two_processes_build_one_cache(folder, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_two_processes_make_a_run_once_and_keep_all_that_it_tells(trained, tmp_path):
+def test_a_killed_run_is_finished_once_by_torchruns_processes_and_keeps_all_that_it_tells(trained, tmp_path):
     (tmp_path / "photos").symlink_to(trained / "photos")
-    flags = " ".join([*COMMON, "--epochs", "1"])
-    code = f"import experiments, recipes, runtime; " \
-           f"recipes.ROWS['tiny'] = recipes.Row('', {flags + ' --optimizer sgd'!r}, {flags!r}, seeds=(0,))\n" \
-           f"runtime.run(experiments.main, experiments.parse_args('run --only tiny --results kept --work work'.split()))"
-    children = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=OURS)
-                for _ in range(2)]
-    printed = "".join(child.communicate()[0] for child in children)
-    assert [child.returncode for child in children] == [0, 0] and printed.count("== tiny, seed 0\n") == 1
+    classifier, autoencoder = (" ".join([*COMMON, "--epochs", epochs]) for epochs in ("1", "6"))
+    (tmp_path / "tiny.py").write_text(
+        f"import experiments, recipes, runtime\n"
+        f"recipes.ROWS['tiny'] = recipes.Row('', {classifier + ' --optimizer sgd'!r}, {autoencoder!r}, seeds=(0,))\n"
+        f"runtime.run(experiments.main, experiments.parse_args('run --only tiny --results kept --work work'.split()))\n")
+    first = subprocess.Popen([sys.executable, "tiny.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=OURS)
+    next(line for line in first.stdout if line.startswith("Epoch : 2 /"))
+    first.kill()
+    assert first.wait() == -signal.SIGKILL
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "tiny.py"]
+    done = subprocess.run(torchrun, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=OURS)
+    assert done.returncode == 0 and done.stdout.count("== tiny, seed 0\n") == 1
+    assert re.search(r"resuming work/autoencoder-0-.*/last.pt after epoch [1-5]\n", done.stdout)
     assert sorted(os.listdir(tmp_path / "kept/runs")) == ["tiny-0.json", "tiny-0.npz"]
     run, table = json.loads((tmp_path / "kept/runs/tiny-0.json").read_text()), np.load(tmp_path / "kept/runs/tiny-0.npz")
     assert table["labels"].dtype == np.uint8 and len(table["labels"]) == run["splits"]["test"]["images"] == 9
@@ -147,7 +153,7 @@ def test_two_processes_make_a_run_once_and_keep_all_that_it_tells(trained, tmp_p
     assert {"row", "seed", "flags", "autoencoder_flags", "val_accuracy", "classifier_cost", "classifier_seconds",
             "autoencoder_seconds", "versions", "processor", "threads", "precision", "commit"} <= run.keys()
     assert run["splits"].keys() == {"train", "val", "test"} and "per_class_accuracy" in run["splits"]["test"]
-    assert not list((tmp_path / "work/tiny-0").glob("*.pt"))
+    assert len(run["autoencoder_costs"]) == 6 and not list((tmp_path / "work/tiny-0").glob("*.pt"))
 
 
 @pytest.mark.parametrize("lock,printed", (("tiny-0", ""), ("autoencoder-0", "== tiny, seed 0\n")))
