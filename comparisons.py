@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from recipes import BEST, RATES, REPORT, ROWS
+from recipes import BEST, RATES, REPORT, REPORT_TRAIN, ROWS
 
 Runs = dict[str, list[dict]]  # by row, in the order of the seeds
 Value = Callable[[dict], float]  # a number of a run
@@ -26,7 +26,7 @@ class Difference(NamedTuple):
     high: float
     seeds: int
     declared: int  # how many there will be
-    precisions: str = ""  # of the two rows, where they have not the same
+    compared: str = ""  # the precisions of the two rows, where they have not the same
 
 
 def finished(results: Path) -> Runs:
@@ -85,30 +85,35 @@ def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
     return statistics.mean(values) - half, statistics.mean(values) + half
 
 
+def precisions(runs: list[dict]) -> str:
+    return " and ".join(sorted({run["precision"] for run in runs}))
+
+
 def gap(runs: Runs, name: str, base: str, value: Value = accuracy_on("test"),
         base_value: Value | None = None) -> Difference | None:
     """Difference of two rows, paired over the seeds that both have; None where there is no such seed yet."""
     values = {run["seed"]: value(run) for run in runs[name]}
     base_values = {run["seed"]: (base_value or value)(run) for run in runs[base]}
     apart = [values[seed] - base_values[seed] for seed in values if seed in base_values]
-    declared = len(set(ROWS[name].seeds) & set(ROWS[base].seeds))
     if not apart:
         return None
-    ours, theirs = (runs[row][0]["precision"] for row in (name, base))  # a row is of one
-    return Difference(*interval(apart), len(apart), declared, "" if ours == theirs else f"{ours} less {theirs}")
+    ours, theirs = precisions(runs[name]), precisions(runs[base])
+    return Difference(*interval(apart), len(apart), len(set(ROWS[name].seeds) & set(ROWS[base].seeds)),
+                      "" if ours == theirs else f"{ours} against {theirs}")
 
 
 def level(runs: Runs, name: str, value: Value) -> Difference | None:
     """A row's own mean, as a difference from zero."""
-    return gap(runs, name, name, value, lambda run: 0)
+    values = [value(run) for run in runs[name]]
+    return Difference(*interval(values), len(values), len(ROWS[name].seeds)) if values else None
 
 
 def signed(difference: Difference | None) -> str:
     if difference is None:
         return ""
-    mean, low, high, *_, precisions = difference
+    mean, low, high, *_, compared = difference
     text = f"{mean:+.2f} " + ("(one run)" if math.isnan(low) else f"[{low:.2f}, {high:.2f}]")
-    return f"{text}, {precisions}" if precisions else text
+    return f"{text}, {compared}" if compared else text
 
 
 def paired(runs: Runs, names: Sequence[str], measures: dict[str, Value]) -> str:
@@ -161,11 +166,12 @@ def section5(runs: Runs) -> str:
         train = spread([accuracy_on("train")(run) for run in runs[name]])
         seconds = [run["classifier_seconds"] for run in runs[name]]
         rows.append([ROWS[name].title, f"{spread(theirs)} ({len(theirs)})",
-                     ", ".join(f"{value:.2f}" for value in ours), *cells, train,
+                     ", ".join(f"{value:.2f}" for value in ours), *cells,
+                     spread(REPORT_TRAIN.get(name, (100, 100))), train, precisions(runs[name]),
                      f"{statistics.median(seconds):.0f}" if seconds else ""])
     return markdown(["test accuracy (%)", "the report: mean ± deviation (runs)", "ours, seeds in order",
                      "mean ± deviation [95 % interval]", "ours less the report's [95 %]", "differs",
-                     "train (%)", "seconds, not comparable"], rows)
+                     "the report's train (%)", "ours", "in", "seconds, not comparable"], rows)
 
 
 def rates(runs: Runs) -> str:
@@ -177,8 +183,8 @@ def rates(runs: Runs) -> str:
         tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured
                  if run["seed"] == 0}
         at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]]
-        precisions = [of[0]["precision"] for of in (runs[name], runs[BEST[name]]) if of]
-        other = f", in {precisions[-1]}" if len(set(precisions)) > 1 else ""
+        here, there = precisions(runs[name]), precisions(runs[BEST[name]])
+        other = f", in {there}" if here != there else ""
         best = max(tried, key=tried.get) if len(tried) == len(found) else ""
         rows.append([ROWS[name].title,
                      ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)), best,

@@ -1,30 +1,36 @@
 """The report's conclusions, each as claims about differences of recipes, and what their intervals say of them.
 
-`experiments.py table --readme` writes them into results/README.md. A difference is ours over shared seeds
-(comparisons.py's `gap`); nothing is told from one run, or before all declared seeds are there.
+`experiments.py table --readme` writes them into the pages: in a sentence each, and with every claim. A difference
+is ours over shared seeds (comparisons.py's `gap`) or within each run (`level`); nothing is told from one run, or
+before all declared seeds are there.
 """
 
 import math
 from typing import NamedTuple
 
-from comparisons import (Difference, Runs, Value, accuracy_on, error_on, gap, level, markdown, signed,
-                         val_accuracy)
-from recipes import BEST
+from comparisons import Difference, Runs, Value, accuracy_on, error_on, gap, level, markdown, signed
+from recipes import BEST, BEST_RATES
 
 POINTS, VALIDATION = "points of test accuracy", "points of validation accuracy"
 ERROR = "thousandths of squared error"
 
 
 class Claim(NamedTuple):
-    """One thing that a conclusion says: that a difference lies above one number and below another."""
+    """One thing that a conclusion says: that a difference lies above one number and below another.
+
+    varied: whether any run varies what it speaks of; where none does, nothing can be told.
+    """
 
     text: str
-    unit: str
-    difference: Difference | None
+    unit: str = ""
+    difference: Difference | None = None
     above: float = -math.inf
     below: float = math.inf
+    varied: bool = True
 
     def verdict(self) -> str:
+        if not self.varied:
+            return "cannot be told: no run varies it"
         if self.difference is None:
             return "not measured yet"
         _, low, high, seeds, declared, _ = self.difference
@@ -39,32 +45,47 @@ class Claim(NamedTuple):
 
 def deciding(claims: list[Claim]) -> Claim:
     """The first of the claims with the worst verdict: a conclusion holds where all that it says does."""
-    from_worst = ("does not hold", "not measured yet", "cannot be told", "holds")
+    from_worst = ("does not hold", "cannot be told", "holds", "not measured yet")  # what waits decides nothing yet
     return min(claims, key=lambda claim: next(i for i, word in enumerate(from_worst)
                                               if claim.verdict().startswith(word)))
+
+
+def standing(claims: list[Claim]) -> str:
+    """How a conclusion stands: the verdict of the claim that decides it, and how many wait for their runs."""
+    waiting = sum(claim.verdict().startswith("not measured yet") for claim in claims)
+    verdict = deciding(claims).verdict().partition(":")[0]
+    return f"{verdict} so far" if 0 < waiting < len(claims) and verdict != "does not hold" else verdict
 
 
 def after(epoch: int) -> Value:
     return lambda run: run["classifier_costs"][epoch - 1]
 
 
-def fall_from_40_to_80(stage: str) -> Value:
-    """How much the cost falls from epoch 40 to 80, in percent of its fall from epoch 1 to 40."""
+def gained(first: int, last: int) -> Value:
+    """How much the validation accuracy, which is measured every 5 epochs, rises from one epoch to another."""
+    return lambda run: run["val_accuracies"][last // 5 - 1] - run["val_accuracies"][first // 5 - 1]
+
+
+def changed(stage: str, first: int, last: int) -> Value:
+    """How much the cost changes from one epoch to another, in percent of what it is at the first."""
     def value(run: dict) -> float:
         costs = run[f"{stage}_costs"]
-        return 100 * (costs[39] - costs[79]) / (costs[0] - costs[39])
+        return 100 * (costs[last - 1] / costs[first - 1] - 1)
     return value
 
 
-def batch_norm(runs: Runs, step: Difference | None) -> list[Claim]:
+def batch_norm(runs: Runs, step: dict[str, Difference]) -> list[Claim]:
     faster = "with it the classifier's cost after 5 epochs is below that without it after 30"
+    rises = "without it validation accuracy goes on rising"
     return [
-        Claim("a step takes as long without it, within 5 % (the final model's stages)", "% of a step", step, -5, 5),
+        *(Claim(f"a step of the {stage} takes as long without it, within 5 %", "% of a step", step.get(stage), -5, 5)
+          for stage in ("autoencoder", "classifier")),
         Claim(f"{faster}, both at 0.001", "nats", gap(runs, "adam", "no-batch-norm", after(5), after(30)), below=0),
         Claim(f"{faster}, each at its best rate", "nats",
               gap(runs, BEST["adam"], BEST["no-batch-norm"], after(5), after(30)), below=0),
-        Claim("without it accuracy is higher after 90 epochs than after 30, at 0.001", VALIDATION,
-              gap(runs, "no-batch-norm-90", "no-batch-norm", val_accuracy), above=0)]
+        Claim(f"{rises}, from epoch 30 to 60 at 0.001", VALIDATION, level(runs, "no-batch-norm-60", gained(30, 60)), above=0),
+        Claim(f"{rises}, from epoch 15 to 30 at its best rate", VALIDATION,
+              level(runs, BEST["no-batch-norm"], gained(15, 30)), above=0)]
 
 
 def optimizers(runs: Runs) -> list[Claim]:
@@ -74,23 +95,24 @@ def optimizers(runs: Runs) -> list[Claim]:
                    Claim(f"Adagrad is above {name}, each at its best rate", POINTS,
                          gap(runs, BEST["adagrad"], BEST[other]), above=0)]
     for other, name in (("rmsprop", "RMSprop"), ("sgd", "SGD")):
-        claims.append(Claim(f"{name} is better at another rate than 0.001", POINTS,
+        claims.append(Claim(f"{name} is better at {BEST_RATES[other]} than at 0.001", POINTS,
                             gap(runs, BEST[other], other), above=0))
     return claims + [Claim("SGD at 0.001 fits the training photos: over 99 %", "points of training accuracy over 99",
                            level(runs, "sgd", lambda run: accuracy_on("train")(run) - 99), above=0)]
 
 
 def regularisation(runs: Runs) -> list[Claim]:
-    return [Claim(f"{name} brings less than 1 point", POINTS, gap(runs, row, "adagrad"), below=1) for name, row in (
+    return [Claim(f"{name} gains less than 1 point", POINTS, gap(runs, row, "adagrad"), below=1) for name, row in (
         ("dropout 0.25", "dropout-0.25"), ("dropout 0.5", "dropout-0.5"), ("dropout 0.75", "dropout-0.75"),
-        ("L2 0.007", "l2-0.007"), ("L2 0.01", "l2-0.01"))]
+        ("L2 0.007", "l2-0.007"), ("L2 0.01", "l2-0.01"), ("L2 0.01, in fp32,", "l2-0.01-fp32"))] + [
+        Claim("more training photos would gain more", varied=False)]
 
 
 def epochs(runs: Runs) -> list[Claim]:
-    return [Claim(f"from epoch 40 to 80 the {stage}'s cost falls by less than a tenth of its fall until then",
-                  "% of the fall until epoch 40",
-                  level(runs, "epochs-80", fall_from_40_to_80(stage)), below=10)
-            for stage in ("autoencoder", "classifier")]
+    return [Claim("from epoch 40 to 80 the autoencoder's cost changes by less than a tenth", "% of the cost at epoch 40",
+                  level(runs, "epochs-80", changed("autoencoder", 40, 80)), -10, 10),
+            Claim("from epoch 40 to 80 the classifier's validation accuracy changes by less than 1 point", VALIDATION,
+                  level(runs, "epochs-80", gained(40, 80)), -1, 1)]
 
 
 def autoencoders(runs: Runs) -> list[Claim]:
@@ -106,29 +128,49 @@ def unpooling(runs: Runs) -> list[Claim]:
             Claim("the classifier is more accurate from its encoder than from nearest upsampling's", POINTS,
                   gap(runs, "pretrained", "unpool-nearest"), above=0),
             Claim("the classifier is more accurate from its encoder than from one whose decoder knew the places", POINTS,
-                  gap(runs, "pretrained", "unpool-indices"), above=0)]
+                  gap(runs, "pretrained", "unpool-indices"), above=0),
+            Claim("a code that stays unflattened, and a classifier without pooling, serve accuracy", varied=False)]
 
 
-def conclusions(runs: Runs, step: Difference | None) -> str:
-    """A bold row a conclusion, with the claim that decides it, and below it a row a claim.
+def judged(runs: Runs, step: dict[str, Difference]) -> dict[str, list[Claim]]:
+    """Each conclusion and its claims.
 
-    step: what a training step takes more without batch norm, in percent (benchmark.py).
+    step: what a training step of each stage takes more without batch norm, in percent (benchmark.py).
     """
-    found = {
+    return {
         "1. A step takes alike with and without batch norm, but with it the cost falls far faster; without it "
         "more epochs would go on raising accuracy": batch_norm(runs, step),
         "2. Adagrad is the best optimizer; RMSprop's steps have the wrong size; SGD's are too small: it fits the "
         "training photos and lacks on the test's": optimizers(runs),
-        "3. Dropout and L2 bring at most about 1 %": regularisation(runs),
+        "3. Dropout and L2 bring at most about 1 %; the cure is more photos": regularisation(runs),
         "4. Beyond 40 epochs the cost hardly changes": epochs(runs),
         "5. With Adagrad the autoencoder's pictures are less complete than with Adam; hence Adam": autoencoders(runs),
-        "6. InverseMaxPool, which keeps the feature alone, is what an inverse of max pooling should be":
-            unpooling(runs),
+        "6. InverseMaxPool, which keeps the feature alone, is what an inverse of max pooling should be; z stays "
+        "unflattened, the classifier has no pooling": unpooling(runs),
     }
+
+
+def answers(runs: Runs, step: dict[str, Difference]) -> str:
+    """A sentence a conclusion: its verdict, the claim that decides it with its number, how the others stand."""
+    lines = []
+    for conclusion, claims in judged(runs, step).items():
+        worst, verdicts = deciding(claims), [claim.verdict() for claim in claims]
+        holding, waiting = verdicts.count("holds"), sum("not measured" in verdict for verdict in verdicts)
+        number = "" if worst.varied else ", which no run varies"
+        if worst.difference:
+            number = f": {signed(worst.difference._replace(compared=''))} {worst.unit}"
+            number += f", {worst.difference.compared}" if worst.difference.compared else ""
+        decides = f" ({worst.text}{number})" if waiting < len(claims) else ""
+        lines.append(f"{conclusion}: **{standing(claims)}**{decides}. Of its {len(claims)} claims {holding or 'none'} "
+                     f"hold{'s' * (holding < 2)}" + (f", {waiting} wait{'s' * (waiting == 1)} for runs." if waiting else "."))
+    return "\n".join(lines)
+
+
+def conclusions(runs: Runs, step: dict[str, Difference]) -> str:
+    """A bold row a conclusion, and below it a row a claim."""
     rows = []
-    for conclusion, claims in found.items():
-        worst = deciding(claims)
-        rows.append([f"**{conclusion}**", signed(worst.difference), worst.unit, f"**{worst.verdict()}**"])
+    for conclusion, claims in judged(runs, step).items():
+        rows.append([f"**{conclusion}**", "", "", f"**{standing(claims)}**"])
         rows += [[claim.text, signed(claim.difference), claim.unit, claim.verdict()] for claim in claims]
     return markdown(["what the report concludes, and what has to be true for it",
                      "measured difference [95 %]", "in", "verdict"], rows)

@@ -5,13 +5,16 @@
 
 import json
 import re
+import statistics
+from collections import Counter
+from itertools import accumulate
 from pathlib import Path
 
 import files
 from comparisons import (Difference, Runs, accuracy_on, error_on, final, finished, gap, interval, markdown, paired,
                          rates, section5, signed, val_accuracy)
-from conclusions import conclusions
-from recipes import ROWS
+from conclusions import answers, conclusions
+from recipes import REPORT_SECONDS, ROWS
 
 
 def search(runs: Runs) -> str:
@@ -40,18 +43,28 @@ def synthetic(runs: Runs) -> str:
     return text
 
 
+def jump(costs: list[float]) -> tuple[int, float] | None:
+    """Epoch and height of the highest cost that is more than three times the lowest before it; None without one."""
+    lowest = accumulate(costs, min)
+    risen = [(cost, epoch) for epoch, (cost, low) in enumerate(zip(costs, lowest), 1) if cost > 3 * low]
+    return max(risen)[::-1] if risen else None
+
+
 def jumps(runs: Runs) -> str:
     """Which runs' cost, once it was low, rose again, and how the rows of the strongest decay went."""
-    late = {(name, run["seed"]): (run, run["classifier_costs"][20:]) for name in runs for run in runs[name]
-            if len(run.get("classifier_costs", ())) > 20}  # (the oldest files tell the last cost alone)
-    risen = [f"{ROWS[name].title}, seed {seed}" for (name, seed), (run, costs) in late.items()
-             if max(costs) > 3 * min(run["classifier_costs"][:20])]
-    rows = [[run["precision"], seed, f"{max(costs):.2f}", f"{costs[-1]:.2f}", f"{accuracy_on('test')(run):.2f}"]
-            for (name, seed), (run, costs) in late.items() if name in ("l2-0.01", "l2-0.01-fp32")]
-    return markdown([f"{ROWS['l2-0.01'].title}, in", "seed", "highest cost after epoch 20 (nats)", "last cost",
+    curves = {(name, run["seed"]): run["classifier_costs"] for name in runs for run in runs[name]
+              if "classifier_costs" in run}  # (the oldest files tell the last cost alone)
+    risen = Counter(ROWS[name].title for (name, _), costs in curves.items() if jump(costs))
+    rows = []
+    for name in ("l2-0.01", "l2-0.01-fp32"):
+        for run in runs[name]:
+            epoch, height = jump(run["classifier_costs"]) or ("", None)
+            rows.append([run["precision"], run["seed"], epoch, f"{height:.2f}" if height else "",
+                         f"{run['classifier_cost']:.2f}", f"{accuracy_on('test')(run):.2f}"])
+    return markdown([f"{ROWS['l2-0.01'].title}, in", "seed", "jumps, highest at epoch", "to (nats)", "last cost",
                      "test accuracy (%)"], rows) + (
-        f"\n\nOf the {len(late)} finished runs that went past epoch 20, the cost of {len(risen)} rose to more than three "
-        f"times its lowest of the first 20: {'; '.join(risen)}.")
+        f"\n\nOf the {len(curves)} runs whose curve is kept, the cost of {sum(risen.values())} rose to more than three times "
+        f"its lowest before: {', '.join(f'{title}, {count} seeds' for title, count in risen.items())}.")
 
 
 def frozen(runs: Runs) -> str:
@@ -87,13 +100,14 @@ def steps(benchmark: dict) -> str:
                      f"classifier: {columns[0]}", *columns[1:]], rows)
 
 
-def without_batch_norm(benchmark: dict) -> Difference | None:
-    """What a step of both stages takes more without batch norm, in percent, over the benchmark's rounds."""
-    rows = [row for row in benchmark.get("steps", {"rows": []})["rows"]
-            if row["side"] == "ours without batch norm"]
-    rounds = [tuple(map(sum, zip(*turns))) for turns in zip(*(row["turns"] for row in rows))]  # of both stages
-    more = [100 * (without / with_it - 1) for without, with_it in rounds]
-    return Difference(*interval(more), len(more), len(more)) if more else None
+def without_batch_norm(benchmark: dict) -> dict[str, Difference]:
+    """What a step of each stage takes more without batch norm, in percent, over the benchmark's rounds."""
+    found = {}
+    for row in benchmark.get("steps", {"rows": []})["rows"]:
+        if row["side"] == "ours without batch norm":
+            more = [100 * (without / with_it - 1) for without, with_it in row["turns"]]
+            found[row["stage"]] = Difference(*interval(more), len(more), len(more))
+    return found
 
 
 def layers(benchmark: dict) -> str:
@@ -119,7 +133,9 @@ def growth(benchmark: dict) -> str:
 def seconds(benchmark: dict) -> str:
     return markdown(["command", "seconds"], [
         [row["what"], f"{row['seconds']:.1f}"] for section in ("commands", "full")
-        for row in benchmark.get(section, {"rows": []})["rows"]])
+        for row in benchmark.get(section, {"rows": []})["rows"]] + [
+        [f"the report's 30 + 30 epochs, {what} batch norm, on a GPU that it does not name",
+         f"{statistics.mean(times):.1f}"] for what, times in REPORT_SECONDS.items()])
 
 
 def machine(benchmark: dict) -> str:
@@ -165,7 +181,8 @@ def tables(results: Path) -> dict[str, str]:
     }
     path = results / "benchmark.json"
     benchmark = json.loads(path.read_text()) if path.exists() else {}
-    found["conclusions"] = conclusions(runs, without_batch_norm(benchmark))
+    step = without_batch_norm(benchmark)
+    found |= {"answers": answers(runs, step), "conclusions": conclusions(runs, step)}
     if benchmark:
         sections = ((machine, "steps"), (steps, "steps"), (layers, "layers"), (growth, "growth"),
                     (seconds, "commands"))

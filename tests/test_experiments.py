@@ -73,6 +73,7 @@ def test_recipes_are_compared_seed_by_seed():
     mean, half = statistics.mean(gaps), 3.182446 * statistics.stdev(gaps) / 2
     expected = pytest.approx((mean, mean - half, mean + half, 4, 5), abs=1e-5)
     assert comparisons.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")[:5] == expected
+    assert comparisons.level(runs_of(adam=gaps), "adam", comparisons.accuracy_on("test"))[:5] == expected  # of one row
     shuffled = {name: of[::-1] for name, of in runs_of(adam=ours, sgd=base).items()}
     assert comparisons.gap(shuffled, "adam", "sgd") == comparisons.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")
     assert comparisons.gap(runs_of(adam=[], sgd=base), "adam", "sgd") is None
@@ -84,7 +85,9 @@ def test_a_difference_says_where_its_rows_have_not_the_same_precision():
     assert comparisons.signed(comparisons.gap(runs, "adam", "sgd")) == "+1.00 [1.00, 1.00]"
     for run in runs["adam"]:
         run["precision"] = "fp32"
-    assert comparisons.signed(comparisons.gap(runs, "adam", "sgd")) == "+1.00 [1.00, 1.00], fp32 less bf16"
+    assert comparisons.signed(comparisons.gap(runs, "adam", "sgd")) == "+1.00 [1.00, 1.00], fp32 against bf16"
+    runs["adam"][0]["precision"] = "bf16"
+    assert comparisons.signed(comparisons.gap(runs, "adam", "sgd")).endswith(", bf16 and fp32 against bf16")
 
 
 def test_the_reports_one_run_is_held_against_where_ours_would_lie():
@@ -110,19 +113,34 @@ def test_section_5_differs_where_welchs_interval_leaves_out_zero():
         run["splits"]["train"] = {"accuracy": 100.0}
         run["classifier_seconds"] = 500
     line = next(line for line in comparisons.section5(runs).splitlines() if line.startswith("| SGD"))
-    differs = "yes" if mean > half else "cannot be told"
-    assert f"{mean:+.2f} [{mean - half:.2f}, {mean + half:.2f}] | {differs} | 100.00 ± 0.00 | 500 |" in line
+    assert mean > half  # far from the report's
+    assert f"{mean:+.2f} [{mean - half:.2f}, {mean + half:.2f}] | yes | 100.00 ± 0.00 | 100.00 ± 0.00 | bf16 | 500 |" in line
+    for run, near in zip(runs["sgd"], theirs):
+        run["splits"]["test"]["accuracy"] = near
+    assert "+0.00 [" in comparisons.section5(runs) and "| cannot be told |" in comparisons.section5(runs)
     runs["sgd"] = runs["sgd"][:2]
     assert "| 2 of 5 seeds yet |" in comparisons.section5(runs)
 
 
 def test_what_a_step_takes_without_batch_norm_is_compared_round_by_round():
-    """Two stages of two rounds: 4.4 s against 4.0, 4.2 against 4.0."""
-    rows = [{"side": "ours without batch norm", "turns": turns}
-            for turns in ([[1.1, 1.0], [1.2, 1.0]], [[3.3, 3.0], [3.0, 3.0]])]
+    """Two rounds of 1.1 s against 1.0 and 1.2 against 1.0: t(0.975, 1) = 12.706205."""
+    rows = [{"stage": "autoencoder", "side": "ours without batch norm", "turns": [[1.1, 1.0], [1.2, 1.0]]},
+            {"stage": "autoencoder", "side": "ours without fusion", "turns": [[9, 1], [9, 1]]}]
     found = tables.without_batch_norm({"steps": {"rows": rows}})
-    assert found.mean == pytest.approx(7.5) and found.seeds == found.declared == 2
-    assert tables.without_batch_norm({}) is None
+    assert found.keys() == {"autoencoder"}
+    assert found["autoencoder"][:5] == pytest.approx((15, 15 - 63.531025, 15 + 63.531025, 2, 2), abs=1e-5)
+    assert tables.without_batch_norm({}) == {}
+
+
+@pytest.mark.parametrize("costs,expected", (
+    ([4, 2, 1, 0.5], None),
+    ([4, 1, 2.9, 0.5], None),
+    ([4, 1, 3.1, 0.5], (3, 3.1)),
+    ([4, 0.1, 0.4, 0.8, 0.1], (4, 0.8)),
+    ([], None),
+))
+def test_a_jump_is_a_cost_over_three_times_the_lowest_before_it(costs, expected):
+    assert tables.jump(costs) == expected
 
 
 @pytest.mark.parametrize("difference,claimed,said", (
@@ -137,6 +155,7 @@ def test_what_a_step_takes_without_batch_norm_is_compared_round_by_round():
     (Difference(1.5, 1.2, 1.8, 5, 5), {"below": 1}, "does not hold"),
     (Difference(-7.0, -8.0, -6.0, 5, 5), {"above": -5, "below": 5}, "does not hold"),
     (Difference(0.0, 0.0, 0.0, 5, 5), {"above": 0}, "does not hold"),
+    (None, {"varied": False}, "cannot be told: no run varies it"),
 ))
 def test_a_verdict_is_what_the_interval_says(difference, claimed, said):
     assert Claim("it is so", "points", difference, **claimed).verdict() == said
@@ -145,7 +164,10 @@ def test_a_verdict_is_what_the_interval_says(difference, claimed, said):
 def test_the_worst_of_its_claims_decides_a_conclusion():
     holds, fails, open_ = (Claim("", "", Difference(mean, mean - 1, mean + 1, 5, 5), above=0) for mean in (2, -2, 0))
     assert conclusions.deciding([holds, open_]) is open_ and conclusions.deciding([open_, fails, holds]) is fails
-    assert conclusions.deciding([open_, missing := Claim("", "", None)]) is missing
+    missing = Claim("", "", None)
+    assert conclusions.deciding([missing, holds]) is holds and conclusions.standing([missing, holds]) == "holds so far"
+    assert conclusions.standing([missing, fails]) == "does not hold"  # whatever the other turns out to be
+    assert conclusions.standing([missing]) == "not measured yet" and conclusions.standing([holds]) == "holds"
 
 
 @pytest.mark.parametrize("true", (True, False))
@@ -159,17 +181,33 @@ def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
             "unpool-indices": 40 - 2 * s, "adagrad-autoencoder": 40 - 2 * s}
     test |= {name: 41 - 2 * s for name in ROWS if name.startswith(("dropout-", "l2-"))}
     error = {"unpool-nearest": 0.02 + 0.002 * s, "adagrad-autoencoder": 0.02 + 0.002 * s}
-    cost = {"adam": (3, 3), "no-batch-norm": (3 + s, 3 + s), "epochs-80": (1, 0.9 + 0.05 * s)}  # from epoch 2 on, at 80
-    runs = {name: [{"seed": seed, "precision": "bf16", "val_accuracy": 5 + 3 * s * (name == "no-batch-norm-90"),
+    cost = {"adam": (3, 3), "no-batch-norm": (3 + s, 3 + s),  # from epoch 2 on, and at 80
+            "epochs-80": (0.016, 0.015 if true else 0.013)}
+    gained = {"no-batch-norm": 3 * s, "no-batch-norm-60": 3 * s, "epochs-80": 0.5 if true else 1.5}  # every 5 epochs
+    runs = {name: [{"seed": seed, "precision": "bf16", "val_accuracies": [5 + gained.get(name, 0) * i / 8 for i in range(16)],
                     "splits": {"train": {"accuracy": 99 + 0.5 * s},
                                "test": {"accuracy": test.get(name, 0), "reconstruction_error": error.get(name, 0.02)}},
                     **{f"{stage}_costs": [2, *[cost.get(name, (1, 1))[0]] * 78, cost.get(name, (1, 1))[1]]
                        for stage in ("autoencoder", "classifier")}} for seed in row.seeds] for name, row in ROWS.items()}
-    table = conclusions.conclusions(runs, Difference(*((1, 0, 2) if true else (9, 8, 10)), 4, 4))
-    verdicts = [line.split(" | ")[-1].removesuffix(" |").strip("*") for line in table.splitlines()[2:]]
-    assert set(verdicts) == {"holds" if true else "does not hold"}
-    numbers = re.findall(r"^\| \*\*(\d)\. ", table, re.MULTILINE)
-    assert numbers == list("123456") and len(verdicts) == 31
+    step = {stage: Difference(*((1, 0, 2) if true else (9, 8, 10)), 4, 4) for stage in ("autoencoder", "classifier")}
+    found = conclusions.judged(runs, step)
+    verdicts = [claim.verdict() for claims in found.values() for claim in claims if claim.varied]
+    assert set(verdicts) == {"holds" if true else "does not hold"} and len(verdicts) == 28
+    assert [conclusion[:3] for conclusion in found] == [f"{i}. " for i in range(1, 7)]
+    lines = conclusions.answers(runs, step).splitlines()
+    decided = {"1": "holds", "2": "holds", "3": "cannot be told", "4": "holds", "5": "holds", "6": "cannot be told"} if true else dict.fromkeys("123456", "does not hold")
+    assert {line[0]: line.split("**")[1] for line in lines} == decided
+    assert lines[3].endswith(": -6.25 [-6.25, -6.25] % of the cost at epoch 40). Of its 2 claims 2 hold."
+                             if true else "Of its 2 claims none holds.")
+    assert conclusions.conclusions(runs, step).count("\n") == 1 + 6 + 30
+
+
+def test_a_cost_that_explodes_is_no_cost_that_hardly_changes():
+    runs = {name: [] for name in ROWS}
+    runs["epochs-80"] = [{"seed": seed, "val_accuracies": [40] * 16, "autoencoder_costs": [0.2] + [0.016] * 78 + [0.2]}
+                         for seed in (0, 1, 2)]
+    cost, accuracy = conclusions.epochs(runs)
+    assert cost.verdict() == "does not hold" and accuracy.verdict() == "holds"
 
 
 def test_the_best_rate_is_the_one_that_validation_chose():
@@ -188,6 +226,9 @@ def test_the_best_rate_is_the_one_that_validation_chose():
     assert recipes.BEST.keys() == measured
 
 
+BEFORE_THESE_FLAGS = {"deterministic": False, "unpooling": "inverse"}  # what earlier versions did
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "results/runs").glob("*.json")), ids=lambda path: path.stem)
 def test_a_finished_run_is_what_its_row_declares(path):
     run = json.loads(path.read_text())
@@ -196,12 +237,16 @@ def test_a_finished_run_is_what_its_row_declares(path):
     made = {"flags": train_classifier.parse_args([*source, *row.classifier.split(), *seed])}
     if row.autoencoder is not None:
         made["autoencoder_flags"] = train_autoencoder.parse_args([*row.autoencoder.split(), *seed])
+    else:  # (search-scratch-0 tells of one that it did not start from)
+        assert "autoencoder_flags" not in run or path.stem == "search-scratch-0"
     for stage, args in made.items():
-        declared = one_run.recipe(vars(args))
-        # flags come and go with versions; earlier ones recorded None for what follows another; a run settles "auto"
-        shared = {name for name in declared.keys() & run[stage].keys()
-                  if run[stage][name] is not None and declared[name] != "auto"}
-        assert {name: run[stage][name] for name in shared} == {name: declared[name] for name in shared}
+        told = {**BEFORE_THESE_FLAGS, **run[stage]}
+        if stage == "flags":  # earlier versions recorded None for what follows another flag
+            told["batch_norm"] = told["batch_norm"] is not False
+            told["encoder_learning_rate"] = told["encoder_learning_rate"] or told["learning_rate"]
+        declared = {name: value for name, value in one_run.recipe(vars(args)).items()
+                    if value not in ("auto", None)}  # what a run settles, and what follows another flag or checkpoint
+        assert {name: told.get(name) for name in declared} == declared
     assert path.stem == f"{run['row']}-{run['seed']}" and run["seed"] in row.seeds
 
 
@@ -209,6 +254,7 @@ def test_a_finished_run_is_what_its_row_declares(path):
 def test_a_row_is_of_one_precision_and_its_predictions_give_its_accuracies(name):
     runs = comparisons.finished(ROOT / "results")[name]
     assert len({run["precision"] for run in runs}) <= 1
+    assert len({run["autoencoder_flags"]["precision"] for run in runs if "autoencoder_flags" in run}) <= 1
     for run in runs:
         kept = ROOT / f"results/runs/{name}-{run['seed']}.npz"
         assert kept.exists() == ROWS[name].tested
