@@ -20,7 +20,7 @@ from runtime import UserError
 
 SPLITS = ("train", "val", "test")
 BUILT_IN = ("flowers102", "synthetic")
-CACHE_FORMAT = 3  # to be raised when decoding.decode, or what is cached, changes
+CACHE_FORMAT = 4  # to be raised when decoding.decode, or what is cached, changes
 
 
 @dataclass
@@ -118,14 +118,8 @@ def _from_cache(cached: Path) -> FlowerSet | None:
 
 def _listing(root: Path) -> list[str]:
     """Every file below root with its size and time of change: what the cache's name stands for."""
-    rows = []
-    for folder, _, _ in os.walk(root, followlinks=True):
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_file():
-                    stat = entry.stat()
-                    rows.append(f"{os.path.relpath(entry.path, root)} {stat.st_size} {stat.st_mtime_ns}")
-    return sorted(rows)
+    return sorted(f"{os.path.relpath(entry.path, root)} {entry.stat().st_size} {entry.stat().st_mtime_ns}"
+                  for entry in decoding.files_below(root))
 
 
 def _split_of(root: Path, split: str) -> tuple[str, bool]:
@@ -136,38 +130,31 @@ def _split_of(root: Path, split: str) -> tuple[str, bool]:
 
 def _folder(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
     """Paths, labels and class names of one split of the user's own folder; the classes are those of train/."""
-    from torchvision.datasets import ImageFolder
-
-    class Visible(ImageFolder):
-        """Without the folders that systems hide or mark: .ipynb_checkpoints, @eaDir."""
-        def find_classes(self, directory):
-            classes = [name for name in super().find_classes(directory)[0] if not name.startswith((".", "@"))]
-            if not classes:
-                raise FileNotFoundError(f"there is no folder of a class in {directory}")
-            return classes, {name: i for i, name in enumerate(classes)}
-
     folder, held_out = _split_of(root, split)
-    try:
-        found, train = (Visible(root / name, is_valid_file=decoding.is_photo) for name in (folder, "train"))
-    except OSError as error:
-        raise UserError(f"--dataset {root}: {error}") from error
-    files = {path for path in decoding.files_below(root / folder) if path.parent != root / folder}
-    others = sorted(path for path in files - {Path(path) for path, _ in found.samples}
-                    if not any(part.startswith((".", "@")) for part in path.relative_to(root).parts))
+    classes, train_classes = (sorted(entry.name for entry in os.scandir(root / name)
+                                     if entry.is_dir() and not decoding.is_hidden(entry.name)) for name in (folder, "train"))
+    if not classes:
+        raise UserError(f"--dataset {root}: there is no folder of a class in {root / folder}")
+    if classes != train_classes:
+        odd = sorted(set(classes) ^ set(train_classes))
+        raise UserError(f"--dataset {root}: {folder}/ and train/ differ in their classes: {', '.join(odd)}")
+    paths, labels, others = [], [], []
+    for label, name in enumerate(classes):
+        photos, no_photos = decoding.photos_below(root / folder / name)
+        if not photos:
+            raise UserError(f"--dataset {root}: there is no photo in {root / folder / name}")
+        if held_out:
+            photos = [photo for i, photo in enumerate(photos) if (i % 5 == 1) == (split == "val")]
+        paths += photos
+        labels += [label] * len(photos)
+        others += no_photos
     if others and split == folder:
         print(f"--dataset {root}: left out {len(others)} files in {folder}/ that are no photos by their names, "
               f"the first {others[0]}")
-    if found.classes != train.classes:
-        odd = sorted(set(found.classes) ^ set(train.classes))
-        raise UserError(f"--dataset {root}: {folder}/ and train/ differ in their classes: {', '.join(odd)}")
-    samples = [(Path(path), label) for path, label in found.samples]  # class after class, by name
-    if held_out:
-        place = [i - found.targets.index(label) for i, label in enumerate(found.targets)]  # within the class
-        samples = [sample for sample, i in zip(samples, place) if (i % 5 == 1) == (split == "val")]
-        if not samples:
-            raise UserError(f"--dataset {root}: no class has a second photo in train/ to validate on; "
-                            f"add some, or a folder val/")
-    return [path for path, _ in samples], [label for _, label in samples], found.classes
+    if not paths:
+        raise UserError(f"--dataset {root}: no class has a second photo in train/ to validate on; "
+                        f"add some, or a folder val/")
+    return paths, labels, classes
 
 
 def batches(count: int, batch_size: int, generator: torch.Generator | None = None) -> list[torch.Tensor]:

@@ -29,15 +29,36 @@ def is_photo(path: Path | str) -> bool:
     return (kind in Image.OPEN or kind == "MPO") and kind not in NO_PHOTOS
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Every file in a folder, at any depth; into linked folders, too, but into each folder once."""
-    seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+def is_hidden(name: str) -> bool:
+    """Whether systems hide or mark a file or folder of that name: .DS_Store, .ipynb_checkpoints, @eaDir."""
+    return name.startswith((".", "@"))
+
+
+def files_below(folder: Path) -> Iterator[os.DirEntry]:
+    """Every file in a folder, at any depth, but in hidden folders; into linked folders, too, into each folder once."""
+    seen, ahead = set(), [folder]
+    while ahead:
+        parent = ahead.pop()
         if (real := os.path.realpath(parent)) in seen:  # a link to a folder above would never end
-            folders.clear()
             continue
         seen.add(real)
-        yield from (path for name in names if (path := Path(parent, name)).is_file())
+        with os.scandir(parent) as entries:
+            for entry in entries:
+                if entry.is_file():
+                    yield entry
+                elif not is_hidden(entry.name) and entry.is_dir():
+                    ahead.append(entry.path)
+
+
+def photos_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The photos in a folder, by their names and sorted, and the files that are none, but for hidden ones."""
+    photos, others = [], []
+    for entry in files_below(folder):
+        if is_photo(entry.path):
+            photos.append(Path(entry.path))
+        elif not is_hidden(entry.name):
+            others.append(Path(entry.path))
+    return sorted(photos), sorted(others)
 
 
 def decode(path: Path, size: int, crop: str) -> np.ndarray:
@@ -57,12 +78,17 @@ def decode(path: Path, size: int, crop: str) -> np.ndarray:
                 raise ValueError("its pixels are floating-point numbers of no stated range; "
                                  "save it with 8 or 16 bits")
             if image.mode.startswith("I"):  # Pillow would clip 16-bit grey
-                image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+                grey = np.asarray(image)
+                if image.mode == "I" and not (grey.min() >= 0 and 255 < grey.max() < 65536):
+                    raise ValueError("its pixels are 32-bit numbers of no stated range; save it with 8 or 16 bits")
+                image = Image.fromarray((grey >> 8).astype(np.uint8))
             if image.has_transparency_data:  # on white, as a page shows it
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
             image = image.convert("RGB")
     except MemoryError:
         raise
+    except FileNotFoundError as error:
+        raise UserError(f"there is no photo {path}") from error
     except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
         raise UserError(f"cannot decode the photo {path}: {error}; replace or remove it") from error
     if crop == "centre":

@@ -25,10 +25,10 @@ def _save(figure, path: Path, description: str = "") -> None:
         print(f"{path}: letters that the figure's font lacks are drawn as boxes")
 
 
-def _short(name: str) -> str:
+def _short(name: str, most: int = 28) -> str:
     """As much of a class's or file's name as fits; a byte that is no UTF-8 is drawn as a question mark."""
     name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return name if len(name) <= 28 else name[:27] + "…"
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def reconstructions(path: Path, x: Tensor, x_hat: Tensor, title: str) -> None:
@@ -168,7 +168,7 @@ def predictions(path: Path, rows: list[tuple[str, list[np.ndarray], list[tuple[s
     for (name, images, likely), row in zip(rows, axes):
         for axis, image, title in zip(row, images, (name, "reconstruction")):
             axis.imshow(image)
-            axis.set_title(_short(title)[-24:], fontsize=8, parse_math=False)
+            axis.set_title(_short(title, 24), fontsize=8, parse_math=False)
             axis.axis("off")
         names = [_short(each) for each, _ in likely]
         values = [100 * probability for _, probability in likely]

@@ -50,6 +50,8 @@ def download(data_dir: Path) -> None:
             Flowers102(temporary, download=True)
             os.rename(Path(temporary) / "flowers-102", data_dir / "flowers-102")
     except (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError) as error:
+        if (data_dir / "flowers-102").is_dir():  # another process was first
+            return
         for folder in made:
             with contextlib.suppress(OSError):
                 folder.rmdir()

@@ -51,13 +51,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def find(photos: list[Path]) -> Iterator[Path]:
-    """The files named, and those in the folders named whose name ends as a picture's does."""
-    for path in photos:
-        if path.is_dir():
-            yield from sorted(filter(decoding.is_photo, decoding.files_below(path)))
-        else:
+def find(paths: list[Path]) -> Iterator[Path]:
+    """The files named, and those in the folders named whose name ends as a picture's does; a line tells of others."""
+    for path in paths:
+        if not path.is_dir():
             yield path
+            continue
+        photos, others = decoding.photos_below(path)
+        if others:
+            print(f"predict.py: left out {len(others)} files in {path} that are no photos by their names, "
+                  f"the first {others[0]}", file=sys.stderr, flush=True)
+        yield from photos
 
 
 def decode(path: Path, crop: str) -> np.ndarray | UserError:

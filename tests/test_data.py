@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import checkpoint
 import data
 import decoding
 import synthetic
@@ -69,12 +70,16 @@ def test_the_cache_follows_linked_folders_and_does_not_mind_lying_in_the_data(fo
     assert not torch.equal(data.load(str(folder), "train", cache_dir=str(folder / "cache")).images[0], first.images[0])
 
 
-def test_a_damaged_cache_is_rebuilt_with_a_line(folder, tmp_path, capsys):
+@pytest.mark.parametrize("damage", ("a flipped bit", "a label less"))
+def test_a_damaged_cache_is_rebuilt_with_a_line(damage, folder, tmp_path, capsys):
     fresh = load(folder, "train", tmp_path)
     (cached,) = (tmp_path / "cache").iterdir()
-    content = bytearray(cached.read_bytes())
-    content[len(content) // 2] ^= 1
-    cached.write_bytes(content)
+    if damage == "a flipped bit":
+        content = bytearray(cached.read_bytes())
+        content[len(content) // 2] ^= 1
+        cached.write_bytes(content)
+    else:
+        checkpoint.save(cached, {"kind": "photos", **vars(replace(fresh, labels=fresh.labels[1:]))})
     assert torch.equal(load(folder, "train", tmp_path).images, fresh.images)
     assert "decoding the photos again" in capsys.readouterr().out
     load(folder, "train", tmp_path)
@@ -108,6 +113,13 @@ def test_grey_cmyk_transparent_and_rotated_photos_are_converted(tmp_path):
         photo.convert(mode).save(tmp_path / name)
         pixels = decoding.decode(tmp_path / name, 50, "squash")
         assert pixels.shape == (50, 50, 3) and pixels.dtype == np.uint8
+    for dtype in (np.uint16, np.int32):  # 16 bits, in either of Pillow's modes
+        Image.fromarray((np.asarray(photo).astype(dtype) << 8)).save(tmp_path / "deep.tiff")
+        grey = decoding.decode(tmp_path / "deep.tiff", 50, "squash").astype(int)
+        assert np.abs(grey - decoding.decode(tmp_path / "palette.png", 50, "squash")).max() <= 1
+    Image.fromarray(np.full((9, 9), 200, np.int32)).save(tmp_path / "deep.tiff")
+    with pytest.raises(UserError, match="deep.tiff: its pixels are 32-bit numbers of no stated range"):
+        decoding.decode(tmp_path / "deep.tiff", 50, "squash")
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 270 degrees to see it upright
     photo.save(tmp_path / "turned.jpg", exif=exif, quality=100)
@@ -188,8 +200,9 @@ def test_without_val_every_fifth_training_photo_of_a_class_validates_and_a_line_
 def test_hidden_files_are_passed_over_and_what_is_no_photo_is_named(folder, tmp_path, capsys):
     plain = load(folder, "train", tmp_path)
     photo = folder / "train/rose/0.jpg"
-    for name in ("train/rose/._0.jpg", "train/.ipynb_checkpoints/0.jpg", "train/@eaDir/0.jpg", "train/rose/notes.txt"):
-        (folder / name).parent.mkdir(exist_ok=True)
+    for name in ("train/rose/._0.jpg", "train/.ipynb_checkpoints/0.jpg", "train/@eaDir/0.jpg", "train/rose/notes.txt",
+                 "train/rose/.ipynb_checkpoints/1.jpg", "train/rose/@eaDir/0.jpg/THUMB.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("no photo")
     for name in ("é.JPG", os.fsdecode(b"\xe9t\xe9.jfif"), "a b.mpo"):
         shutil.copy(photo, folder / "train/rose" / name)
@@ -216,6 +229,15 @@ def test_linked_folders_are_followed(folder, tmp_path, capsys):
     flowers = load(folder, "train", tmp_path)
     assert len({name for name in flowers.names if name.startswith("train/rose/")}) == 4
     assert f"the first {folder / 'train/rose/notes.txt'}" in capsys.readouterr().out
+
+
+def test_a_link_to_a_folder_above_is_followed_once(folder, tmp_path):
+    plain = load(folder, "train", tmp_path)
+    (folder / "train/rose/self").symlink_to(".")
+    (folder / "train/tulip/deeper").mkdir()
+    (folder / "train/tulip/0.jpg").rename(folder / "train/tulip/deeper/0.jpg")
+    flowers = load(folder, "train", tmp_path)
+    assert len(flowers) == len(plain) and "train/tulip/deeper/0.jpg" in flowers.names
 
 
 def test_a_train_folder_with_hidden_folders_alone_is_refused(folder, tmp_path):
