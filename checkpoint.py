@@ -3,7 +3,7 @@
 A checkpoint is a dict of plain types and tensors, its kind under "kind": to load it runs no code.
 """
 
-import contextlib
+import json
 import math
 import pickle
 import zipfile
@@ -17,7 +17,8 @@ import files
 from runtime import UserError
 
 # flags that a resume may change: they do not change the result
-FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "quiet"}
+FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "quiet",
+              "dataset"}  # (its photos and labels are compared)
 MISFITS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError)  # how load_state_dict fails
 RUN = {"flags": dict, "environment": dict, "photos": str, "epoch": int, "optimizer": dict}
 FIELDS = {  # what a checkpoint of each kind must hold
@@ -84,6 +85,15 @@ def load(path: Path | str, kind: str) -> dict:
     if lacking:
         raise UserError(f"{path} is of the kind '{kind}', but lacks {', '.join(lacking)}: "
                         f"of another version?")
+    for name in {"classes", "names"} & FIELDS[kind].keys():
+        if not all(isinstance(each, str) for each in content[name]):
+            raise UserError(f"{path}: its {name} are not all names")
+    if kind == "photos" and not len(content["images"]) == len(content["labels"]) == len(content["names"]):
+        raise UserError(f"{path} has not as many labels and names as photos")
+    try:
+        json.dumps(content.get("flags"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: its flags are no plain values: {error}") from error
     environment = content.get("environment")
     made = rounding(environment if isinstance(environment, dict) else {})["torch"]
     now = str(torch.__version__)
@@ -128,7 +138,7 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tupl
     """
     last = out / "last.pt"
     if out.is_dir():
-        claim(out)
+        files.claim(out)
     if resume:
         if not last.exists():
             raise UserError(f"--resume: there is no {last}; start without --resume")
@@ -138,33 +148,16 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tupl
         return content
     found = [path.name for pattern in ("last.pt", "log.jsonl", *products) for path in out.glob(pattern)]
     if found and not overwrite:
-        raise UserError(f"{out} holds a run already ({found[0]}); "
-                        f"--resume continues it, --overwrite replaces it")
+        resume = "--resume continues it, " if last.exists() else ""
+        raise UserError(f"{out} holds a run already ({found[0]}); {resume}--overwrite replaces it")
     return None
-
-
-CLAIMED, LOCKS = set(), contextlib.ExitStack()  # this process's runs, locked until it ends or gives them up
-
-
-def claim(out: Path) -> None:
-    """Lock a run's folder until this process ends or calls give_up. UserError where another process has it."""
-    if out.resolve() not in CLAIMED:
-        if not LOCKS.enter_context(files.lock(out, wait=False)):
-            raise UserError(f"--out {out}: another process writes a run there; wait, or name another folder")
-        CLAIMED.add(out.resolve())
-
-
-def give_up() -> None:
-    """Unlock this process's runs, for whoever comes next: it goes on with other work."""
-    LOCKS.close()
-    CLAIMED.clear()
 
 
 def begin_run(out: Path, products: tuple[str, ...], save_last: Callable[[int], None]) -> None:
     """Make a new run's folder with its first last.pt, then remove what an old run left (see open_run)."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        claim(out)
+        files.claim(out)
         save_last(0)  # first: where it does not fit on the disk, the old run stays
         for pattern in ("log.jsonl", files.ORPHANS, *products):
             for path in out.glob(pattern):

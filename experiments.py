@@ -22,7 +22,6 @@ import sys
 import time
 from pathlib import Path
 
-import checkpoint
 import files
 import runtime
 from one_run import clear, measure, path_of
@@ -134,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
                         failed.append((name, seed))
                         continue
                     finally:
-                        checkpoint.give_up()
+                        files.give_up()
                     print(f"== {name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
         time.sleep(0 if done else 10)
     return int(bool(failed))

@@ -60,3 +60,20 @@ def lock(path: Path, wait: bool) -> Iterator[bool]:
         yield held
     finally:
         os.close(descriptor)
+
+
+CLAIMED, LOCKS = set(), contextlib.ExitStack()  # this process's runs, locked until it ends or gives them up
+
+
+def claim(out: Path) -> None:
+    """Lock a run's folder until this process ends or calls give_up. UserError where another process has it."""
+    if out.resolve() not in CLAIMED:
+        if not LOCKS.enter_context(lock(out, wait=False)):
+            raise UserError(f"--out {out}: another process writes a run there; wait, or name another folder")
+        CLAIMED.add(out.resolve())
+
+
+def give_up() -> None:
+    """Unlock this process's runs, for whoever comes next: it goes on with other work."""
+    LOCKS.close()
+    CLAIMED.clear()

@@ -30,7 +30,7 @@ def train(stage, out: Path, finished: str, flags: list[str]) -> None:
 
 def recipe(flags: dict) -> dict:
     """The flags that make the result, without those that say where things are."""
-    places = checkpoint.FREE_FLAGS - {"epochs"} | {"autoencoder"}
+    places = checkpoint.FREE_FLAGS - {"epochs", "dataset"} | {"autoencoder"}
     return {name: value for name, value in flags.items() if name not in places}
 
 

@@ -128,11 +128,12 @@ def main(args: argparse.Namespace) -> int:
                 "epoch": epoch, "cost": cost, "learning_rate": args.learning_rate,
                 "seconds": round(seconds, 3), "images_per_second": round(len(images) / seconds, 1)})
             if epoch % 5 == 0 or epoch == args.epochs:
-                draw(model, images, device, precision, args.out, epoch)
-            figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (mean squared error)")
+                draw(model, images, device, precision, args.out, epoch)  # before the save: a kill leaves none out
             stop = bool(interrupted)  # read once: the signal may come at any moment
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)
+            if epoch % 5 == 0 or epoch == args.epochs or stop:
+                figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (mean squared error)")
             if stop:
                 print(f"stopped after epoch {epoch}; the same command with --resume continues")
                 return 128 + interrupted[0]

@@ -120,8 +120,7 @@ def main(args: argparse.Namespace) -> int:
         checkpoint.save(last, {"kind": KIND, **weights(), "photos": digest, "epoch": epoch,
                                "optimizer": optimizer.state_dict()})
 
-    header = {"flags": flags, **environment, "dataset": args.dataset,
-              "splits": {"train": len(flowers), "val": len(val)}}
+    header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers), "val": len(val)}}
     if not resumed:
         checkpoint.begin_run(args.out, PRODUCTS, save_last)
     training.start_log(log, header, first_epoch - 1)
@@ -146,10 +145,10 @@ def main(args: argparse.Namespace) -> int:
                     batch_cost = loss.item()  # once: on a GPU it waits for the step
                     training.check_finite(batch_cost, epoch, step, args.learning_rate)
                     total += batch_cost * len(batch)
-                    correct += (logits.argmax(1) == y).sum().item()
+                    correct += (logits.argmax(1) == y).sum()
                     bar.set_postfix(cost=f"{batch_cost:.4f}", refresh=False)
                     bar.update(len(batch))
-            cost, accuracy, val_accuracy = total / len(images), 100 * correct / len(images), None
+            cost, accuracy, val_accuracy = total / len(images), 100 * int(correct) / len(images), None
             seconds = time.perf_counter() - epoch_start
             line = f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}"
             if epoch % 5 == 0 or epoch == args.epochs:
@@ -162,10 +161,11 @@ def main(args: argparse.Namespace) -> int:
                 "epoch": epoch, "cost": cost, "train_accuracy": accuracy, "val_accuracy": val_accuracy,
                 "learning_rate": args.learning_rate, "seconds": round(seconds, 3),
                 "images_per_second": round(len(images) / seconds, 1)})
-            figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (cross-entropy, nats)")
             stop = bool(interrupted)  # read once: the signal may come at any moment
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)
+            if epoch % 5 == 0 or epoch == args.epochs or stop:
+                figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (cross-entropy, nats)")
             if stop:
                 print(f"stopped after epoch {epoch}; the same command with --resume continues")
                 return 128 + interrupted[0]

@@ -138,6 +138,8 @@ def log_row(path: Path, row: dict) -> None:
     try:
         with open(path, "a") as file:
             file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # last.pt, which follows, is flushed too, and a resume wants both
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}", exit_status=1) from error
 

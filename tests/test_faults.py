@@ -152,8 +152,20 @@ def test_what_a_run_left_is_not_replaced_when_its_last_pt_is_gone(trained, tmp_p
     for name in ("autoencoder.pt", "log.jsonl"):
         shutil.copy(trained / "runs/autoencoder" / name, tmp_path)
     before = contents(tmp_path)
-    assert_one_line(run_script(trained, "train_autoencoder", *COMMON, "--out", tmp_path), 2, "holds a run already", "--overwrite")
-    assert contents(tmp_path) == before
+    done = run_script(trained, "train_autoencoder", *COMMON, "--out", tmp_path)
+    assert_one_line(done, 2, "holds a run already", "--overwrite")
+    assert "--resume" not in done.stderr and contents(tmp_path) == before  # there is nothing to resume
+
+
+def test_a_run_is_resumed_with_its_photos_under_another_path_and_no_others(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained / "runs/autoencoder", run)
+    shutil.copytree(trained / "photos", tmp_path / "moved")
+    flags = [*COMMON, "--out", run, "--resume", "--epochs", "3", "--dataset", tmp_path / "moved"]
+    (tmp_path / "moved/train/rose/0.jpg").rename(tmp_path / "0.jpg")
+    assert_one_line(run_script(trained, "train_autoencoder", *flags), 2, "the photos or labels are not those")
+    (tmp_path / "0.jpg").rename(tmp_path / "moved/train/rose/0.jpg")
+    assert run_script(trained, "train_autoencoder", *flags).returncode == 0
 
 
 def test_a_resume_keeps_who_began_and_notes_who_goes_on(trained, tmp_path):
@@ -249,7 +261,7 @@ def test_a_resume_with_another_flag_is_refused_with_both_values(flag, value, tra
 @pytest.mark.parametrize("stage", (train_autoencoder, train_classifier))
 def test_a_resume_compares_each_flag_that_changes_the_result(stage):
     flags = vars(stage.parse_args([]))
-    for name in flags.keys() - {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "quiet"}:
+    for name in flags.keys() - {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "quiet", "dataset"}:
         made = {"flags": flags | {name: "other"}, "epoch": 0, "photos": "", "environment": {"versions": {}}}
         with pytest.raises(UserError, match=f"--{name.replace('_', '-')} is .* was made with other"):
             checkpoint.check_resume(made, flags, {"versions": {}}, "", Path("last.pt"))
