@@ -24,7 +24,7 @@ test: .venv/installed
 flowers: .venv/installed
 	$(VENV) train_autoencoder.py $(call resume,runs/autoencoder) $(FLAGS)
 	$(VENV) train_classifier.py $(call resume,runs/classifier) $(FLAGS)
-	$(VENV) evaluate.py $(FLAGS)
+	$(VENV) evaluate.py --autoencoder runs/autoencoder/autoencoder.pt $(FLAGS)
 
 .venv/installed: requirements.txt tests/requirements.txt
 	@echo "installing PyTorch and the rest of requirements.txt into .venv: some gigabytes, once"

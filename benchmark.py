@@ -5,7 +5,7 @@
     python benchmark.py --only full --data-dir data    # 30 + 30 epochs by the training scripts
 
 Writes results/benchmark.json. Seconds are medians over rounds in which the sides take turns, each side of a
-training step in a process of its own (levers.py).
+training step in a process of its own (levers.py): `growth` has nine at once, for which it wants some 15 GB.
 """
 
 import argparse

@@ -121,7 +121,8 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context of every forward pass: bf16 where precision says so, else fp32."""
+    """The context of every forward pass: bf16 where precision says so, else fp32, which by default cuDNN makes TF32."""
+    torch.backends.cudnn.allow_tf32 = False
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
