@@ -76,16 +76,15 @@ def changed(stage: str, first: int, last: int) -> Value:
 
 def batch_norm(runs: Runs, step: dict[str, Difference]) -> list[Claim]:
     faster = "with it the classifier's cost after 5 epochs is below that without it after 30"
-    rises = "without it validation accuracy goes on rising"
+    rises = "without it validation accuracy still rises, from epoch 15 to 30"
     return [
         *(Claim(f"a step of the {stage} takes as long without it, within 5 %", "% of a step", step.get(stage), -5, 5)
           for stage in ("autoencoder", "classifier")),
         Claim(f"{faster}, both at 0.001", "nats", gap(runs, "adam", "no-batch-norm", after(5), after(30)), below=0),
         Claim(f"{faster}, each at its best rate", "nats",
               gap(runs, BEST["adam"], BEST["no-batch-norm"], after(5), after(30)), below=0),
-        Claim(f"{rises}, from epoch 30 to 60 at 0.001", VALIDATION, level(runs, "no-batch-norm-60", gained(30, 60)), above=0),
-        Claim(f"{rises}, from epoch 15 to 30 at its best rate", VALIDATION,
-              level(runs, BEST["no-batch-norm"], gained(15, 30)), above=0)]
+        Claim(f"{rises}, at 0.001", VALIDATION, level(runs, "no-batch-norm", gained(15, 30)), above=0),
+        Claim(f"{rises}, at its best rate", VALIDATION, level(runs, BEST["no-batch-norm"], gained(15, 30)), above=0)]
 
 
 def optimizers(runs: Runs) -> list[Claim]:

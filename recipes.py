@@ -79,10 +79,8 @@ ROWS = {
     "unpool-indices": Row("from an autoencoder with the max pools' own indices", "",
                           "--unpooling indices"),
     "adagrad-autoencoder": Row("from an autoencoder trained with Adagrad", "", "--optimizer adagrad"),
-    # what do as many epochs again change, after 40, and without batch norm after 30?
+    # what do as many epochs again change?
     "epochs-80": Row("both stages for 80 epochs", "--epochs 80", "--epochs 80", tested=False, seeds=(0, 1, 2)),
-    "no-batch-norm-60": Row("Adam, no batch norm, for 60 epochs",
-                            f"{ADAM.format(0)} --no-batch-norm --epochs 60", tested=False),
 }
 # are the optimizers' rows about optimizers or about one rate? Three more of each; 0.001 is above. Where the
 # best was the first or last of the four, another beyond it
