@@ -2,6 +2,7 @@
 
     python benchmark.py                           # every section but `full`: about 10 minutes on two cores
     python benchmark.py --only layers steps       # two sections; the file keeps the others
+    python benchmark.py --only steps --levers Winograd "batch norm" --rounds 8 --results results/without-bf16
     python benchmark.py --only full --data-dir data    # 30 + 30 epochs by the training scripts
 
 Writes results/benchmark.json. Seconds are medians over rounds in which the sides take turns, each side of a
@@ -31,6 +32,7 @@ import runtime
 import training
 from levers import LEVERS, LISTING, levers_of_ours, precision, process, reference, seconds, take_turns
 
+ALL_LEVERS = tuple(dict.fromkeys(lever for levers in LEVERS.values() for lever in levers))
 DECODER = ((400, 256, 4, 3), (256, 144, 7, 3), (144, 64, 13, 3), (64, 16, 25, 2), (16, 3, 50, 2))  # C, D, H, window
 
 
@@ -42,6 +44,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=training.number(int, 2, 2**31), default=128,
                         help="images a step (%(default)s)")
     parser.add_argument("--rounds", type=training.number(int, 1), default=4, help="turns a side (%(default)s)")
+    parser.add_argument("--levers", nargs="+", choices=ALL_LEVERS, default=ALL_LEVERS, metavar="LEVER",
+                        help=f"of steps, to be switched: {', '.join(ALL_LEVERS)} (all)")
     parser.add_argument("--data-dir", default="data",
                         help="folder that holds flowers-102/, for commands and full (%(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="of benchmark.json (%(default)s)")
@@ -50,8 +54,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def limits(args, device) -> dict[str, float]:
     """The machine's own: matrix product in FLOP/s, memory copy in bytes/s, read and written."""
-    found = {}
-    for dtype in (torch.float32, torch.bfloat16):
+    found, precisions = {}, {"fp32", runtime.choose_precision("auto", device)}
+    for dtype in (dtype for dtype, name in ((torch.float32, "fp32"), (torch.bfloat16, "bf16")) if name in precisions):
         a, b = (torch.randn(4096, 4096, device=device).to(dtype) for _ in range(2))
         best = min(seconds(lambda: a @ b, device) for _ in range(args.rounds + 1))
         found[f"matrix product, {str(dtype)[6:]}"] = 2 * 4096**3 / best
@@ -100,7 +104,8 @@ def steps(args, device) -> list[dict]:
     for stage, levers in LEVERS.items():
         ours = levers_of_ours(stage, device)
         sides = {"the listing": LISTING, "the listing, our allocator": LISTING | {"allocator"}}
-        sides |= {f"ours {'without' if lever in ours else 'with'} {lever}": ours ^ {lever} for lever in levers}
+        sides |= {f"ours {'without' if lever in ours else 'with'} {lever}": ours ^ {lever} for lever in levers
+                  if lever in args.levers and not (lever == "Winograd" and "bf16" in ours)}  # it works in fp32 alone
         with process(stage, ours, device, args.batch_size) as (time_ours, memory_of_ours, flops_of_ours):
             flops = flops_of_ours()
             for name, switched in sides.items():

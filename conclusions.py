@@ -11,6 +11,7 @@ from typing import NamedTuple
 from comparisons import Difference, Runs, Value, accuracy_on, error_on, gap, level, markdown, signed
 from recipes import BEST, BEST_RATES
 
+Steps = dict[tuple[str, str], Difference]  # by stage and precision: what a step takes more without batch norm, in percent
 POINTS, VALIDATION = "points of test accuracy", "points of validation accuracy"
 ERROR = "thousandths of squared error"
 
@@ -74,12 +75,12 @@ def changed(stage: str, first: int, last: int) -> Value:
     return value
 
 
-def batch_norm(runs: Runs, step: dict[str, Difference]) -> list[Claim]:
+def batch_norm(runs: Runs, step: Steps) -> list[Claim]:
     faster = "with it the classifier's cost after 5 epochs is below that without it after 30"
     rises = "without it validation accuracy still rises, from epoch 15 to 30"
     return [
-        *(Claim(f"a step of the {stage} takes as long without it, within 5 %", "% of a step", step.get(stage), -5, 5)
-          for stage in ("autoencoder", "classifier")),
+        *(Claim(f"a step of the {stage} in {precision} takes as long without it, within 5 %", "% of a step",
+                step.get((stage, precision)), -5, 5) for stage in ("autoencoder", "classifier") for precision in ("bf16", "fp32")),
         Claim(f"{faster}, both at 0.001", "nats", gap(runs, "adam", "no-batch-norm", after(5), after(30)), below=0),
         Claim(f"{faster}, each at its best rate", "nats",
               gap(runs, BEST["adam"], BEST["no-batch-norm"], after(5), after(30)), below=0),
@@ -131,11 +132,8 @@ def unpooling(runs: Runs) -> list[Claim]:
             Claim("a code that stays unflattened, and a classifier without pooling, serve accuracy", varied=False)]
 
 
-def judged(runs: Runs, step: dict[str, Difference]) -> dict[str, list[Claim]]:
-    """Each conclusion and its claims.
-
-    step: what a training step of each stage takes more without batch norm, in percent (benchmark.py).
-    """
+def judged(runs: Runs, step: Steps) -> dict[str, list[Claim]]:
+    """Each conclusion and its claims; step is the benchmark's."""
     return {
         "1. A step takes alike with and without batch norm, but with it the cost falls far faster; without it "
         "more epochs would go on raising accuracy": batch_norm(runs, step),
@@ -149,7 +147,7 @@ def judged(runs: Runs, step: dict[str, Difference]) -> dict[str, list[Claim]]:
     }
 
 
-def answers(runs: Runs, step: dict[str, Difference]) -> str:
+def answers(runs: Runs, step: Steps) -> str:
     """A sentence a conclusion: its verdict, the claim that decides it with its number, how the others stand."""
     lines = []
     for conclusion, claims in judged(runs, step).items():
@@ -165,7 +163,7 @@ def answers(runs: Runs, step: dict[str, Difference]) -> str:
     return "\n".join(lines)
 
 
-def conclusions(runs: Runs, step: dict[str, Difference]) -> str:
+def conclusions(runs: Runs, step: Steps) -> str:
     """A bold row a conclusion, and below it a row a claim."""
     rows = []
     for conclusion, claims in judged(runs, step).items():

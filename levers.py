@@ -21,12 +21,13 @@ import inverse_maxpool
 import models
 import runtime
 import training
+import winograd
 
 sys.path.append(str(Path(__file__).parent / "tests"))
 import reference  # noqa: E402
 
 # what a step of ours has, each to be switched alone; the listing has batch norm of them
-IN_BOTH_STAGES = ("channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool", "batch norm")
+IN_BOTH_STAGES = ("channels_last", "bf16", "Winograd", "fused optimizer", "allocator", "ReLU after pool", "batch norm")
 LEVERS = {"autoencoder": ("fusion", *IN_BOTH_STAGES), "classifier": ("no decoder", *IN_BOTH_STAGES)}
 LISTING = {"batch norm"}
 
@@ -67,6 +68,8 @@ def make_step(stage: str, levers: set[str], device: torch.device, batch_size: in
     if stage == "classifier":
         head = (reference if is_listing else models).Classifier(batch_norm=batch_norm, dropout=0.25)
     parts = torch.nn.ModuleList(part for part in (encoder, decoder, head) if part)
+    for conv in (part for part in parts.modules() if isinstance(part, torch.nn.Conv2d)):
+        conv.__class__ = winograd.Conv3x3 if "Winograd" in levers else torch.nn.Conv2d
     parts.to(device, memory_format=layout)
     name = {"autoencoder": "adam", "classifier": "adagrad"}[stage]
     if "fused optimizer" in levers:

@@ -3,22 +3,20 @@
 Parameters carry the report's names and shapes, so a state dict of its code loads here and the other way
 round; with batch_norm=False it has no `bn*`. Shapes in comments are (B, C, H, W), B the batch.
 
-Two exact rewrites, for speed: ReLU stands behind the max pool instead of before it (max and ReLU commute,
-in value and in gradient, and it then works on a quarter of the elements), and each InverseMaxPool of the
-decoder is fused with the convolution behind it (`inverse_maxpool_conv2d`).
+Three exact rewrites, for speed: ReLU stands behind the max pool instead of before it (max and ReLU commute,
+in value and in gradient, and it then works on a quarter of the elements), each InverseMaxPool of the
+decoder is fused with the convolution behind it (`inverse_maxpool_conv2d`), and convolutions of small maps are
+matrix products where a CPU computes in fp32 (`Conv3x3`).
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inverse_maxpool import inverse_maxpool_conv2d
+from winograd import Conv3x3
 
 UNPOOLINGS = ("inverse", "nearest", "indices")  # the Decoder's
 DROPOUTS_AFTER = ("all", "linear")  # the Classifier's: every activation, or those of linear layers
-
-
-def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=1, padding=1)
 
 
 class Encoder(nn.Module):
@@ -26,11 +24,11 @@ class Encoder(nn.Module):
 
     def __init__(self, batch_norm: bool = True):
         super().__init__()
-        self.conv1 = conv3x3(3, 16)
-        self.conv2 = conv3x3(16, 64)
-        self.conv3 = conv3x3(64, 144)
-        self.conv4 = conv3x3(144, 256)
-        self.conv5 = conv3x3(256, 400)
+        self.conv1 = Conv3x3(3, 16)
+        self.conv2 = Conv3x3(16, 64)
+        self.conv3 = Conv3x3(64, 144)
+        self.conv4 = Conv3x3(144, 256)
+        self.conv5 = Conv3x3(256, 400)
         self.batch_norm = batch_norm
         norm = nn.BatchNorm2d if batch_norm else nn.Identity
         self.bn1 = norm(16)
@@ -64,11 +62,11 @@ class Decoder(nn.Module):
         super().__init__()
         if unpooling not in UNPOOLINGS:
             raise ValueError(f"unpooling is one of {', '.join(UNPOOLINGS)}, not {unpooling}")
-        self.deconv1 = conv3x3(400, 256)
-        self.deconv2 = conv3x3(256, 144)
-        self.deconv3 = conv3x3(144, 64)
-        self.deconv4 = conv3x3(64, 16)
-        self.deconv5 = conv3x3(16, 3)
+        self.deconv1 = Conv3x3(400, 256)
+        self.deconv2 = Conv3x3(256, 144)
+        self.deconv3 = Conv3x3(144, 64)
+        self.deconv4 = Conv3x3(64, 16)
+        self.deconv5 = Conv3x3(16, 3)
         self.unpooling = unpooling
         self.batch_norm = batch_norm
         norm = nn.BatchNorm2d if batch_norm else nn.Identity
@@ -119,8 +117,8 @@ class Classifier(nn.Module):
         super().__init__()
         if dropout_after not in DROPOUTS_AFTER:
             raise ValueError(f"dropout_after is one of {', '.join(DROPOUTS_AFTER)}, not {dropout_after}")
-        self.conv1 = conv3x3(400, 700)
-        self.conv2 = conv3x3(700, 1000)
+        self.conv1 = Conv3x3(400, 700)
+        self.conv2 = Conv3x3(700, 1000)
         self.linear1 = nn.Linear(16000, 8192)
         self.linear2 = nn.Linear(8192, 2048)
         self.linear3 = nn.Linear(2048, 512)

@@ -17,6 +17,9 @@ from conclusions import answers, conclusions
 from recipes import REPORT_SECONDS, ROWS
 
 
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+
+
 def search(runs: Runs) -> str:
     """Validation accuracy of each setting, the best first."""
     found = [(val_accuracy(run), ROWS[name].title)
@@ -83,12 +86,11 @@ def commands(results: Path) -> str:
 def steps(benchmark: dict) -> str:
     """Each side of a training step against the listing, and how near it is to the machine's limit."""
     limit = benchmark["steps"]["limits"]
-    dtype = {"fp32": "float32", "bf16": "bfloat16"}
     cells, found, batch = {}, benchmark["steps"]["rows"], benchmark["steps"]["batch_size"]
     for stage in ("autoencoder", "classifier"):
         listing = next(row for row in found if row["stage"] == stage and row["side"] == "the listing")
         for row in (row for row in found if row["stage"] == stage):
-            share = row["flops"] / row["seconds"] / limit[f"matrix product, {dtype[row['precision']]}"]
+            share = row["flops"] / row["seconds"] / limit[f"matrix product, {DTYPES[row['precision']]}"]
             cells.setdefault(row["side"], {})[stage] = [
                 f"{row['seconds']:.2f}", f"{batch / row['seconds']:.0f}",
                 f"{listing['to ours'] / row['to ours']:.2f}",
@@ -100,13 +102,13 @@ def steps(benchmark: dict) -> str:
                      f"classifier: {columns[0]}", *columns[1:]], rows)
 
 
-def without_batch_norm(benchmark: dict) -> dict[str, Difference]:
-    """What a step of each stage takes more without batch norm, in percent, over the benchmark's rounds."""
+def without_batch_norm(*benchmarks: dict) -> dict[tuple[str, str], Difference]:
+    """By stage and precision: what a step takes more without batch norm, in percent, over a benchmark's rounds."""
     found = {}
-    for row in benchmark.get("steps", {"rows": []})["rows"]:
+    for row in (row for benchmark in benchmarks for row in benchmark.get("steps", {"rows": []})["rows"]):
         if row["side"] == "ours without batch norm":
             more = [100 * (without / with_it - 1) for without, with_it in row["turns"]]
-            found[row["stage"]] = Difference(*interval(more), len(more), len(more))
+            found[row["stage"], row["precision"]] = Difference(*interval(more), len(more), len(more))
     return found
 
 
@@ -141,11 +143,11 @@ def seconds(benchmark: dict) -> str:
 def machine(benchmark: dict) -> str:
     """Whose numbers these are."""
     measured, limit = benchmark["steps"], benchmark["steps"]["limits"]
+    products = " and ".join(f"{limit[f'matrix product, {dtype}'] / 1e9:.0f} in {name}" for name, dtype in DTYPES.items()
+                            if f"matrix product, {dtype}" in limit)
     return (f"Measured on {measured['processor']}, {measured['threads']} threads, torch {measured['versions']['torch']}, "
-            f"batches of {measured['batch_size']}, medians of {measured['rounds']} rounds. Its limits, in the same run: "
-            f"matrix product {limit['matrix product, float32'] / 1e9:.0f} GFLOP/s in fp32 and "
-            f"{limit['matrix product, bfloat16'] / 1e9:.0f} in bf16, "
-            f"memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
+            f"batches of {measured['batch_size']}, medians of {measured['rounds']} rounds. Its limits, in the same run, in "
+            f"GFLOP/s of a matrix product: {products}; memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
 
 
 def kills(results: Path) -> str:
@@ -179,10 +181,12 @@ def tables(results: Path) -> dict[str, str]:
         "unpooling": paired(runs, ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder"),
                             errors | test),
     }
-    path = results / "benchmark.json"
-    benchmark = json.loads(path.read_text()) if path.exists() else {}
-    step = without_batch_norm(benchmark)
+    benchmark, without_bf16 = (json.loads(path.read_text()) if path.exists() else {} for path in (
+        results / "benchmark.json", results / "without-bf16/benchmark.json"))
+    step = without_batch_norm(benchmark, without_bf16)
     found |= {"answers": answers(runs, step), "conclusions": conclusions(runs, step)}
+    if without_bf16:
+        found |= {"machine_without_bf16": machine(without_bf16), "steps_without_bf16": steps(without_bf16)}
     if benchmark:
         sections = ((machine, "steps"), (steps, "steps"), (layers, "layers"), (growth, "growth"),
                     (seconds, "commands"))

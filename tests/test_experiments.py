@@ -124,11 +124,11 @@ def test_section_5_differs_where_welchs_interval_leaves_out_zero():
 
 def test_what_a_step_takes_without_batch_norm_is_compared_round_by_round():
     """Two rounds of 1.1 s against 1.0 and 1.2 against 1.0: t(0.975, 1) = 12.706205."""
-    rows = [{"stage": "autoencoder", "side": "ours without batch norm", "turns": [[1.1, 1.0], [1.2, 1.0]]},
-            {"stage": "autoencoder", "side": "ours without fusion", "turns": [[9, 1], [9, 1]]}]
-    found = tables.without_batch_norm({"steps": {"rows": rows}})
-    assert found.keys() == {"autoencoder"}
-    assert found["autoencoder"][:5] == pytest.approx((15, 15 - 63.531025, 15 + 63.531025, 2, 2), abs=1e-5)
+    row = {"stage": "autoencoder", "side": "ours without batch norm", "turns": [[1.1, 1.0], [1.2, 1.0]], "precision": "bf16"}
+    found = tables.without_batch_norm({"steps": {"rows": [row, row | {"side": "ours without fusion", "turns": [[9, 1], [9, 1]]}]}},
+                                      {"steps": {"rows": [row | {"precision": "fp32"}]}})
+    assert found.keys() == {("autoencoder", "bf16"), ("autoencoder", "fp32")}
+    assert found["autoencoder", "bf16"][:5] == pytest.approx((15, 15 - 63.531025, 15 + 63.531025, 2, 2), abs=1e-5)
     assert tables.without_batch_norm({}) == {}
 
 
@@ -189,17 +189,18 @@ def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
                                "test": {"accuracy": test.get(name, 0), "reconstruction_error": error.get(name, 0.02)}},
                     **{f"{stage}_costs": [2, *[cost.get(name, (1, 1))[0]] * 78, cost.get(name, (1, 1))[1]]
                        for stage in ("autoencoder", "classifier")}} for seed in row.seeds] for name, row in ROWS.items()}
-    step = {stage: Difference(*((1, 0, 2) if true else (9, 8, 10)), 4, 4) for stage in ("autoencoder", "classifier")}
+    step = {(stage, precision): Difference(*((1, 0, 2) if true else (9, 8, 10)), 4, 4)
+            for stage in ("autoencoder", "classifier") for precision in ("bf16", "fp32")}
     found = conclusions.judged(runs, step)
     verdicts = [claim.verdict() for claims in found.values() for claim in claims if claim.varied]
-    assert set(verdicts) == {"holds" if true else "does not hold"} and len(verdicts) == 28
+    assert set(verdicts) == {"holds" if true else "does not hold"} and len(verdicts) == 30
     assert [conclusion[:3] for conclusion in found] == [f"{i}. " for i in range(1, 7)]
     lines = conclusions.answers(runs, step).splitlines()
     decided = {"1": "holds", "2": "holds", "3": "cannot be told", "4": "holds", "5": "holds", "6": "cannot be told"} if true else dict.fromkeys("123456", "does not hold")
     assert {line[0]: line.split("**")[1] for line in lines} == decided
     assert lines[3].endswith(": -6.25 [-6.25, -6.25] % of the cost at epoch 40). Of its 2 claims 2 hold."
                              if true else "Of its 2 claims none holds.")
-    assert conclusions.conclusions(runs, step).count("\n") == 1 + 6 + 30
+    assert conclusions.conclusions(runs, step).count("\n") == 1 + 6 + 32
 
 
 def test_a_cost_that_explodes_is_no_cost_that_hardly_changes():
