@@ -5,52 +5,50 @@ which oneDNN multiplies faster than it convolves 4x4 maps. F(4x4, 3x3) of Lavin 
 Convolutional Neural Networks" (2016). B batch, C channels in, D out, H height, W width, T tiles a side, N = B T T.
 """
 
-import functools
-
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 LARGEST = 8  # pixels a side: of larger maps the tiles take longer to cut than is saved
 FEWEST = 64  # tiles: with fewer the kernel's own transform is the greater work
-
-
-@functools.cache
-def _transforms(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Of a flattened tile of inputs (36, 36), of a kernel (36, 9), and from products to a tile of outputs (16, 36)."""
-    tile = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
+# from a row of inputs, of a kernel, and of products to a row of outputs; a tile takes each along rows and columns
+OF_INPUT = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
             [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]
-    kernel = [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
-              [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]]
-    output = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
-    sides = (torch.tensor(side, dtype=torch.float64) for side in (tile, kernel, output))
-    return tuple(torch.kron(side, side).to(dtype) for side in sides)  # rows and columns at once
+OF_KERNEL = [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
+             [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]]
+TO_OUTPUT = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
 
 
 def winograd_conv2d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """conv2d(x, weight, bias, padding=1), to rounding; x (B, C, H, W), weight (D, C, 3, 3), bias (D,) -> (B, D, H, W)."""
     (B, C, H, W), D = x.shape, len(weight)
     T = -(-max(H, W) // 4)  # tiles a side
-    of_tile, of_kernel, of_output = _transforms(x.dtype)
+    of_tile, of_kernel, to_output = (torch.from_numpy(np.kron(side, side)).to(x.dtype)
+                                     for side in (OF_INPUT, OF_KERNEL, TO_OUTPUT))  # (36, 36), (36, 9), (16, 36)
     x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 4 * T + 1 - W, 1, 4 * T + 1 - H))  # -> (B, 4T+2, 4T+2, C)
     tiles = x.unfold(1, 6, 4).unfold(2, 6, 4).permute(4, 5, 0, 1, 2, 3)  # they overlap: (6, 6, B, T, T, C)
     tiles = (of_tile @ tiles.reshape(36, -1)).view(36, -1, C)  # -> (36, N, C)
     kernels = (of_kernel @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(36, C, D)  # (D, C, 3, 3) -> (36, C, D)
     products = tiles @ kernels  # (36, N, D)
-    out = (of_output @ products.view(36, -1)).view(4, 4, B, T, T, D)  # -> (4, 4, B, T, T, D)
+    out = (to_output @ products.view(36, -1)).view(4, 4, B, T, T, D)  # -> (4, 4, B, T, T, D)
     out = out.permute(2, 3, 0, 4, 1, 5).reshape(B, 4 * T, 4 * T, D)[:, :H, :W]  # -> (B, H, W, D)
     return (out + bias).contiguous().permute(0, 3, 1, 2)  # -> (B, D, H, W), channels_last
 
 
 class Conv3x3(nn.Conv2d):
-    """nn.Conv2d of 3x3, stride 1, padding 1; on a CPU, small maps in fp32 go through winograd_conv2d."""
+    """nn.Conv2d of 3x3, stride 1, padding 1; batches of small maps in fp32 (and fp64) on a CPU take winograd_conv2d."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(in_channels, out_channels, kernel_size=3, stride=1, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        side = max(x.shape[2:])
-        enough = side <= LARGEST and len(x) * (-(-side // 4)) ** 2 >= FEWEST
-        if enough and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):  # bf16 is too coarse for it
-            return winograd_conv2d(x, self.weight, self.bias)
+        if x.dim() == 4 and x.shape[1] == self.in_channels and x.device.type == "cpu" and self._in_fp32(x):
+            side = max(x.shape[2:])
+            if 0 < side <= LARGEST and len(x) * (-(-side // 4)) ** 2 >= FEWEST:
+                return winograd_conv2d(x, self.weight, self.bias)
         return super().forward(x)
+
+    def _in_fp32(self, x: Tensor) -> bool:  # bf16 and half are too coarse for it
+        is_fine = x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.float64)
+        return is_fine and not torch.is_autocast_enabled("cpu")

@@ -87,6 +87,12 @@ def test_autoencoder_is_the_reports_in_float64(name, batch_norm, memory_format):
                                                  x.to(memory_format=memory_format), within_1e_10)
 
 
+def test_a_batch_in_which_small_maps_take_winograds_algorithm_is_the_reports():
+    ours, theirs = pair("Encoder", True, torch.float64)
+    x = torch.rand(16, 3, 100, 100, dtype=torch.float64)
+    assert_same_outputs_gradients_and_statistics(ours, theirs, x, x.to(memory_format=torch.channels_last), within_1e_10)
+
+
 @with_and_without_batch_norm
 def test_classifier_is_the_reports(batch_norm):
     """In float32, 149 million weights being many: the same operations in the same order, so the same bits."""

@@ -36,20 +36,45 @@ def test_first_and_second_derivatives_by_finite_differences():
 
 
 @pytest.mark.parametrize("shape", [(128, 256, 400, 7, 7), (128, 700, 1000, 4, 4)])
-def test_in_fp32_it_stays_within_some_units_of_rounding_of_the_largest_output(shape):
-    inputs = leaves(*shape, dtype=torch.float32)
-    with torch.no_grad():
-        exact = F.conv2d(*(each.double() for each in inputs), padding=1)
-        error = (winograd_conv2d(*inputs) - exact).abs().max() / exact.abs().max()
-    assert error < 100 * torch.finfo(torch.float32).eps
+def test_in_fp32_outputs_and_gradients_are_within_a_ten_thousandth_of_the_largest(shape):
+    inputs, exact = leaves(*shape, dtype=torch.float32), leaves(*shape)
+    y, expected = winograd_conv2d(*inputs), F.conv2d(*exact, padding=1)
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+    pairs = [(y, expected), *zip(torch.autograd.grad(y, inputs, grad), torch.autograd.grad(expected, exact, grad.double()))]
+    for ours, theirs in pairs:
+        assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
 
 
-def test_small_maps_of_a_whole_batch_in_fp32_on_a_cpu_take_it_and_no_others(monkeypatch):
+def test_batches_of_small_maps_in_fp32_on_a_cpu_take_it_and_no_others(monkeypatch):
     calls = []
     monkeypatch.setattr(winograd, "winograd_conv2d", lambda x, *rest: calls.append(tuple(x.shape)) or winograd_conv2d(x, *rest))
     conv = Conv3x3(2, 3)
-    for shape in ((64, 2, 4, 4), (16, 2, 8, 8), (63, 2, 4, 4), (64, 2, 9, 9)):
+    for shape in ((64, 2, 4, 4), (16, 2, 8, 8), (63, 2, 4, 4), (64, 2, 9, 9), (2, 4, 4)):
         torch.testing.assert_close(conv(torch.ones(shape)), F.conv2d(torch.ones(shape), conv.weight, conv.bias, padding=1))
     with torch.autocast("cpu", torch.bfloat16):
         assert conv(torch.ones(64, 2, 4, 4)).dtype == torch.bfloat16
+    for dtype in (torch.bfloat16, torch.half):
+        assert Conv3x3(2, 3).to(dtype)(torch.ones(64, 2, 4, 4, dtype=dtype)).dtype == dtype
+    assert Conv3x3(2, 3).to("meta")(torch.ones(64, 2, 4, 4, device="meta")).shape == (64, 3, 4, 4)
     assert calls == [(64, 2, 4, 4), (16, 2, 8, 8)]
+    with pytest.raises(RuntimeError, match="to have 2 channels"):
+        conv(torch.ones(64, 3, 4, 4))
+
+
+def test_a_first_call_in_inference_mode_does_not_keep_others_from_learning():
+    conv, x = Conv3x3(2, 3), torch.ones(64, 2, 4, 4)
+    with torch.inference_mode():
+        conv(x)
+    conv(x).sum().backward()
+    assert conv.weight.grad.abs().sum() > 0
+
+
+def test_examples_have_gradients_of_their_own_under_torch_func():
+    conv, x = Conv3x3(2, 3), torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    parameters = {name: value.detach() for name, value in conv.named_parameters()}
+
+    def loss(parameters, example):
+        return torch.func.functional_call(conv, parameters, (example,)).square().sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, x)
+    assert torch.allclose(each["weight"].sum(0), torch.func.grad(loss)(parameters, x)["weight"], rtol=1e-4)
