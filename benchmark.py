@@ -1,7 +1,6 @@
 """Speed and memory against the report's listing and the alternatives, side by side in one run.
 
     python benchmark.py                           # every section but `full`: about 10 minutes on two cores
-    python benchmark.py --only layers steps       # two sections; the file keeps the others
     python benchmark.py --only steps --levers Winograd "batch norm" --rounds 8 --results results/without-bf16
     python benchmark.py --only full --data-dir data    # 30 + 30 epochs by the training scripts
 
@@ -30,9 +29,8 @@ import files
 import inverse_maxpool
 import runtime
 import training
-from levers import LEVERS, LISTING, levers_of_ours, precision, process, reference, seconds, take_turns
+from levers import ALL_LEVERS, LEVERS, LISTING, levers_of_ours, precision, process, reference, seconds, take_turns, to_switch
 
-ALL_LEVERS = tuple(dict.fromkeys(lever for levers in LEVERS.values() for lever in levers))
 DECODER = ((400, 256, 4, 3), (256, 144, 7, 3), (144, 64, 13, 3), (64, 16, 25, 2), (16, 3, 50, 2))  # C, D, H, window
 
 
@@ -44,8 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=training.number(int, 2, 2**31), default=128,
                         help="images a step (%(default)s)")
     parser.add_argument("--rounds", type=training.number(int, 1), default=4, help="turns a side (%(default)s)")
-    parser.add_argument("--levers", nargs="+", choices=ALL_LEVERS, default=ALL_LEVERS, metavar="LEVER",
-                        help=f"of steps, to be switched: {', '.join(ALL_LEVERS)} (all)")
+    parser.add_argument("--levers", nargs="+", choices=ALL_LEVERS, default=ALL_LEVERS, help="to be switched in steps (all)")
     parser.add_argument("--data-dir", default="data",
                         help="folder that holds flowers-102/, for commands and full (%(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="of benchmark.json (%(default)s)")
@@ -54,11 +51,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def limits(args, device) -> dict[str, float]:
     """The machine's own: matrix product in FLOP/s, memory copy in bytes/s, read and written."""
-    found, precisions = {}, {"fp32", runtime.choose_precision("auto", device)}
-    for dtype in (dtype for dtype, name in ((torch.float32, "fp32"), (torch.bfloat16, "bf16")) if name in precisions):
-        a, b = (torch.randn(4096, 4096, device=device).to(dtype) for _ in range(2))
-        best = min(seconds(lambda: a @ b, device) for _ in range(args.rounds + 1))
-        found[f"matrix product, {str(dtype)[6:]}"] = 2 * 4096**3 / best
+    found = {}
+    for name in ["float32"] + ["bfloat16"] * (runtime.choose_precision("auto", device) == "bf16"):
+        a, b = (torch.randn(4096, 4096, device=device).to(getattr(torch, name)) for _ in range(2))
+        found[f"matrix product, {name}"] = 2 * 4096**3 / min(seconds(lambda: a @ b, device) for _ in range(args.rounds + 1))
     a, b = torch.zeros(2, 2**28, dtype=torch.uint8, device=device)
     best = min(seconds(lambda: b.copy_(a), device) for _ in range(args.rounds + 1))
     return found | {"memory copy": 2 * a.numel() / best}
@@ -67,6 +63,7 @@ def limits(args, device) -> dict[str, float]:
 def layers(args, device) -> list[dict]:
     """InverseMaxPool, alone and with its convolution, at the decoder's sizes: forward and backward."""
     runtime.keep_memory()
+    runtime.keep_fp32()
     rows = []
 
     def measure(what: str, sides: dict[str, Callable], inputs: list[torch.Tensor]) -> None:
@@ -101,13 +98,14 @@ def layers(args, device) -> list[dict]:
 def steps(args, device) -> list[dict]:
     """Our step in turns with each other side: the listing, and ours with one lever switched."""
     rows = []
-    for stage, levers in LEVERS.items():
+    for stage in LEVERS:
         ours = levers_of_ours(stage, device)
         sides = {"the listing": LISTING, "the listing, our allocator": LISTING | {"allocator"}}
-        sides |= {f"ours {'without' if lever in ours else 'with'} {lever}": ours ^ {lever} for lever in levers
-                  if lever in args.levers and not (lever == "Winograd" and "bf16" in ours)}  # it works in fp32 alone
-        with process(stage, ours, device, args.batch_size) as (time_ours, memory_of_ours, flops_of_ours):
-            flops = flops_of_ours()
+        sides |= {f"ours {'without' if lever in ours else 'with'} {lever}": ours ^ {lever}
+                  for lever in to_switch(stage, device) if lever in args.levers}
+        with process(stage, ours - {"Winograd"}, device, args.batch_size) as (_, _, arithmetic):
+            flops = arithmetic()
+        with process(stage, ours, device, args.batch_size) as (time_ours, memory_of_ours, _):
             for name, switched in sides.items():
                 with process(stage, switched, device, args.batch_size) as (time_side, memory, _):
                     times = take_turns({"side": time_side, "ours": time_ours}, args.rounds)
@@ -123,8 +121,7 @@ def steps(args, device) -> list[dict]:
 
 def growth(args, device) -> list[dict]:
     """Our autoencoder step by batch size, and by the number of photos in memory."""
-    sizes = [(batch, 1020) for batch in (16, 32, 64, 128, 256, 512)]
-    sizes += [(args.batch_size, 1020 * k) for k in (2, 4, 8)]
+    sizes = [*((batch, 1020) for batch in (16, 32, 64, 128, 256, 512)), *((args.batch_size, 1020 * k) for k in (2, 4, 8))]
     ours = levers_of_ours("autoencoder", device)
     with contextlib.ExitStack() as stack:
         sides = {size: stack.enter_context(process("autoencoder", ours, device, *size)) for size in sizes}
@@ -134,8 +131,7 @@ def growth(args, device) -> list[dict]:
 
 
 def command(script: str, args, *flags) -> list:
-    where = ["--data-dir", args.data_dir, "--device", args.device]
-    return [sys.executable, Path(__file__).with_name(f"{script}.py"), *where, *flags]
+    return [sys.executable, Path(__file__).with_name(f"{script}.py"), "--data-dir", args.data_dir, "--device", args.device, *flags]
 
 
 def commands(args, device) -> list[dict]:
@@ -159,8 +155,7 @@ def commands(args, device) -> list[dict]:
         rows.append(("decoding all photos", seconds(lambda: [
             data.load("flowers102", split, args.data_dir, cache) for split in data.SPLITS], device)))
         for script in ("train_autoencoder", "train_classifier"):
-            times = [first_step(script) for _ in range(3)]
-            rows.append((f"{script}.py to its first step, cache warm", statistics.median(times)))
+            rows.append((f"{script}.py to its first step, cache warm", statistics.median(first_step(script) for _ in range(3))))
         content = torch.load(out / "last.pt", weights_only=True)
         rows.append(("writing the classifier's last.pt", seconds(
             lambda: checkpoint.save(out / "last.pt", content), device)))

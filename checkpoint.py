@@ -88,8 +88,11 @@ def load(path: Path | str, kind: str) -> dict:
     for name in {"classes", "names"} & FIELDS[kind].keys():
         if not all(isinstance(each, str) for each in content[name]):
             raise UserError(f"{path}: its {name} are not all names")
-    if kind == "photos" and not len(content["images"]) == len(content["labels"]) == len(content["names"]):
-        raise UserError(f"{path} has not as many labels and names as photos")
+    if kind == "photos":
+        images, labels = content["images"], content["labels"]
+        if (images.dtype, labels.dtype, images.dim(), labels.shape) != (torch.uint8, torch.int64, 4, (len(content["names"]),)
+                                                                        ) or len(images) != len(labels):
+            raise UserError(f"{path} has not as many labels and names as photos, or not of their types")
     try:
         json.dumps(content.get("flags"))
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,6 +1,7 @@
 """Photos to pixels: decoding whatever Pillow reads, upright, cropped and resized."""
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,19 +36,31 @@ def is_hidden(name: str) -> bool:
 
 
 def files_below(folder: Path) -> Iterator[os.DirEntry]:
-    """Every file in a folder, at any depth, but in hidden folders; into linked folders, too, into each folder once."""
+    """Every file in a folder, at any depth, but in hidden folders; into linked folders, too, into each folder once.
+
+    What cannot be looked into is passed over with a line on stderr; OSError where that is the folder itself.
+    """
     seen, ahead = set(), [folder]
     while ahead:
         parent = ahead.pop()
         if (real := os.path.realpath(parent)) in seen:  # a link to a folder above would never end
             continue
         seen.add(real)
-        with os.scandir(parent) as entries:
-            for entry in entries:
+        try:
+            entries = sorted(os.scandir(parent), key=lambda entry: entry.name)
+        except OSError as error:
+            if parent == folder:
+                raise
+            print(f"passed over {parent}: {error.strerror}", file=sys.stderr)
+            continue
+        for entry in entries:
+            try:
                 if entry.is_file():
                     yield entry
                 elif not is_hidden(entry.name) and entry.is_dir():
                     ahead.append(entry.path)
+            except OSError as error:  # as a link to itself
+                print(f"passed over {entry.path}: {error.strerror}", file=sys.stderr)
 
 
 def photos_below(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -1,5 +1,6 @@
 """Files written whole or not at all, and locks between processes."""
 
+import atexit
 import contextlib
 import json
 import os
@@ -68,6 +69,7 @@ CLAIMED, LOCKS = set(), contextlib.ExitStack()  # this process's runs, locked un
 def claim(out: Path) -> None:
     """Lock a run's folder until this process ends or calls give_up. UserError where another process has it."""
     if out.resolve() not in CLAIMED:
+        atexit.register(give_up)  # before the interpreter takes modules apart
         if not LOCKS.enter_context(lock(out, wait=False)):
             raise UserError(f"--out {out}: another process writes a run there; wait, or name another folder")
         CLAIMED.add(out.resolve())

@@ -29,6 +29,7 @@ import reference  # noqa: E402
 # what a step of ours has, each to be switched alone; the listing has batch norm of them
 IN_BOTH_STAGES = ("channels_last", "bf16", "Winograd", "fused optimizer", "allocator", "ReLU after pool", "batch norm")
 LEVERS = {"autoencoder": ("fusion", *IN_BOTH_STAGES), "classifier": ("no decoder", *IN_BOTH_STAGES)}
+ALL_LEVERS = ("fusion", "no decoder", *IN_BOTH_STAGES)
 LISTING = {"batch norm"}
 
 
@@ -54,6 +55,7 @@ def take_turns(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, 
 def make_step(stage: str, levers: set[str], device: torch.device, batch_size: int,
               photos: int) -> Callable[[], None]:
     """One training step of a stage on random photos: the report's listing with some levers pulled."""
+    runtime.keep_fp32()
     if "allocator" in levers:
         runtime.keep_memory()
     is_listing, batch_norm = levers - {"allocator"} == LISTING, "batch norm" in levers
@@ -136,3 +138,9 @@ def process(stage: str, levers: set[str], device, batch_size: int,
 def levers_of_ours(stage: str, device: torch.device) -> set[str]:
     """All, but bf16 only where the scripts take it by default."""
     return set(LEVERS[stage]) - ({"bf16"} if runtime.choose_precision("auto", device) == "fp32" else set())
+
+
+def to_switch(stage: str, device: torch.device) -> list[str]:
+    """The levers that a machine can compare: bf16 where it multiplies that, else Winograd, which works in fp32 alone."""
+    absent = "Winograd" if "bf16" in levers_of_ours(stage, device) else "bf16"
+    return [lever for lever in LEVERS[stage] if lever != absent]

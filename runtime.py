@@ -82,6 +82,11 @@ def keep_memory() -> None:
     libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def keep_fp32() -> None:
+    """Keep cuDNN from rounding the factors of a convolution in fp32 to TF32, ten bits, as it does by default."""
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def add_device(group) -> None:
     """The flag of the device, to a group of an argparse parser."""
     group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto",
@@ -121,8 +126,7 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context of every forward pass: bf16 where precision says so, else fp32, which by default cuDNN makes TF32."""
-    torch.backends.cudnn.allow_tf32 = False
+    """The context of every forward pass: bf16 where precision says so, else fp32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
@@ -132,6 +136,7 @@ def set_up(device_name: str, precision_name: str, deterministic: bool = False) -
     deterministic: on a GPU, PyTorch's deterministic algorithms alone (on a CPU there are no others).
     """
     keep_memory()
+    keep_fp32()
     device = choose_device(device_name)
     if deterministic and device.type != "cpu":
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before cuBLAS starts, as the next line's docs ask

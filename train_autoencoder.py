@@ -105,8 +105,7 @@ def main(args: argparse.Namespace) -> int:
             shuffle = runtime.seed_epoch(args.seed, epoch)
             total = 0.0  # squared error, mean over an image's values, summed over images
             model.train()
-            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images",
-                      disable=args.quiet or None) as bar:
+            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images", disable=args.quiet or None) as bar:
                 for step, batch in enumerate(data.batches(len(images), args.batch_size, shuffle), 1):
                     x = data.to_input(images[batch], device)  # (B, 3, 100, 100)
                     with runtime.autocast(device, precision):
@@ -132,12 +131,13 @@ def main(args: argparse.Namespace) -> int:
             stop = bool(interrupted)  # read once: the signal may come at any moment
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)
-            if epoch % 5 == 0 or epoch == args.epochs or stop:
+            if epoch % 5 == 0 or stop:
                 figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (mean squared error)")
             if stop:
                 print(f"stopped after epoch {epoch}; the same command with --resume continues")
                 return 128 + interrupted[0]
 
+    figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (mean squared error)")
     checkpoint.save(args.out / "autoencoder.pt", {
         "kind": "autoencoder", "config": {"batch_norm": args.batch_norm, "unpooling": args.unpooling},
         "model": model.state_dict(), "dataset": args.dataset, "crop": args.crop, "flags": flags,

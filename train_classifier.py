@@ -132,8 +132,7 @@ def main(args: argparse.Namespace) -> int:
             total, correct = 0.0, 0  # both summed over images; cross-entropy in nats
             encoder.train(not args.freeze_encoder)
             classifier.train()
-            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images",
-                      disable=args.quiet or None) as bar:
+            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images", disable=args.quiet or None) as bar:
                 for step, batch in enumerate(data.batches(len(images), args.batch_size, shuffle), 1):
                     x, y = data.to_input(images[batch], device), labels[batch]  # (B, 3, 100, 100), (B,)
                     with runtime.autocast(device, precision):
@@ -164,12 +163,13 @@ def main(args: argparse.Namespace) -> int:
             stop = bool(interrupted)  # read once: the signal may come at any moment
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)
-            if epoch % 5 == 0 or epoch == args.epochs or stop:
+            if epoch % 5 == 0 or stop:
                 figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (cross-entropy, nats)")
             if stop:
                 print(f"stopped after epoch {epoch}; the same command with --resume continues")
                 return 128 + interrupted[0]
 
+    figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (cross-entropy, nats)")
     checkpoint.save(args.out / "classifier.pt", {"kind": "classifier", **weights(), "classes": flowers.classes,
                                                  "dataset": args.dataset, "crop": args.crop})
     print(f"wrote {args.out / 'classifier.pt'} after {time.perf_counter() - start:.1f} s")

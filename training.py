@@ -126,7 +126,7 @@ def start_log(path: Path, header: dict, epochs_done: int) -> None:
             begun = json.loads(first)
             who = {"after epoch": epochs_done, **{name: header.get(name) for name in RESUMED}}
             resumes = [*begun.get("resumes", []), who]
-            rows.insert(0, json.dumps(begun | {"flags": header["flags"], "resumes": resumes}))
+            rows.insert(0, json.dumps(begun | {"flags": header["flags"], "dataset": header.get("dataset"), "resumes": resumes}))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is missing or damaged: "
                             f"it should hold {epochs_done} finished epochs") from error

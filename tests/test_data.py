@@ -70,7 +70,7 @@ def test_the_cache_follows_linked_folders_and_does_not_mind_lying_in_the_data(fo
     assert not torch.equal(data.load(str(folder), "train", cache_dir=str(folder / "cache")).images[0], first.images[0])
 
 
-@pytest.mark.parametrize("damage", ("a flipped bit", "a label less"))
+@pytest.mark.parametrize("damage", ("a flipped bit", "a label less", "no batch of images"))
 def test_a_damaged_cache_is_rebuilt_with_a_line(damage, folder, tmp_path, capsys):
     fresh = load(folder, "train", tmp_path)
     (cached,) = (tmp_path / "cache").iterdir()
@@ -79,7 +79,8 @@ def test_a_damaged_cache_is_rebuilt_with_a_line(damage, folder, tmp_path, capsys
         content[len(content) // 2] ^= 1
         cached.write_bytes(content)
     else:
-        checkpoint.save(cached, {"kind": "photos", **vars(replace(fresh, labels=fresh.labels[1:]))})
+        odd = {"labels": fresh.labels[1:]} if damage == "a label less" else {"images": torch.tensor(1, dtype=torch.uint8)}
+        checkpoint.save(cached, {"kind": "photos", **vars(replace(fresh, **odd))})
     assert torch.equal(load(folder, "train", tmp_path).images, fresh.images)
     assert "decoding the photos again" in capsys.readouterr().out
     load(folder, "train", tmp_path)
@@ -231,13 +232,15 @@ def test_linked_folders_are_followed(folder, tmp_path, capsys):
     assert f"the first {folder / 'train/rose/notes.txt'}" in capsys.readouterr().out
 
 
-def test_a_link_to_a_folder_above_is_followed_once(folder, tmp_path):
+def test_a_link_to_a_folder_above_is_followed_once_and_one_to_itself_passed_over(folder, tmp_path, capsys):
     plain = load(folder, "train", tmp_path)
     (folder / "train/rose/self").symlink_to(".")
+    (folder / "train/rose/loop").symlink_to("loop")
     (folder / "train/tulip/deeper").mkdir()
     (folder / "train/tulip/0.jpg").rename(folder / "train/tulip/deeper/0.jpg")
     flowers = load(folder, "train", tmp_path)
     assert len(flowers) == len(plain) and "train/tulip/deeper/0.jpg" in flowers.names
+    assert f"passed over {folder / 'train/rose/loop'}: " in capsys.readouterr().err
 
 
 def test_a_train_folder_with_hidden_folders_alone_is_refused(folder, tmp_path):

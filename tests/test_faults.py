@@ -166,6 +166,15 @@ def test_a_run_is_resumed_with_its_photos_under_another_path_and_no_others(train
     assert_one_line(run_script(trained, "train_autoencoder", *flags), 2, "the photos or labels are not those")
     (tmp_path / "0.jpg").rename(tmp_path / "moved/train/rose/0.jpg")
     assert run_script(trained, "train_autoencoder", *flags).returncode == 0
+    header = training.read_log(run / "log.jsonl")[0]
+    assert header["dataset"] == header["flags"]["dataset"] == str(tmp_path / "moved")
+
+
+def test_a_run_that_was_killed_after_its_last_save_still_gets_its_curve(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained / "runs/autoencoder", run, ignore=shutil.ignore_patterns("curve.png", "autoencoder.pt"))
+    assert run_script(trained, "train_autoencoder", *COMMON, "--out", run, "--resume", "--epochs", "2").returncode == 0
+    assert (run / "curve.png").exists() and (run / "autoencoder.pt").exists()
 
 
 def test_a_resume_keeps_who_began_and_notes_who_goes_on(trained, tmp_path):

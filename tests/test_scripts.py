@@ -17,6 +17,7 @@ from conftest import ROOT, assert_one_line, draw_folder, run_script
 import data
 import evaluate
 import inference
+import runtime
 import train_autoencoder
 import train_classifier
 import training
@@ -364,3 +365,15 @@ def test_summary_of_the_reports_final_result():
     spread = sum(p * (1 - p) / len(images) for p, images in zip(of_class, images_of)) ** 0.5 / 100
     low, high = (result["per_class_accuracy"] + 100 * sign * z * spread for sign in (-1, 1))
     assert result["per_class_interval"] == pytest.approx([low, high], abs=0.1)
+
+
+def test_each_of_torchruns_processes_has_a_gpu_of_its_own_and_fp32_is_not_tf32_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert runtime.choose_device("auto") == torch.device("cuda", 0)
+    for rank, index in (("0", 0), ("1", 1), ("2", 0)):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert runtime.choose_device("cuda") == torch.device("cuda", index)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    runtime.set_up("cpu", "fp32")
+    assert torch.backends.cudnn.allow_tf32 is False
