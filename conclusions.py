@@ -11,27 +11,22 @@ from typing import NamedTuple
 from comparisons import Difference, Runs, Value, accuracy_on, error_on, gap, level, markdown, signed
 from recipes import BEST, BEST_RATES
 
-Steps = dict[tuple[str, str], Difference]  # by stage and precision: what a step takes more without batch norm, in percent
+# by stage and precision: what a step takes more without batch norm, in percent
+Steps = dict[tuple[str, str], Difference]
 POINTS, VALIDATION = "points of test accuracy", "points of validation accuracy"
 ERROR = "thousandths of squared error"
 
 
 class Claim(NamedTuple):
-    """One thing that a conclusion says: that a difference lies above one number and below another.
-
-    varied: whether any run varies what it speaks of; where none does, nothing can be told.
-    """
+    """One thing that a conclusion says: that a difference lies above one number and below another."""
 
     text: str
-    unit: str = ""
-    difference: Difference | None = None
+    unit: str
+    difference: Difference | None
     above: float = -math.inf
     below: float = math.inf
-    varied: bool = True
 
     def verdict(self) -> str:
-        if not self.varied:
-            return "cannot be told: no run varies it"
         if self.difference is None:
             return "not measured yet"
         _, low, high, seeds, declared, _ = self.difference
@@ -52,9 +47,9 @@ def deciding(claims: list[Claim]) -> Claim:
 
 
 def standing(claims: list[Claim]) -> str:
-    """How a conclusion stands: the verdict of the claim that decides it, and how many wait for their runs."""
+    """How a conclusion stands: the verdict of the claim that decides it, and whether others wait for their runs."""
     waiting = sum(claim.verdict().startswith("not measured yet") for claim in claims)
-    verdict = deciding(claims).verdict().partition(":")[0]
+    verdict = deciding(claims).verdict()
     return f"{verdict} so far" if 0 < waiting < len(claims) and verdict != "does not hold" else verdict
 
 
@@ -76,41 +71,43 @@ def changed(stage: str, first: int, last: int) -> Value:
 
 
 def batch_norm(runs: Runs, step: Steps) -> list[Claim]:
-    faster = "with it the classifier's cost after 5 epochs is below that without it after 30"
-    rises = "without it validation accuracy still rises, from epoch 15 to 30"
-    return [
-        *(Claim(f"a step of the {stage} in {precision} takes as long without it, within 5 %", "% of a step",
-                step.get((stage, precision)), -5, 5) for stage in ("autoencoder", "classifier") for precision in ("bf16", "fp32")),
-        Claim(f"{faster}, both at 0.001", "nats", gap(runs, "adam", "no-batch-norm", after(5), after(30)), below=0),
-        Claim(f"{faster}, each at its best rate", "nats",
-              gap(runs, BEST["adam"], BEST["no-batch-norm"], after(5), after(30)), below=0),
-        Claim(f"{rises}, at 0.001", VALIDATION, level(runs, "no-batch-norm", gained(15, 30)), above=0),
-        Claim(f"{rises}, at its best rate", VALIDATION, level(runs, BEST["no-batch-norm"], gained(15, 30)), above=0)]
+    falls = "with it the classifier's cost after 5 epochs is below that without it after 30"
+    rises = "without it validation accuracy was still rising when training ended (epoch 15 to 30)"
+    without, best, best_without = "no-batch-norm", BEST["adam"], BEST["no-batch-norm"]
+    alike = [Claim(f"a step of the {stage} in {precision} takes as long without it, within 5 %", "% more without it",
+                   step.get((stage, precision)), -5, 5)
+             for stage in ("autoencoder", "classifier") for precision in ("bf16", "fp32")]
+    return alike + [
+        Claim(f"{falls}, both at 0.001", "nats", gap(runs, "adam", without, after(5), after(30)), below=0),
+        Claim(f"{falls}, each at its best rate", "nats", gap(runs, best, best_without, after(5), after(30)), below=0),
+        Claim(f"{rises}, at 0.001", VALIDATION, level(runs, without, gained(15, 30)), above=0),
+        Claim(f"{rises}, at its best rate", VALIDATION, level(runs, best_without, gained(15, 30)), above=0)]
 
 
 def optimizers(runs: Runs) -> list[Claim]:
     claims = []
     for other, name in (("adam", "Adam"), ("sgd", "SGD"), ("rmsprop", "RMSprop")):
+        best = gap(runs, BEST["adagrad"], BEST[other])
         claims += [Claim(f"Adagrad is above {name}, both at 0.001", POINTS, gap(runs, "adagrad", other), above=0),
-                   Claim(f"Adagrad is above {name}, each at its best rate", POINTS,
-                         gap(runs, BEST["adagrad"], BEST[other]), above=0)]
+                   Claim(f"Adagrad is above {name}, each at its best rate", POINTS, best, above=0)]
     for other, name in (("rmsprop", "RMSprop"), ("sgd", "SGD")):
         claims.append(Claim(f"{name} is better at {BEST_RATES[other]} than at 0.001", POINTS,
                             gap(runs, BEST[other], other), above=0))
-    return claims + [Claim("SGD at 0.001 fits the training photos: over 99 %", "points of training accuracy over 99",
-                           level(runs, "sgd", lambda run: accuracy_on("train")(run) - 99), above=0)]
+    over_99 = level(runs, "sgd", lambda run: accuracy_on("train")(run) - 99)
+    return [*claims, Claim("SGD at 0.001 fits the training photos: over 99 %",
+                           "points of training accuracy over 99", over_99, above=0)]
 
 
 def regularisation(runs: Runs) -> list[Claim]:
-    return [Claim(f"{name} gains less than 1 point", POINTS, gap(runs, row, "adagrad"), below=1) for name, row in (
-        ("dropout 0.25", "dropout-0.25"), ("dropout 0.5", "dropout-0.5"), ("dropout 0.75", "dropout-0.75"),
-        ("L2 0.007", "l2-0.007"), ("L2 0.01", "l2-0.01"), ("L2 0.01, in fp32,", "l2-0.01-fp32"))] + [
-        Claim("more training photos would gain more", varied=False)]
+    rows = {"dropout-0.25": "dropout 0.25", "dropout-0.5": "dropout 0.5", "dropout-0.75": "dropout 0.75",
+            "l2-0.007": "L2 0.007", "l2-0.01": "L2 0.01", "l2-0.01-fp32": "L2 0.01 in fp32"}
+    return [Claim(f"{name} gains less than 1 point", POINTS, gap(runs, row, "adagrad"), below=1)
+            for row, name in rows.items()]
 
 
 def epochs(runs: Runs) -> list[Claim]:
-    return [Claim("from epoch 40 to 80 the autoencoder's cost changes by less than a tenth", "% of the cost at epoch 40",
-                  level(runs, "epochs-80", changed("autoencoder", 40, 80)), -10, 10),
+    return [Claim("from epoch 40 to 80 the autoencoder's cost changes by less than a tenth",
+                  "% of the cost at epoch 40", level(runs, "epochs-80", changed("autoencoder", 40, 80)), -10, 10),
             Claim("from epoch 40 to 80 the classifier's validation accuracy changes by less than 1 point", VALIDATION,
                   level(runs, "epochs-80", gained(40, 80)), -1, 1)]
 
@@ -123,51 +120,54 @@ def autoencoders(runs: Runs) -> list[Claim]:
 
 
 def unpooling(runs: Runs) -> list[Claim]:
+    better = "the classifier is more accurate from its encoder than from"
     return [Claim("its decoder reconstructs test photos better than nearest upsampling's", ERROR,
                   gap(runs, "pretrained", "unpool-nearest", error_on("test")), below=0),
-            Claim("the classifier is more accurate from its encoder than from nearest upsampling's", POINTS,
-                  gap(runs, "pretrained", "unpool-nearest"), above=0),
-            Claim("the classifier is more accurate from its encoder than from one whose decoder knew the places", POINTS,
-                  gap(runs, "pretrained", "unpool-indices"), above=0),
-            Claim("a code that stays unflattened, and a classifier without pooling, serve accuracy", varied=False)]
+            Claim(f"{better} nearest upsampling's", POINTS, gap(runs, "pretrained", "unpool-nearest"), above=0),
+            Claim(f"{better} one whose decoder knew the places", POINTS,
+                  gap(runs, "pretrained", "unpool-indices"), above=0)]
 
 
-def judged(runs: Runs, step: Steps) -> dict[str, list[Claim]]:
-    """Each conclusion and its claims; step is the benchmark's."""
-    return {
-        "1. A step takes alike with and without batch norm, but with it the cost falls far faster; without it "
-        "more epochs would go on raising accuracy": batch_norm(runs, step),
-        "2. Adagrad is the best optimizer; RMSprop's steps have the wrong size; SGD's are too small: it fits the "
-        "training photos and lacks on the test's": optimizers(runs),
-        "3. Dropout and L2 bring at most about 1 %; the cure is more photos": regularisation(runs),
-        "4. Beyond 40 epochs the cost hardly changes": epochs(runs),
-        "5. With Adagrad the autoencoder's pictures are less complete than with Adam; hence Adam": autoencoders(runs),
-        "6. InverseMaxPool, which keeps the feature alone, is what an inverse of max pooling should be; z stays "
-        "unflattened, the classifier has no pooling": unpooling(runs),
-    }
+def judged(runs: Runs, step: Steps) -> list[tuple[str, list[Claim], str]]:
+    """Each conclusion, its claims, and what no run varies of it; step is the benchmark's."""
+    return [
+        ("A step takes as long with batch norm as without, but with it the cost falls far faster; without it more "
+         "epochs would go on raising accuracy", batch_norm(runs, step), "epochs beyond 30 without batch norm"),
+        ("Adagrad is the best optimizer; RMSprop's steps have the wrong size; SGD's are too small: it fits the "
+         "training photos and lacks on the test's", optimizers(runs), ""),
+        ("Dropout and L2 gain about 1 % at most; the cure is more photos", regularisation(runs),
+         "the number of photos"),
+        ("Beyond 40 epochs the cost hardly changes", epochs(runs), ""),
+        ("With Adagrad the autoencoder's pictures are less complete than with Adam; hence Adam",
+         autoencoders(runs), ""),
+        ("InverseMaxPool, which keeps the feature alone, is what an inverse of max pooling should be; z stays "
+         "unflattened, the classifier has no pooling", unpooling(runs), "the shape of z, or the classifier's pooling"),
+    ]
 
 
 def answers(runs: Runs, step: Steps) -> str:
-    """A sentence a conclusion: its verdict, the claim that decides it with its number, how the others stand."""
+    """A sentence or two a conclusion: its verdict, the claim that decides it with its number, how the others stand."""
     lines = []
-    for conclusion, claims in judged(runs, step).items():
-        worst, verdicts = deciding(claims), [claim.verdict() for claim in claims]
-        holding, waiting = verdicts.count("holds"), sum("not measured" in verdict for verdict in verdicts)
-        number = "" if worst.varied else ", which no run varies"
-        if worst.difference:
-            number = f": {signed(worst.difference._replace(compared=''))} {worst.unit}"
-            number += f", {worst.difference.compared}" if worst.difference.compared else ""
-        decides = f" ({worst.text}{number})" if waiting < len(claims) else ""
-        lines.append(f"{conclusion}: **{standing(claims)}**{decides}. Of its {len(claims)} claims {holding or 'none'} "
-                     f"hold{'s' * (holding < 2)}" + (f", {waiting} wait{'s' * (waiting == 1)} for runs." if waiting else "."))
+    for i, (conclusion, claims, not_varied) in enumerate(judged(runs, step), 1):
+        worst, said = deciding(claims), [claim.verdict() for claim in claims]
+        counts = {word: sum(each.startswith(start) for each in said) for word, start in (
+            ("holding", "holds"), ("refuted", "does not"), ("open", "cannot"), ("waiting for runs", "not measured"))}
+        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        line = f"{i}. *{conclusion}*: **{standing(claims)}**. Of {len(claims)} claims: {told}"
+        if worst.verdict() in ("does not hold", "cannot be told"):
+            compared = f", {worst.difference.compared}" if worst.difference.compared else ""
+            line += (f"; among the {'refuted' if worst.verdict() == 'does not hold' else 'open'}, that {worst.text} "
+                     f"(measured: {signed(worst.difference._replace(compared=''))} {worst.unit}{compared})")
+        lines.append(line + (f". No run varies {not_varied}." if not_varied else "."))
     return "\n".join(lines)
 
 
 def conclusions(runs: Runs, step: Steps) -> str:
     """A bold row a conclusion, and below it a row a claim."""
     rows = []
-    for conclusion, claims in judged(runs, step).items():
-        rows.append([f"**{conclusion}**", "", "", f"**{standing(claims)}**"])
+    for i, (conclusion, claims, not_varied) in enumerate(judged(runs, step), 1):
+        rows.append([f"**{i}. {conclusion}**", "", "", f"**{standing(claims)}**"])
         rows += [[claim.text, signed(claim.difference), claim.unit, claim.verdict()] for claim in claims]
+        rows += [[f"(no run varies {not_varied})", "", "", ""]] * bool(not_varied)
     return markdown(["what the report concludes, and what has to be true for it",
                      "measured difference [95 %]", "in", "verdict"], rows)

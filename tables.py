@@ -5,19 +5,16 @@
 
 import json
 import re
-import statistics
 from collections import Counter
 from itertools import accumulate
 from pathlib import Path
 
 import files
-from comparisons import (Difference, Runs, accuracy_on, error_on, final, finished, gap, interval, markdown, paired,
-                         rates, section5, signed, val_accuracy)
+from comparisons import (Runs, accuracy_on, error_on, final, finished, gap, markdown, paired, rates, section5, signed,
+                         val_accuracy)
 from conclusions import answers, conclusions
-from recipes import REPORT_SECONDS, ROWS
-
-
-DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+from recipes import ROWS
+from speed import growth, layers, machine, seconds, steps, without_batch_norm
 
 
 def search(runs: Runs) -> str:
@@ -64,10 +61,11 @@ def jumps(runs: Runs) -> str:
             epoch, height = jump(run["classifier_costs"]) or ("", None)
             rows.append([run["precision"], run["seed"], epoch, f"{height:.2f}" if height else "",
                          f"{run['classifier_cost']:.2f}", f"{accuracy_on('test')(run):.2f}"])
+    named = ", ".join(f"{title} ({count} seeds)" for title, count in risen.items()) or "none"
     return markdown([f"{ROWS['l2-0.01'].title}, in", "seed", "jumps, highest at epoch", "to (nats)", "last cost",
                      "test accuracy (%)"], rows) + (
-        f"\n\nOf the {len(curves)} runs whose curve is kept, the cost of {sum(risen.values())} rose to more than three times "
-        f"its lowest before: {', '.join(f'{title}, {count} seeds' for title, count in risen.items())}.")
+        f"\n\nOf the {len(curves)} runs whose curve is kept, those whose cost rose to more than three times its lowest "
+        f"before: {named}.")
 
 
 def frozen(runs: Runs) -> str:
@@ -81,73 +79,6 @@ def commands(results: Path) -> str:
     path = results / "commands.txt"
     lines = path.read_text().splitlines() if path.exists() else []
     return "\n".join(f"    {line}" for line in lines if not re.match(r"Epoch : (\d+) / (?!\1,)", line))
-
-
-def steps(benchmark: dict) -> str:
-    """Each side of a training step against the listing, and how near it is to the machine's limit."""
-    limit = benchmark["steps"]["limits"]
-    cells, found, batch = {}, benchmark["steps"]["rows"], benchmark["steps"]["batch_size"]
-    for stage in ("autoencoder", "classifier"):
-        listing = next(row for row in found if row["stage"] == stage and row["side"] == "the listing")
-        for row in (row for row in found if row["stage"] == stage):
-            share = row["flops"] / row["seconds"] / limit[f"matrix product, {DTYPES[row['precision']]}"]
-            cells.setdefault(row["side"], {})[stage] = [
-                f"{row['seconds']:.2f}", f"{batch / row['seconds']:.0f}",
-                f"{listing['to ours'] / row['to ours']:.2f}",
-                f"{100 * share:.0f} %", f"{row['memory'] / 1e9:.2f}"]
-    columns = ["s", "images/s", "times the listing's speed", "share of the limit", "peak GB"]
-    rows = [[side.replace("without no decoder", "with the decoder"), *stages.get("autoencoder", [""] * 5),
-             *stages.get("classifier", [""] * 5)] for side, stages in cells.items()]
-    return markdown(["", f"autoencoder: {columns[0]}", *columns[1:],
-                     f"classifier: {columns[0]}", *columns[1:]], rows)
-
-
-def without_batch_norm(*benchmarks: dict) -> dict[tuple[str, str], Difference]:
-    """By stage and precision: what a step takes more without batch norm, in percent, over a benchmark's rounds."""
-    found = {}
-    for row in (row for benchmark in benchmarks for row in benchmark.get("steps", {"rows": []})["rows"]):
-        if row["side"] == "ours without batch norm":
-            more = [100 * (without / with_it - 1) for without, with_it in row["turns"]]
-            found[row["stage"], row["precision"]] = Difference(*interval(more), len(more), len(more))
-    return found
-
-
-def layers(benchmark: dict) -> str:
-    """InverseMaxPool alone and with its convolution: ms, summed over the decoder's five sizes."""
-    total = {}
-    for row in benchmark["layers"]["rows"]:
-        total.setdefault(row["what"], {}).setdefault(row["side"], 0.0)
-        total[row["what"]][row["side"]] += 1000 * row["seconds"]
-    sides = ["loops", "max_unpool2d", "nearest", "plain", "fused"]
-    return markdown(["forward and backward (ms)", *sides],
-                    [[what, *(f"{ms[side]:.1f}" if side in ms else "" for side in sides)]
-                     for what, ms in total.items()])
-
-
-def growth(benchmark: dict) -> str:
-    rows = benchmark["growth"]["rows"]
-    return markdown(["images a step / photos in memory",
-                     *(f"{row['batch']} / {row['photos']}" for row in rows)],
-                    [["ms an image", *(f"{1000 * row['seconds'] / row['batch']:.2f}" for row in rows)],
-                     ["peak memory (GB)", *(f"{row['memory'] / 1e9:.2f}" for row in rows)]])
-
-
-def seconds(benchmark: dict) -> str:
-    return markdown(["command", "seconds"], [
-        [row["what"], f"{row['seconds']:.1f}"] for section in ("commands", "full")
-        for row in benchmark.get(section, {"rows": []})["rows"]] + [
-        [f"the report's 30 + 30 epochs, {what} batch norm, on a GPU that it does not name",
-         f"{statistics.mean(times):.1f}"] for what, times in REPORT_SECONDS.items()])
-
-
-def machine(benchmark: dict) -> str:
-    """Whose numbers these are."""
-    measured, limit = benchmark["steps"], benchmark["steps"]["limits"]
-    products = " and ".join(f"{limit[f'matrix product, {dtype}'] / 1e9:.0f} in {name}" for name, dtype in DTYPES.items()
-                            if f"matrix product, {dtype}" in limit)
-    return (f"Measured on {measured['processor']}, {measured['threads']} threads, torch {measured['versions']['torch']}, "
-            f"batches of {measured['batch_size']}, medians of {measured['rounds']} rounds. Its limits, in the same run, in "
-            f"GFLOP/s of a matrix product: {products}; memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
 
 
 def kills(results: Path) -> str:
