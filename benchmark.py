@@ -17,21 +17,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 import checkpoint
 import data
 import files
-import inverse_maxpool
 import runtime
 import training
-from levers import ALL_LEVERS, LEVERS, LISTING, levers_of_ours, precision, process, reference, seconds, take_turns, to_switch
-
-DECODER = ((400, 256, 4, 3), (256, 144, 7, 3), (144, 64, 13, 3), (64, 16, 25, 2), (16, 3, 50, 2))  # C, D, H, window
+from levers import (ALL_LEVERS, LEVERS, LISTING, layers, levers_of_ours, precision, process, seconds, take_turns,
+                    to_switch)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -42,7 +38,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=training.number(int, 2, 2**31), default=128,
                         help="images a step (%(default)s)")
     parser.add_argument("--rounds", type=training.number(int, 1), default=4, help="turns a side (%(default)s)")
-    parser.add_argument("--levers", nargs="+", choices=ALL_LEVERS, default=ALL_LEVERS, help="to be switched in steps (all)")
+    parser.add_argument("--levers", nargs="+", choices=ALL_LEVERS, default=ALL_LEVERS, metavar="LEVER",
+                        help=f"to be switched in steps: {', '.join(ALL_LEVERS)} (all)")
     parser.add_argument("--data-dir", default="data",
                         help="folder that holds flowers-102/, for commands and full (%(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="of benchmark.json (%(default)s)")
@@ -54,45 +51,11 @@ def limits(args, device) -> dict[str, float]:
     found = {}
     for name in ["float32"] + ["bfloat16"] * (runtime.choose_precision("auto", device) == "bf16"):
         a, b = (torch.randn(4096, 4096, device=device).to(getattr(torch, name)) for _ in range(2))
-        found[f"matrix product, {name}"] = 2 * 4096**3 / min(seconds(lambda: a @ b, device) for _ in range(args.rounds + 1))
+        best = min(seconds(lambda: a @ b, device) for _ in range(args.rounds + 1))
+        found[f"matrix product, {name}"] = 2 * 4096**3 / best
     a, b = torch.zeros(2, 2**28, dtype=torch.uint8, device=device)
     best = min(seconds(lambda: b.copy_(a), device) for _ in range(args.rounds + 1))
     return found | {"memory copy": 2 * a.numel() / best}
-
-
-def layers(args, device) -> list[dict]:
-    """InverseMaxPool, alone and with its convolution, at the decoder's sizes: forward and backward."""
-    runtime.keep_memory()
-    runtime.keep_fp32()
-    rows = []
-
-    def measure(what: str, sides: dict[str, Callable], inputs: list[torch.Tensor]) -> None:
-        def both_ways(function):
-            grad = torch.randn_like(function(*inputs))
-            return lambda: seconds(lambda: torch.autograd.grad(function(*inputs), inputs, grad), device)
-
-        times = take_turns({name: both_ways(function) for name, function in sides.items()}, args.rounds)
-        rows.extend({"what": what, "size": f"{C} x {H} x {H}", "side": name,
-                     "seconds": statistics.median(values)} for name, values in times.items())
-
-    for C, D, H, window in DECODER:
-        loops, plain = (getattr(module, f"InverseMaxPool{window}").apply for module in (reference, inverse_maxpool))
-        size, grid = 2 * H - (window == 3), 2 * torch.arange(H, device=device)
-        indices = (grid[:, None] * size + grid).expand(args.batch_size, C, H, H).contiguous()
-        x = torch.randn(args.batch_size, C, H, H, device=device, requires_grad=True)
-        measure("alone", {"loops": loops, "plain": plain, "max_unpool2d": lambda x: F.max_unpool2d(
-            x, indices, 2, output_size=(size, size))}, [x])
-        weight, bias = torch.randn(D, C, 3, 3, device=device), torch.randn(D, device=device)
-        sides = {"loops": lambda x, *conv: F.conv2d(loops(x), *conv, padding=1),
-                 "plain": lambda x, *conv: F.conv2d(plain(x), *conv, padding=1),
-                 "fused": lambda x, *conv: inverse_maxpool.inverse_maxpool_conv2d(x, *conv, window),
-                 "nearest": lambda x, *conv: F.conv2d(F.interpolate(x, size=(size, size)), *conv, padding=1)}
-        for dtype in (torch.float32, torch.bfloat16):
-            for layout in (torch.contiguous_format, torch.channels_last):
-                inputs = [t.detach().to(dtype, memory_format=memory_format).requires_grad_() for t, memory_format
-                          in zip((x, weight, bias), (layout, layout, torch.preserve_format))]
-                measure(f"with convolution, {str(dtype)[6:]}, {str(layout)[6:].removesuffix('_format')}", sides, inputs)
-    return rows
 
 
 def steps(args, device) -> list[dict]:
@@ -121,7 +84,8 @@ def steps(args, device) -> list[dict]:
 
 def growth(args, device) -> list[dict]:
     """Our autoencoder step by batch size, and by the number of photos in memory."""
-    sizes = [*((batch, 1020) for batch in (16, 32, 64, 128, 256, 512)), *((args.batch_size, 1020 * k) for k in (2, 4, 8))]
+    sizes = [(batch, 1020) for batch in (16, 32, 64, 128, 256, 512)]
+    sizes += [(args.batch_size, 1020 * k) for k in (2, 4, 8)]
     ours = levers_of_ours("autoencoder", device)
     with contextlib.ExitStack() as stack:
         sides = {size: stack.enter_context(process("autoencoder", ours, device, *size)) for size in sizes}
@@ -131,7 +95,8 @@ def growth(args, device) -> list[dict]:
 
 
 def command(script: str, args, *flags) -> list:
-    return [sys.executable, Path(__file__).with_name(f"{script}.py"), "--data-dir", args.data_dir, "--device", args.device, *flags]
+    where = ["--data-dir", args.data_dir, "--device", args.device]
+    return [sys.executable, Path(__file__).with_name(f"{script}.py"), *where, *flags]
 
 
 def commands(args, device) -> list[dict]:
@@ -155,7 +120,8 @@ def commands(args, device) -> list[dict]:
         rows.append(("decoding all photos", seconds(lambda: [
             data.load("flowers102", split, args.data_dir, cache) for split in data.SPLITS], device)))
         for script in ("train_autoencoder", "train_classifier"):
-            rows.append((f"{script}.py to its first step, cache warm", statistics.median(first_step(script) for _ in range(3))))
+            times = [first_step(script) for _ in range(3)]
+            rows.append((f"{script}.py to its first step, cache warm", statistics.median(times)))
         content = torch.load(out / "last.pt", weights_only=True)
         rows.append(("writing the classifier's last.pt", seconds(
             lambda: checkpoint.save(out / "last.pt", content), device)))

@@ -1,12 +1,13 @@
-"""Training steps for benchmark.py to compare: the report's listing with any of our speed-ups, the levers, pulled.
+"""What benchmark.py compares: InverseMaxPool's forms, and steps of the listing with any of our levers pulled.
 
-A process each, as the step's user would run it: the allocator's settings and the peak memory belong to a
+A step has a process of its own, as its user would run it: the allocator's settings and the peak memory belong to a
 process. The listing is tests/reference.py: loops, fp32, contiguous, default optimizer, in stage two the
 decoder as well.
 """
 
 import contextlib
 import multiprocessing
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ IN_BOTH_STAGES = ("channels_last", "bf16", "Winograd", "fused optimizer", "alloc
 LEVERS = {"autoencoder": ("fusion", *IN_BOTH_STAGES), "classifier": ("no decoder", *IN_BOTH_STAGES)}
 ALL_LEVERS = ("fusion", "no decoder", *IN_BOTH_STAGES)
 LISTING = {"batch norm"}
+DECODER = ((400, 256, 4, 3), (256, 144, 7, 3), (144, 64, 13, 3), (64, 16, 25, 2), (16, 3, 50, 2))  # C, D, H, window
 
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:
@@ -50,6 +52,41 @@ def take_turns(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, 
     """The seconds of each side in each round; a first round, not counted, warms up."""
     turns = [{name: side() for name, side in sides.items()} for _ in range(rounds + 1)][1:]
     return {name: [turn[name] for turn in turns] for name in sides}
+
+
+def layers(args, device: torch.device) -> list[dict]:
+    """InverseMaxPool, alone and with its convolution, at the decoder's sizes: forward and backward."""
+    runtime.keep_memory()
+    runtime.keep_fp32()
+    rows = []
+
+    def measure(what: str, sides: dict[str, Callable], inputs: list[torch.Tensor]) -> None:
+        def both_ways(function):
+            grad = torch.randn_like(function(*inputs))
+            return lambda: seconds(lambda: torch.autograd.grad(function(*inputs), inputs, grad), device)
+
+        times = take_turns({name: both_ways(function) for name, function in sides.items()}, args.rounds)
+        rows.extend({"what": what, "size": f"{C} x {H} x {H}", "side": name,
+                     "seconds": statistics.median(values)} for name, values in times.items())
+
+    for C, D, H, window in DECODER:
+        loops, plain = (getattr(module, f"InverseMaxPool{window}").apply for module in (reference, inverse_maxpool))
+        size, grid = 2 * H - (window == 3), 2 * torch.arange(H, device=device)
+        indices = (grid[:, None] * size + grid).expand(args.batch_size, C, H, H).contiguous()
+        x = torch.randn(args.batch_size, C, H, H, device=device, requires_grad=True)
+        measure("alone", {"loops": loops, "plain": plain, "max_unpool2d": lambda x: F.max_unpool2d(
+            x, indices, 2, output_size=(size, size))}, [x])
+        weight, bias = torch.randn(D, C, 3, 3, device=device), torch.randn(D, device=device)
+        sides = {"loops": lambda x, *conv: F.conv2d(loops(x), *conv, padding=1),
+                 "plain": lambda x, *conv: F.conv2d(plain(x), *conv, padding=1),
+                 "fused": lambda x, *conv: inverse_maxpool.inverse_maxpool_conv2d(x, *conv, window),
+                 "nearest": lambda x, *conv: F.conv2d(F.interpolate(x, size=(size, size)), *conv, padding=1)}
+        for dtype in (torch.float32, torch.bfloat16):
+            for layout in (torch.contiguous_format, torch.channels_last):
+                inputs = [t.detach().to(dtype, memory_format=memory_format).requires_grad_() for t, memory_format
+                          in zip((x, weight, bias), (layout, layout, torch.preserve_format))]
+                measure(f"with convolution, {str(dtype)[6:]}, {str(layout)[6:].removesuffix('_format')}", sides, inputs)
+    return rows
 
 
 def make_step(stage: str, levers: set[str], device: torch.device, batch_size: int,
@@ -141,6 +178,6 @@ def levers_of_ours(stage: str, device: torch.device) -> set[str]:
 
 
 def to_switch(stage: str, device: torch.device) -> list[str]:
-    """The levers that a machine can compare: bf16 where it multiplies that, else Winograd, which works in fp32 alone."""
+    """The levers that a machine can compare: bf16 where it multiplies that, else Winograd, which is for fp32."""
     absent = "Winograd" if "bf16" in levers_of_ours(stage, device) else "bf16"
     return [lever for lever in LEVERS[stage] if lever != absent]
