@@ -1,8 +1,8 @@
 """The report's conclusions, each as claims about differences of recipes, and what their intervals say of them.
 
-`experiments.py table --readme` writes them into the pages: in a sentence each, and with every claim. A difference
-is ours over shared seeds (comparisons.py's `gap`) or within each run (`level`); nothing is told from one run, or
-before all declared seeds are there.
+`experiments.py table --readme` writes them into the pages: in a few sentences each, and with every claim. A
+difference is ours over shared seeds (comparisons.py's `gap`), within each run (`level`) or over a benchmark's
+rounds (`Steps`); nothing is told from one run, or before all declared seeds are there.
 """
 
 import math
@@ -132,7 +132,7 @@ def judged(runs: Runs, step: Steps) -> list[tuple[str, list[Claim], str]]:
     """Each conclusion, its claims, and what no run varies of it; step is the benchmark's."""
     return [
         ("A step takes as long with batch norm as without, but with it the cost falls far faster; without it more "
-         "epochs would go on raising accuracy", batch_norm(runs, step), "epochs beyond 30 without batch norm"),
+         "epochs would go on raising accuracy", batch_norm(runs, step), "the number of epochs without batch norm on these photos"),
         ("Adagrad is the best optimizer; RMSprop's steps have the wrong size; SGD's are too small: it fits the "
          "training photos and lacks on the test's", optimizers(runs), ""),
         ("Dropout and L2 gain about 1 % at most; the cure is more photos", regularisation(runs),
@@ -146,7 +146,7 @@ def judged(runs: Runs, step: Steps) -> list[tuple[str, list[Claim], str]]:
 
 
 def answers(runs: Runs, step: Steps) -> str:
-    """A sentence or two a conclusion: its verdict, the claim that decides it with its number, how the others stand."""
+    """Of each conclusion its verdict, how its claims stand, and the first that is refuted or open, with its number."""
     lines = []
     for i, (conclusion, claims, not_varied) in enumerate(judged(runs, step), 1):
         worst, said = deciding(claims), [claim.verdict() for claim in claims]

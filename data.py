@@ -119,7 +119,7 @@ def _from_cache(cached: Path) -> FlowerSet | None:
 def _listing(root: Path) -> list[str]:
     """Every file below root with its size and time of change: what the cache's name stands for."""
     return sorted(f"{os.path.relpath(entry.path, root)} {entry.stat().st_size} {entry.stat().st_mtime_ns}"
-                  for entry in decoding.files_below(root))
+                  for entry in decoding.files_below(root, tell=False))
 
 
 def _split_of(root: Path, split: str) -> tuple[str, bool]:
@@ -132,7 +132,8 @@ def _folder(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
     """Paths, labels and class names of one split of the user's own folder; the classes are those of train/."""
     folder, held_out = _split_of(root, split)
     classes, train_classes = (sorted(entry.name for entry in os.scandir(root / name)
-                                     if entry.is_dir() and not decoding.is_hidden(entry.name)) for name in (folder, "train"))
+                                     if not decoding.is_hidden(entry.name) and os.path.isdir(entry.path))
+                              for name in (folder, "train"))
     if not classes:
         raise UserError(f"--dataset {root}: there is no folder of a class in {root / folder}")
     if classes != train_classes:

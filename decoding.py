@@ -35,11 +35,15 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "@"))
 
 
-def files_below(folder: Path) -> Iterator[os.DirEntry]:
+def files_below(folder: Path, tell: bool = True) -> Iterator[os.DirEntry]:
     """Every file in a folder, at any depth, but in hidden folders; into linked folders, too, into each folder once.
 
-    What cannot be looked into is passed over with a line on stderr; OSError where that is the folder itself.
+    What cannot be looked into is passed over, with a line on stderr if tell; OSError where that is the folder itself.
     """
+    def pass_over(path, error):
+        if tell:
+            print(f"passed over {path}: {error.strerror}", file=sys.stderr)
+
     seen, ahead = set(), [folder]
     while ahead:
         parent = ahead.pop()
@@ -51,7 +55,7 @@ def files_below(folder: Path) -> Iterator[os.DirEntry]:
         except OSError as error:
             if parent == folder:
                 raise
-            print(f"passed over {parent}: {error.strerror}", file=sys.stderr)
+            pass_over(parent, error)
             continue
         for entry in entries:
             try:
@@ -60,7 +64,7 @@ def files_below(folder: Path) -> Iterator[os.DirEntry]:
                 elif not is_hidden(entry.name) and entry.is_dir():
                     ahead.append(entry.path)
             except OSError as error:  # as a link to itself
-                print(f"passed over {entry.path}: {error.strerror}", file=sys.stderr)
+                pass_over(entry.path, error)
 
 
 def photos_below(folder: Path) -> tuple[list[Path], list[Path]]:

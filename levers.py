@@ -178,6 +178,7 @@ def levers_of_ours(stage: str, device: torch.device) -> set[str]:
 
 
 def to_switch(stage: str, device: torch.device) -> list[str]:
-    """The levers that a machine can compare: bf16 where it multiplies that, else Winograd, which is for fp32."""
-    absent = "Winograd" if "bf16" in levers_of_ours(stage, device) else "bf16"
-    return [lever for lever in LEVERS[stage] if lever != absent]
+    """The levers that act on a machine: bf16 where it multiplies that, else, on a CPU, Winograd, which is for fp32."""
+    ours = levers_of_ours(stage, device)
+    acts = {"bf16": "bf16" in ours, "Winograd": "bf16" not in ours and device.type == "cpu"}
+    return [lever for lever in LEVERS[stage] if acts.get(lever, True)]

@@ -3,10 +3,10 @@
 Parameters carry the report's names and shapes, so a state dict of its code loads here and the other way
 round; with batch_norm=False it has no `bn*`. Shapes in comments are (B, C, H, W), B the batch.
 
-Two exact rewrites, and one to rounding, for speed: ReLU stands behind the max pool instead of before it (max
-and ReLU commute, in value and in gradient, and it then works on a quarter of the elements), each InverseMaxPool
-of the decoder is fused with the convolution behind it (`inverse_maxpool_conv2d`), and convolutions of small maps
-are matrix products where a CPU computes in fp32 (`Conv3x3`).
+For speed, ReLU stands behind the max pool instead of before it: the same bits, since max and ReLU commute in
+value and in gradient, on a quarter of the elements. Two more rewrites agree to rounding: each InverseMaxPool of
+the decoder is fused with the convolution behind it (`inverse_maxpool_conv2d`), and convolutions of small maps are
+matrix products where a CPU computes in fp32 (`Conv3x3`).
 """
 
 import torch.nn.functional as F

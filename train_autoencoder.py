@@ -131,7 +131,7 @@ def main(args: argparse.Namespace) -> int:
             stop = bool(interrupted)  # read once: the signal may come at any moment
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)
-            if epoch % 5 == 0 or stop:
+            if (epoch % 5 == 0 and epoch < args.epochs) or stop:
                 figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (mean squared error)")
             if stop:
                 print(f"stopped after epoch {epoch}; the same command with --resume continues")

@@ -57,6 +57,7 @@ def test_batches_of_small_maps_in_fp32_on_a_cpu_take_it_and_no_others(monkeypatc
         assert Conv3x3(2, 3).to(dtype)(torch.ones(64, 2, 4, 4, dtype=dtype)).dtype == dtype
     assert Conv3x3(2, 3).to("meta")(torch.ones(64, 2, 4, 4, device="meta")).shape == (64, 3, 4, 4)
     assert calls == [(64, 2, 4, 4), (16, 2, 8, 8)]
+    assert Conv3x3(64, 3)(torch.ones(64, 4, 4)).shape == (3, 4, 4)  # one map, no batch
     with pytest.raises(RuntimeError, match="to have 2 channels"):
         conv(torch.ones(64, 3, 4, 4))
 
@@ -69,12 +70,15 @@ def test_a_first_call_in_inference_mode_does_not_keep_others_from_learning():
     assert conv.weight.grad.abs().sum() > 0
 
 
-def test_examples_have_gradients_of_their_own_under_torch_func():
-    conv, x = Conv3x3(2, 3), torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    parameters = {name: value.detach() for name, value in conv.named_parameters()}
+def test_each_model_of_an_ensemble_has_its_own_gradient_under_torch_func():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 64, 2, 4, 4, dtype=torch.float64, generator=generator)  # a batch for each
+    weight, bias = leaves(1, 2, 3, 4, 4)[1:]
 
-    def loss(parameters, example):
-        return torch.func.functional_call(conv, parameters, (example,)).square().sum()
+    def loss(convolve):
+        return lambda weight, x: convolve(x, weight, bias.detach()).square().sum()
 
-    each = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, x)
-    assert torch.allclose(each["weight"].sum(0), torch.func.grad(loss)(parameters, x)["weight"], rtol=1e-4)
+    ours = torch.func.vmap(torch.func.grad(loss(winograd_conv2d)), (None, 0))(weight.detach(), x)
+    for one, batch in zip(ours, x):
+        plain = torch.func.grad(loss(lambda *inputs: F.conv2d(*inputs, padding=1)))(weight.detach(), batch)
+        torch.testing.assert_close(one, plain, rtol=1e-10, atol=1e-10)
