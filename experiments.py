@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> int:
                     finally:
                         files.give_up()
                     print(f"== {name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
-        time.sleep(0 if done else 10)
+        time.sleep(0 if done else 2)
     return int(bool(failed))
 
 

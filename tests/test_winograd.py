@@ -17,7 +17,7 @@ def leaves(B, C, D, H, W, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("channels_last", (True, False))
-@pytest.mark.parametrize("shape", [(2, 256, 400, 7, 7), (2, 400, 700, 4, 4), (3, 5, 2, 8, 8), (1, 1, 1, 1, 1),
+@pytest.mark.parametrize("shape", [(2, 25, 40, 7, 7), (2, 40, 70, 4, 4), (3, 5, 2, 8, 8), (1, 1, 1, 1, 1),
                                    (2, 3, 4, 5, 2), (2, 3, 4, 1, 6), (2, 4, 3, 13, 13), (0, 3, 2, 4, 4)])
 def test_it_is_a_convolution_in_value_and_gradient_to_1e_12(shape, channels_last):
     x, weight, bias = leaves(*shape)
@@ -35,7 +35,7 @@ def test_first_and_second_derivatives_by_finite_differences():
     assert torch.autograd.gradcheck(winograd_conv2d, inputs) and torch.autograd.gradgradcheck(winograd_conv2d, inputs)
 
 
-@pytest.mark.parametrize("shape", [(128, 256, 400, 7, 7), (128, 700, 1000, 4, 4)])
+@pytest.mark.parametrize("shape", [(8, 256, 400, 7, 7), (8, 700, 1000, 4, 4)])
 def test_in_fp32_outputs_and_gradients_are_within_a_ten_thousandth_of_the_largest(shape):
     inputs, exact = leaves(*shape, dtype=torch.float32), leaves(*shape)
     y, expected = winograd_conv2d(*inputs), F.conv2d(*exact, padding=1)
