@@ -89,9 +89,9 @@ def load(path: Path | str, kind: str) -> dict:
         if not all(isinstance(each, str) for each in content[name]):
             raise UserError(f"{path}: its {name} are not all names")
     if kind == "photos":
-        images, labels = content["images"], content["labels"]
-        if (images.dtype, labels.dtype, images.dim(), labels.shape) != (torch.uint8, torch.int64, 4, (len(content["names"]),)
-                                                                        ) or len(images) != len(labels):
+        images, labels, count = content["images"], content["labels"], len(content["names"])
+        typed = images.dtype == torch.uint8 and images.dim() == 4 and labels.dtype == torch.int64
+        if not typed or len(images) != count or labels.shape != (count,):
             raise UserError(f"{path} has not as many labels and names as photos, or not of their types")
     try:
         json.dumps(content.get("flags"))

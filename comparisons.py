@@ -108,11 +108,12 @@ def level(runs: Runs, name: str, value: Value) -> Difference | None:
     return Difference(*interval(values), len(values), len(ROWS[name].seeds)) if values else None
 
 
-def signed(difference: Difference | None) -> str:
+def signed(difference: Difference | None, unit: str = "") -> str:
     if difference is None:
         return ""
     mean, low, high, *_, compared = difference
     text = f"{mean:+.2f} " + ("(one run)" if math.isnan(low) else f"[{low:.2f}, {high:.2f}]")
+    text += f" {unit}" if unit else ""
     return f"{text}, {compared}" if compared else text
 
 

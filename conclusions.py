@@ -155,9 +155,8 @@ def answers(runs: Runs, step: Steps) -> str:
         told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         line = f"{i}. *{conclusion}*: **{standing(claims)}**. Of {len(claims)} claims: {told}"
         if worst.verdict() in ("does not hold", "cannot be told"):
-            compared = f", {worst.difference.compared}" if worst.difference.compared else ""
             line += (f"; among the {'refuted' if worst.verdict() == 'does not hold' else 'open'}, that {worst.text} "
-                     f"(measured: {signed(worst.difference._replace(compared=''))} {worst.unit}{compared})")
+                     f"(measured: {signed(worst.difference, worst.unit)})")
         lines.append(line + (f". No run varies {not_varied}." if not_varied else "."))
     return "\n".join(lines)
 
