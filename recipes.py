@@ -28,6 +28,7 @@ def one_seed(title: str, classifier: str, autoencoder: str | None) -> Row:
 
 
 CENTRE, SQUASH, DRAWN = "--crop centre", "--crop squash", "--dataset synthetic"
+FP32 = "--precision fp32"  # of rows held against each other, whichever machines finish them
 # the report's section 5
 ADAM, ADAGRAD, SGD, RMSPROP = (f"--epochs 30 --learning-rate 0.001 --dropout {{}} --optimizer {name}"
                                for name in ("adam", "adagrad", "sgd", "rmsprop"))
@@ -46,7 +47,7 @@ ROWS = {
     "search-scratch-rate-0.002": one_seed("encoder from random weights, learning rate 0.002",
                                           f"{CENTRE} --learning-rate 0.002", None),
     "final": Row("the final model: every flag at its default"),
-    "final-fp32": Row("the final model in fp32", "--precision fp32", tested=False),
+    "final-fp32": Row("the final model in fp32", FP32, tested=False),
     "synthetic": Row("the final model on the drawn flowers", DRAWN, seeds=(0, 1, 2)),
     "synthetic-no-batch-norm": one_seed("the drawn flowers without batch norm",
                                         f"{DRAWN} --no-batch-norm", None),
@@ -69,16 +70,16 @@ ROWS = {
     "dropout-0.5-linear": Row("Adagrad, dropout 0.5 after the linear layers alone",
                               f"{ADAGRAD.format(0.5)} --dropout-after linear"),
     # its cost rises again once it is low: is it the precision?
-    "l2-0.01-fp32": Row("Adagrad, L2 0.01, in fp32", f"{ADAGRAD.format(0)} --weight-decay 0.01 --precision fp32"),
+    "l2-0.01-fp32": Row("Adagrad, L2 0.01, in fp32", f"{ADAGRAD.format(0)} --weight-decay 0.01 {FP32}"),
     # what the report did not ask: does the pretraining help, and does the training of the encoder?
-    "pretrained": Row("the final model from the trained encoder", "", ""),
-    "frozen": Row("the final model on the trained encoder, frozen", "--freeze-encoder", ""),
-    "frozen-random": Row("the final model on a random encoder, frozen", "--freeze-encoder"),
+    "pretrained": Row("the final model from the trained encoder", FP32, FP32),
+    "frozen": Row("the final model on the trained encoder, frozen", f"{FP32} --freeze-encoder", FP32),
+    "frozen-random": Row("the final model on a random encoder, frozen", f"{FP32} --freeze-encoder"),
     # is InverseMaxPool a good inverse, and does the autoencoder want Adam? ("pretrained" is both)
-    "unpool-nearest": Row("from an autoencoder with nearest upsampling", "", "--unpooling nearest"),
-    "unpool-indices": Row("from an autoencoder with the max pools' own indices", "",
-                          "--unpooling indices"),
-    "adagrad-autoencoder": Row("from an autoencoder trained with Adagrad", "", "--optimizer adagrad"),
+    "unpool-nearest": Row("from an autoencoder with nearest upsampling", FP32, f"{FP32} --unpooling nearest"),
+    "unpool-indices": Row("from an autoencoder with the max pools' own indices", FP32,
+                          f"{FP32} --unpooling indices"),
+    "adagrad-autoencoder": Row("from an autoencoder trained with Adagrad", FP32, f"{FP32} --optimizer adagrad"),
     # what do as many epochs again change?
     "epochs-80": Row("both stages for 80 epochs", "--epochs 80", "--epochs 80", tested=False, seeds=(0, 1, 2)),
 }
