@@ -5,8 +5,8 @@
 PYTHON ?= python3
 VENV = .venv/bin/python
 SHORT = runs/short
-# the longest test files, to begin with, one on each core
-LONGEST = tests/test_processes.py tests/test_scripts.py
+# the longest test files, to begin with: each runs on one core as a whole
+LONGEST = tests/test_processes.py tests/test_scripts.py tests/test_limits.py
 resume = $(if $(wildcard $(1)/last.pt),--resume)
 
 .PHONY: short test flowers clean

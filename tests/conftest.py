@@ -20,6 +20,7 @@ import runtime  # noqa: E402
 
 runtime.keep_memory()  # before torch allocates, as the scripts do: the classifier's tests take half the time
 PHOTOS = ROOT.parent / "shared"
+OURS = {**os.environ, "PYTHONPATH": str(ROOT)}  # the environment of a process whose code imports our modules
 COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--batch-size", "6"]
 
 

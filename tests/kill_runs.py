@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from conftest import ROOT, draw_folder
+from conftest import ROOT, draw_folder, run_script
 
 import checkpoint
 import files
@@ -99,8 +99,8 @@ def kill_runs(stage: str, kills: int, folder: Path, *flags: str, seed: int = 0) 
             break  # it had ended
         done += 1
         in_save += is_saving(folder / "killed")
-    resumed = train(stage, folder, "killed", epochs, *flags, "--resume")
-    assert resumed.wait() == 0, "the resume failed"
+    resumed = run_script(folder, f"train_{stage}", *FLAGS, "--epochs", epochs, "--out", "killed", *flags, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
     return {"stage": stage, "kills": done, "while saving": in_save, "epochs": epochs,
             "differences": differences(folder / "whole", folder / "killed")}
 
