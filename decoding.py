@@ -42,7 +42,7 @@ def files_below(folder: Path, tell: bool = True) -> Iterator[os.DirEntry]:
     """
     def pass_over(path, error):
         if tell:
-            print(f"passed over {path}: {error.strerror}", file=sys.stderr)
+            print(f"{Path(sys.argv[0]).name}: passed over {path}: {error.strerror}", file=sys.stderr, flush=True)
 
     seen, ahead = set(), [folder]
     while ahead:

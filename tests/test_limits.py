@@ -98,10 +98,11 @@ def unprivileged(folder, *runs) -> list[subprocess.CompletedProcess]:
 
 def test_files_without_permission_are_named(trained, tmp_path):
     secret, locked, sealed = tmp_path / "secret.pt", tmp_path / "locked", tmp_path / "sealed"
-    photos, forbidden = draw_folder(tmp_path / "photos"), draw_folder(tmp_path / "forbidden")
+    photos, forbidden, partly = (draw_folder(tmp_path / name) for name in ("photos", "forbidden", "partly"))
     secret.write_bytes((trained / "runs/autoencoder/autoencoder.pt").read_bytes())
     locked.mkdir(mode=0o555)
-    sealed.mkdir(mode=0)
+    for folder in (sealed, partly / "train/rose/inner"):
+        folder.mkdir(mode=0)
     for path in (secret, forbidden / "train/rose/1.jpg"):
         path.chmod(0)
 
@@ -116,13 +117,15 @@ def test_files_without_permission_are_named(trained, tmp_path):
         (sealed, train("autoencoder", "--out", sealed / "run")),
         (sealed, train("autoencoder", "--dataset", sealed / "photos")),
         (sealed, train("autoencoder", "--data-dir", sealed, "--dataset", "flowers102")))
-    without_a_cache = tuple((path, train("autoencoder", "--cache-dir", path, "--overwrite")) for path in (locked, sealed))
+    without_a_cache = tuple((path, train("autoencoder", "--dataset", partly, "--cache-dir", path, "--overwrite"))
+                            for path in (locked, sealed))
     named, runs = zip(*refused, *without_a_cache)
     done = unprivileged(tmp_path, *runs)
     for path, each in zip(named[:len(refused)], done):
         assert_one_line(each, 2, str(path), "Permission denied")
     for path, each in zip(named[len(refused):], done[len(refused):]):
         assert each.returncode == 0 and "going on without a cache" in each.stdout and str(path) in each.stdout
+        assert each.stderr == f"train_autoencoder.py: passed over {partly}/train/rose/inner: Permission denied\n"
 
 
 # --- outputs and terminals ---
