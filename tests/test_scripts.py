@@ -317,6 +317,26 @@ def test_the_encoder_starts_from_the_autoencoder_or_from_random_weights(pipeline
     assert "random weights" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("source", ([], ["--autoencoder", "runs/autoencoder/autoencoder.pt"]))
+def test_a_frozen_encoder_stays_as_it_began(source, pipeline, tmp_path, monkeypatch):
+    """The trained one to the bit; a random one but for its batch norm, which has the training photos' mean and variance."""
+    root, _ = pipeline
+    monkeypatch.chdir(root)
+    flags = [*COMMON, *source, "--optimizer", "sgd", "--epochs", "1", "--freeze-encoder", "--precision", "fp32", "--out", tmp_path]
+    run(train_classifier, *flags)
+    kept = torch.load(tmp_path / "classifier.pt", weights_only=True)["encoder"]
+    runtime.seed_epoch(0, 0)
+    began = train_classifier.starting_encoder(train_classifier.parse_args(list(map(str, flags))))
+    if not source:
+        for norm in (module for module in began.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+            norm.momentum = 1  # all of the one batch
+        with torch.no_grad():
+            began.train()(data.load("photos", "train", cache_dir="cache").images / 255)
+    for name, value in began.state_dict().items():
+        tolerance = 1e-5 if "running" in name else 0
+        torch.testing.assert_close(kept[name], value, rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("batch_size", (2, 4, 9))
 def test_ragged_batches_count_each_image_once(pipeline, batch_size, monkeypatch):
     """Logits and reconstruction error do not depend on how the nine test photos are cut into batches."""
