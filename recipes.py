@@ -72,7 +72,7 @@ ROWS = {
     # its cost rises again once it is low: is it the precision?
     "l2-0.01-fp32": Row("Adagrad, L2 0.01, in fp32", f"{ADAGRAD.format(0)} --weight-decay 0.01 {FP32}"),
     # what the report did not ask: does the pretraining help, and does the training of the encoder?
-    "pretrained": Row("the final model from the trained encoder", FP32, FP32),
+    "pretrained": Row("the final model from the trained encoder (InverseMaxPool, Adam)", FP32, FP32),
     "frozen": Row("the final model on the trained encoder, frozen", f"{FP32} --freeze-encoder", FP32),
     "frozen-random": Row("the final model on a random encoder, frozen", f"{FP32} --freeze-encoder"),
     # is InverseMaxPool a good inverse, and does the autoencoder want Adam? ("pretrained" is both)
@@ -81,7 +81,7 @@ ROWS = {
                           f"{FP32} --unpooling indices"),
     "adagrad-autoencoder": Row("from an autoencoder trained with Adagrad", FP32, f"{FP32} --optimizer adagrad"),
     # what do as many epochs again change?
-    "epochs-80": Row("both stages for 80 epochs", "--epochs 80", "--epochs 80", tested=False, seeds=(0, 1, 2)),
+    "epochs-80": Row("both stages for 80 epochs, the classifier from the trained encoder", "--epochs 80", "--epochs 80", tested=False, seeds=(0, 1, 2)),
 }
 # are the optimizers' rows about optimizers or about one rate? Three more of each; 0.001 is above. Where the
 # best was the first or last of the four, another beyond it

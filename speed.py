@@ -27,12 +27,12 @@ def steps(benchmark: dict) -> str:
                      f"classifier: {columns[0]}", *columns[1:]], rows)
 
 
-def without_batch_norm(*benchmarks: dict) -> dict[tuple[str, str], Difference]:
-    """By stage and precision: what a step takes more without batch norm, in percent, over a benchmark's rounds."""
+def with_batch_norm(*benchmarks: dict) -> dict[tuple[str, str], Difference]:
+    """By stage and precision: what a step takes more with batch norm, in percent, over a benchmark's rounds."""
     found = {}
     for row in (row for benchmark in benchmarks for row in benchmark.get("steps", {"rows": []})["rows"]):
         if row["side"] == "ours without batch norm":
-            more = [100 * (without / with_it - 1) for without, with_it in row["turns"]]
+            more = [100 * (with_it / without - 1) for without, with_it in row["turns"]]
             found[row["stage"], row["precision"]] = Difference(*interval(more), len(more), len(more))
     return found
 

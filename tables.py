@@ -10,11 +10,11 @@ from itertools import accumulate
 from pathlib import Path
 
 import files
-from comparisons import (Runs, accuracy_on, error_on, final, finished, gap, markdown, paired, rates, section5, signed,
-                         val_accuracy)
+from comparisons import (Runs, accuracy_on, error_on, final, finished, gap, interval_of_mean, markdown, paired,
+                         precisions, section5, signed, val_accuracy)
 from conclusions import answers, conclusions
-from recipes import ROWS
-from speed import growth, layers, machine, seconds, steps, without_batch_norm
+from recipes import BEST, RATES, ROWS
+from speed import growth, layers, machine, seconds, steps, with_batch_norm
 
 
 def search(runs: Runs) -> str:
@@ -68,14 +68,32 @@ def jumps(runs: Runs) -> str:
         f"before: {named}.")
 
 
+def rates(runs: Runs) -> str:
+    """Each optimizer's learning rates, one seed on validation images, and the best on test images."""
+    rows = []
+    for name, others in RATES.items():
+        # 0.001 is first: of equal rates the first is the best
+        found = {"0.001": runs[name], **{rate: runs[f"rate-{name}-{rate}"] for rate in others}}
+        tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured
+                 if run["seed"] == 0}
+        at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]]
+        here, there = precisions(runs[name]), precisions(runs[BEST[name]])
+        other = f", in {there}" if here != there else ""
+        best = max(tried, key=tried.get) if len(tried) == len(found) else ""
+        rows.append([ROWS[name].title,
+                     ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)), best,
+                     interval_of_mean(at_best) + other if len(at_best) == len(ROWS[BEST[name]].seeds) else ""])
+    return markdown(["", "learning rate: validation accuracy (%), seed 0", "best rate",
+                     "test accuracy (%) at it: mean ± deviation [95 % interval]"], rows)
+
+
 def pretraining(runs: Runs) -> str:
     """What the trained encoder gains: on validation photos in one precision, on test photos, and where neither learns."""
     others = ("pretrained", "frozen", "frozen-random")
     text = (paired(runs, ("final-fp32", *others), {"validation accuracy (%)": val_accuracy}) + "\n\n" +
             paired(runs, ("final", *others), {"test accuracy (%)": accuracy_on("test")}))
-    apart = gap(runs, "frozen", "frozen-random")
-    return text + (f"\n\nThe trained encoder, frozen, less the random one, frozen: {signed(apart)} points of test accuracy."
-                   if apart else "")
+    apart = signed(gap(runs, "frozen", "frozen-random"), "points of test accuracy")
+    return text + (f"\n\nThe trained encoder, frozen, less the random one, frozen: {apart}." if apart else "")
 
 
 def commands(results: Path) -> str:
@@ -117,7 +135,7 @@ def tables(results: Path) -> dict[str, str]:
     }
     benchmark, without_bf16 = (json.loads(path.read_text()) if path.exists() else {} for path in (
         results / "benchmark.json", results / "without-bf16/benchmark.json"))
-    step = without_batch_norm(benchmark, without_bf16)
+    step = with_batch_norm(benchmark, without_bf16)
     found |= {"answers": answers(runs, step), "conclusions": conclusions(runs, step)}
     if without_bf16:
         found |= {"machine_without_bf16": machine(without_bf16), "steps_without_bf16": steps(without_bf16)}
