@@ -1,7 +1,7 @@
 """The tables of runs over seeds: means, intervals, and which differences are more than chance.
 
 Recipes of ours share their seeds, so their differences are paired (Student's t); the report's runs are
-not ours (Welch's). Deviations are sample standard deviations, intervals 95 %, over seeds: the photos stay
+not ours (Welch's, or Student's of two samples). Deviations are sample standard deviations, intervals 95 %, over seeds: the photos stay
 the same. A row that has no two runs yet shows none.
 """
 
@@ -77,11 +77,11 @@ def interval_of_mean(values: Sequence[float]) -> str:
     return spread(values) + (f" [{low:.2f}, {high:.2f}]" if low < high else "")
 
 
-def prediction_interval(values: Sequence[float], runs: int = 1) -> tuple[float, float]:
-    """Where one more run, or the mean of so many, would lie, 95 times in 100."""
+def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Where one more run would lie, 95 times in 100."""
     from scipy.stats import t
 
-    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) * (1 / runs + 1 / len(values)) ** 0.5
+    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) * (1 + 1 / len(values)) ** 0.5
     return statistics.mean(values) - half, statistics.mean(values) + half
 
 
@@ -152,7 +152,7 @@ def final(runs: Runs) -> str:
 def section5(runs: Runs) -> str:
     """Each row of the report's section 5: its test accuracy, ours, the means' difference.
 
-    Its interval is Welch's; where the report has one run or two, it is ours alone that tells how runs spread.
+    Its interval is Welch's; where the report has only two runs, Student's, which takes both to spread alike.
     """
     from scipy.stats import ttest_ind
 
@@ -162,10 +162,7 @@ def section5(runs: Runs) -> str:
             continue
         ours, cells = [accuracy_on("test")(run) for run in runs[name]], ["", "", ""]
         if len(ours) > 1:
-            if len(theirs) > 2:
-                low, high = ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
-            else:
-                low, high = (edge - statistics.mean(theirs) for edge in prediction_interval(ours, len(theirs)))
+            low, high = ttest_ind(ours, theirs, equal_var=len(theirs) < 3).confidence_interval(0.95)
             differs = "yes" if low * high > 0 else "cannot be told"
             if len(ours) < len(ROWS[name].seeds):
                 differs = f"{len(ours)} of {len(ROWS[name].seeds)} seeds yet"

@@ -1,10 +1,11 @@
-"""Trained models at work: load them, in eval mode; classify images; reconstruct images."""
+"""Models at work: load them, in eval mode; classify images; reconstruct images; measure batch norm's statistics."""
 
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 import checkpoint
 import data
@@ -37,6 +38,13 @@ def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dic
     content = checkpoint.load(path, "autoencoder")
     model = checkpoint.rebuild(AutoEncoder, content["config"], content.pop("model"), path)
     return model.to(device, memory_format=torch.channels_last).eval(), content
+
+
+def measure_batch_norm(encoder: Encoder, images: Tensor, batch_size: int, seed: int, precision: str) -> None:
+    """Set batch norm's running mean and variance to the mean over shuffled batches of uint8 images (N, 3, H, W)."""
+    order = data.batches(len(images), batch_size, runtime.seed_epoch(seed, 0))
+    with runtime.autocast(images.device, precision):
+        update_bn((data.to_input(images[batch], images.device) for batch in order), encoder)
 
 
 @torch.no_grad()

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch.optim.swa_utils import update_bn
 from tqdm import tqdm
 
 import checkpoint
@@ -41,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     start.add_argument("--autoencoder", type=Path, help="stage one's checkpoint, to start from (none)")
     start.add_argument("--from-scratch", action="store_true", help="encoder from random weights (the default)")
     group.add_argument("--freeze-encoder", action=switch, default=False,
-                       help="train the classifier alone, with the encoder in eval mode (%(default)s)")
+                       help="train the classifier alone, with the encoder as it is, in eval mode (%(default)s)")
     group.add_argument("--encoder-learning-rate", type=training.number(float, 0, above=True),
                        help="learning rate of the encoder (that of the classifier)")
     group.add_argument("--batch-norm", action=switch,
@@ -104,10 +103,7 @@ def main(args: argparse.Namespace) -> int:
     encoder.requires_grad_(not args.freeze_encoder)
     if args.freeze_encoder and args.from_scratch and args.batch_norm and not resumed:
         print("frozen random encoder: its batch norm's mean and variance are measured once, on the training images")
-        shuffle = runtime.seed_epoch(args.seed, 0)
-        with runtime.autocast(device, precision):
-            update_bn((data.to_input(images[batch], device)  # (B, 3, 100, 100)
-                       for batch in data.batches(len(images), args.batch_size, shuffle)), encoder)
+        inference.measure_batch_norm(encoder, images, args.batch_size, args.seed, precision)
     groups = [{"params": list(classifier.parameters())}]
     if not args.freeze_encoder:
         groups.append({"params": list(encoder.parameters()), "lr": args.encoder_learning_rate})

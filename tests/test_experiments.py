@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 import statistics
 
@@ -122,13 +123,14 @@ def test_section_5_differs_where_welchs_interval_leaves_out_zero():
     assert "| 2 of 5 seeds yet |" in comparisons.section5(runs)
 
 
-def test_two_runs_of_the_reports_are_held_against_where_the_mean_of_two_of_ours_would_lie():
-    """Five of mean 3 and deviation 1: t(0.975, 4) = 2.776445, times the root of 1/2 + 1/5; the report's mean is 11.5."""
+def test_of_two_runs_of_the_reports_students_interval_is_taken():
+    """Five of mean 3 and deviation 1, two of mean 11.5, 1.9 to either side: t(0.975, 5) = 2.570582, the pooled spread by hand."""
     runs = runs_of(**{name: [] for name in recipes.REPORT} | {"dropout-0.75": [3 + step * 0.4**0.5 for step in (-2, -1, 0, 1, 2)]})
     for run in runs["dropout-0.75"]:
         run |= {"classifier_seconds": 500}
         run["splits"]["train"] = {"accuracy": 4.0}
-    assert f"| -8.50 [{-8.5 - 2.322915:.2f}, {-8.5 + 2.322915:.2f}] | yes |" in comparisons.section5(runs)
+    half = 2.570582 * ((4 * 1 + 2 * 1.9**2) / 5 * (1 / 5 + 1 / 2)) ** 0.5
+    assert f"| -8.50 [{-8.5 - half:.2f}, {-8.5 + half:.2f}] | yes |" in comparisons.section5(runs)
 
 
 def test_what_a_step_takes_with_batch_norm_is_compared_round_by_round():
@@ -205,11 +207,22 @@ def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
     # of 1, 3 and 6 no run varies a part
     stands = ["holds" + " as far as measured" * (i in (1, 3, 6)) if true else "does not hold" for i in range(1, 8)]
     assert [(line[:3], line.split("**")[1]) for line in lines] == [(f"{i}. ", each) for i, each in enumerate(stands, 1)]
-    assert lines[3].endswith(f"Of 2 claims 2 {'hold' if true else 'do not'} (the first: from epoch 40 to 80 the autoencoder's "
-                             f"cost changes by less than a tenth: {'-6.25' if true else '-18.75'} "
+    assert lines[3].endswith(f"Of 2 claims, 2 {'hold' if true else 'do not hold'}, for one that from epoch 40 to 80 the "
+                             f"autoencoder's cost changes by less than a tenth ({'-6.25' if true else '-18.75'} "
                              f"{'[-6.25, -6.25]' if true else '[-18.75, -18.75]'} % of the cost at epoch 40).")
     table = conclusions.conclusions(runs, step)
-    assert table.count(f"| {verdicts[0]} |") == 33 and [f"| **{each}** |" in table for each in stands] == [True] * 7
+    assert table.count(f"| {verdicts[0]} |") == 33 and re.findall(r"\| \*\*([^*|]+)\*\* \|$", table, re.M) == stands
+
+
+def test_an_answer_counts_its_claims_by_verdict_and_tells_the_first_of_each(monkeypatch):
+    claims = [Claim(text, "points", difference, above=0) for text, difference in (
+        ("one is", Difference(2, 1, 3, 5, 5)), ("two is", Difference(5, 4, 6, 5, 5)),
+        ("three is", Difference(0, -1, 1, 5, 5)), ("four is", None))]
+    monkeypatch.setattr(conclusions, "judged", lambda runs, step: [("All is", claims, "the moon"), ("None is", claims[3:], "")])
+    assert conclusions.answers({}, {}).splitlines() == [
+        "1. *All is*: **cannot be told so far**. Of 4 claims, 2 hold, for one that one is (+2.00 [1.00, 3.00] points); "
+        "1 cannot be told, that three is (+0.00 [-1.00, 1.00] points); 1 waits for runs. No run varies the moon.",
+        "2. *None is*: **not measured yet**."]
 
 
 def test_a_cost_that_explodes_is_no_cost_that_hardly_changes():

@@ -147,7 +147,7 @@ def test_a_disk_that_is_full_at_the_last_line_is_one_line():
     assert_one_line(done, 1, "No space left")
 
 
-@pytest.mark.parametrize("stdout", ("| head -1", ">&-", "2>&-"))
+@pytest.mark.parametrize("stdout", ("| head -1", ">&- 2>&-", "2>&-"))
 def test_a_closed_output_is_no_traceback(stdout, trained, tmp_path):
     command = f"{sys.executable} {ROOT}/train_autoencoder.py {' '.join(COMMON)} --epochs 2 --out {tmp_path} {stdout}"
     done = subprocess.run(["bash", "-c", command], cwd=trained, capture_output=True, text=True, env=BUFFERED)
