@@ -1,8 +1,8 @@
 """The tables of runs over seeds: means, intervals, and which differences are more than chance.
 
 Recipes of ours share their seeds, so their differences are paired (Student's t); the report's runs are
-not ours (Welch's, or Student's of two samples). Deviations are sample standard deviations, intervals 95 %, over seeds: the photos stay
-the same. A row that has no two runs yet shows none.
+not ours (Welch's, or Student's of two samples). Deviations are sample standard deviations, intervals 95 %,
+over seeds: the photos stay the same. A row that has no two runs yet shows none.
 """
 
 import json

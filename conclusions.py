@@ -49,9 +49,9 @@ def deciding(claims: list[Claim]) -> Claim:
 def standing(claims: list[Claim], not_varied: str = "") -> str:
     """How a conclusion stands: the verdict of the claim that decides it, and whether that is of all that it says."""
     waiting = sum(claim.verdict().startswith("not measured yet") for claim in claims)
-    verdict = deciding(claims).verdict()
     if waiting == len(claims):
         return "not measured yet"
+    verdict = deciding(claims).verdict()
     if waiting and verdict != "does not hold":
         return f"{verdict} so far"
     return f"{verdict} as far as measured" if verdict == "holds" and not_varied else verdict
@@ -174,8 +174,9 @@ def answers(runs: Runs, step: Steps) -> str:
                 if verdict != "not measured":
                     that = ", that" if len(found) == 1 else ", for one that"
                     told[-1] += f"{that} {found[0].text} ({signed(found[0].difference, found[0].unit)})"
-        line = f"{i}. *{conclusion}*: **{standing(claims, not_varied)}**."
-        if not standing(claims).startswith("not measured"):
+        stands = standing(claims, not_varied)
+        line = f"{i}. *{conclusion}*: **{stands}**."
+        if stands != "not measured yet":
             line += f" Of {len(claims)} claims, {'; '.join(told)}." + (f" No run varies {not_varied}." if not_varied else "")
         lines.append(line)
     return "\n".join(lines)

@@ -194,7 +194,8 @@ def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
     cost = {"adam": (3, 3), "no-batch-norm": (3 + s, 3 + s),  # from epoch 2 on, and at 80
             "epochs-80": (0.016, 0.015 if true else 0.013)}
     gained = {"no-batch-norm": 3 * s, "epochs-80": 0.5 if true else 1.5}  # every 5 epochs
-    runs = {name: [{"seed": seed, "precision": "bf16", "val_accuracy": test.get(name, 40 - 2 * s), "val_accuracies": [5 + gained.get(name, 0) * i / 8 for i in range(16)],
+    runs = {name: [{"seed": seed, "precision": "bf16", "val_accuracy": test.get(name, 40 - 2 * s),
+                    "val_accuracies": [5 + gained.get(name, 0) * i / 8 for i in range(16)],
                     "splits": {"train": {"accuracy": 99 + 0.5 * s},
                                "test": {"accuracy": test.get(name, 0), "reconstruction_error": error.get(name, 0.02)}},
                     **{f"{stage}_costs": [2, *[cost.get(name, (1, 1))[0]] * 78, cost.get(name, (1, 1))[1]]
