@@ -172,8 +172,8 @@ def answers(runs: Runs, step: Steps) -> str:
             if found:
                 told.append(f"{len(found)} {one if len(found) == 1 else many}")
                 if verdict != "not measured":
-                    that = ", that" if len(found) == 1 else ", for one that"
-                    told[-1] += f"{that} {found[0].text} ({signed(found[0].difference, found[0].unit)})"
+                    told[-1] += ": that " if len(found) == 1 else ", e.g. that "
+                    told[-1] += f"{found[0].text} ({signed(found[0].difference, found[0].unit)})"
         stands = standing(claims, not_varied)
         line = f"{i}. *{conclusion}*: **{stands}**."
         if stands != "not measured yet":

@@ -81,7 +81,8 @@ ROWS = {
                           f"{FP32} --unpooling indices"),
     "adagrad-autoencoder": Row("from an autoencoder trained with Adagrad", FP32, f"{FP32} --optimizer adagrad"),
     # what do as many epochs again change?
-    "epochs-80": Row("both stages for 80 epochs, the classifier from the trained encoder", "--epochs 80", "--epochs 80", tested=False, seeds=(0, 1, 2)),
+    "epochs-80": Row("both stages for 80 epochs, the classifier from the trained encoder", "--epochs 80",
+                     "--epochs 80", tested=False, seeds=(0, 1, 2)),
 }
 # are the optimizers' rows about optimizers or about one rate? Three more of each; 0.001 is above. Where the
 # best was the first or last of the four, another beyond it

@@ -208,7 +208,7 @@ def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
     # of 1, 3 and 6 no run varies a part
     stands = ["holds" + " as far as measured" * (i in (1, 3, 6)) if true else "does not hold" for i in range(1, 8)]
     assert [(line[:3], line.split("**")[1]) for line in lines] == [(f"{i}. ", each) for i, each in enumerate(stands, 1)]
-    assert lines[3].endswith(f"Of 2 claims, 2 {'hold' if true else 'do not hold'}, for one that from epoch 40 to 80 the "
+    assert lines[3].endswith(f"Of 2 claims, 2 {'hold' if true else 'do not hold'}, e.g. that from epoch 40 to 80 the "
                              f"autoencoder's cost changes by less than a tenth ({'-6.25' if true else '-18.75'} "
                              f"{'[-6.25, -6.25]' if true else '[-18.75, -18.75]'} % of the cost at epoch 40).")
     table = conclusions.conclusions(runs, step)
@@ -221,8 +221,8 @@ def test_an_answer_counts_its_claims_by_verdict_and_tells_the_first_of_each(monk
         ("three is", Difference(0, -1, 1, 5, 5)), ("four is", None))]
     monkeypatch.setattr(conclusions, "judged", lambda runs, step: [("All is", claims, "the moon"), ("None is", claims[3:], "")])
     assert conclusions.answers({}, {}).splitlines() == [
-        "1. *All is*: **cannot be told so far**. Of 4 claims, 2 hold, for one that one is (+2.00 [1.00, 3.00] points); "
-        "1 cannot be told, that three is (+0.00 [-1.00, 1.00] points); 1 waits for runs. No run varies the moon.",
+        "1. *All is*: **cannot be told so far**. Of 4 claims, 2 hold, e.g. that one is (+2.00 [1.00, 3.00] points); "
+        "1 cannot be told: that three is (+0.00 [-1.00, 1.00] points); 1 waits for runs. No run varies the moon.",
         "2. *None is*: **not measured yet**."]
 
 
