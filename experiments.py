@@ -10,12 +10,12 @@ processes may run at once, on several machines, too, that share --results and --
 each run is locked by the one that does it, and a run that was killed is resumed. On a CPU start one process a core,
 `OMP_NUM_THREADS=1 python experiments.py run`, twice, or `torchrun --nproc-per-node 2 experiments.py run`,
 where one process that dies ends the others; the same command goes on. With torchrun each process takes a GPU of its
-own. A run that fails is named, the others go on, and the exit status is 1. A row with finished seeds in a precision
-that is not this machine's is named and left out: a row is of one. Checkpoints lie in runs/experiments/ until their
-run is finished.
+own. A run that fails is named, as is a row begun in a precision that is not this machine's (a row is of one); the
+others go on, and the exit status is 1. Checkpoints lie in runs/experiments/ until their run is finished.
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
@@ -24,7 +24,8 @@ from pathlib import Path
 
 import files
 import runtime
-from one_run import clear, measure, path_of
+import training
+from one_run import autoencoder_of, clear, measure, path_of, precision_of
 from recipes import ROWS
 
 
@@ -65,45 +66,56 @@ def misfit(args: argparse.Namespace, name: str) -> str:
     """Why this machine cannot go on with a row, which is of one precision; nothing where it can."""
     import train_classifier
 
-    flags = train_classifier.parse_args(ROWS[name].classifier.split())
-    ours = runtime.choose_precision(flags.precision, runtime.choose_device(flags.device))
-    finished = [path for seed in ROWS[name].seeds if (path := path_of(args, name, seed)).exists()]
-    others = {json.loads(path.read_text())["precision"] for path in finished} - {ours}
-    return f"its finished seeds are in {', '.join(others)}, here they would be in {ours}" if others else ""
+    ours, found = precision_of(train_classifier, ROWS[name].classifier), set()
+    for seed in ROWS[name].seeds:
+        log = args.work / f"{name}-{seed}/log.jsonl"  # of a run that was begun
+        if (finished := path_of(args, name, seed)).exists():
+            found.add(json.loads(finished.read_text())["precision"])
+        elif log.exists():
+            with contextlib.suppress(ValueError, KeyError):  # damaged: told when the run is resumed
+                found.add(training.read_log(log)[0]["precision"])
+    return f"it was begun in {', '.join(found - {ours})}, here it would be in {ours}" if found - {ours} else ""
 
 
 def plan(args: argparse.Namespace) -> int:
-    """Print what is left, and how long it may take by finished runs: each stage by this processor's if there are any."""
+    """Print what is left, and how long it may take by finished runs in its precision, this processor's if there are any."""
     import train_autoencoder
     import train_classifier
 
-    here, epoch, source = runtime.processor(runtime.choose_device("auto")), {}, {}
+    here, minutes, trained, sources = runtime.processor(runtime.choose_device("auto")), [], set(), {}
     known = [json.loads(path.read_text()) for path in (args.results / "runs").glob("*.json")]
-    for stage, flags in (("autoencoder", "autoencoder_flags"), ("classifier", "flags")):
-        told = [run for run in known if f"{stage}_seconds" in run]
-        told = [run for run in told if run["processor"] == here] or told
-        epoch[stage] = statistics.median([run[f"{stage}_seconds"] / run[flags]["epochs"] for run in told] or [15])
-        source[stage] = " or ".join(sorted({run["processor"] for run in told})) or "no machine yet"
-    minutes, trained = [], set()
+
+    def stage_minutes(name: str, script, flags: str) -> float:
+        precision, took = precision_of(script, flags), f"{name}_seconds"
+        told = [run for run in known if took in run]
+        for fits in (lambda run: run["precision"] == precision, lambda run: run["processor"] == here):
+            told = list(filter(fits, told)) or told
+        told_flags = "flags" if name == "classifier" else f"{name}_flags"
+        epoch = statistics.median([run[took] / run[told_flags]["epochs"] for run in told] or [15])
+        processors = " or ".join(sorted({run["processor"] for run in told})) or "no machine yet"
+        sources[f"{name} in {precision} {epoch:.0f} s an epoch, as on {processors}"] = None
+        return script.parse_args(flags.split()).epochs * epoch / 60
+
     for name, seed in left(args):
         row = ROWS[name]
-        stages = {"classifier": train_classifier.parse_args(row.classifier.split())}
-        if row.autoencoder is not None and (row.autoencoder, seed) not in trained:  # rows share it
-            stages["autoencoder"] = train_autoencoder.parse_args(row.autoencoder.split())
-            trained.add((row.autoencoder, seed))
-        minutes.append(sum(flags.epochs * epoch[stage] / 60 for stage, flags in stages.items()))
+        minutes.append(stage_minutes("classifier", train_classifier, row.classifier))
+        if row.autoencoder is not None and (folder := autoencoder_of(row, seed, args)) not in trained:  # rows share it
+            trained.add(folder)
+            if not (folder / "autoencoder.pt").exists():
+                minutes[-1] += stage_minutes("autoencoder", train_autoencoder, row.autoencoder)
         print(f"{name}, seed {seed}: {minutes[-1]:.0f} minutes")
-    print(f"{len(minutes)} runs, some {sum(minutes) / 60:.1f} hours for one process "
-          f"({', '.join(f'{stage} {epoch[stage]:.0f} s an epoch, as on {source[stage]}' for stage in source)})")
+    print(f"{len(minutes)} runs, some {sum(minutes) / 60:.1f} hours for one process ({', '.join(sources)})")
     return 0
 
 
 def run(args: argparse.Namespace) -> int:
     """Do what is left, beside any process that does the same; wait for what others began, lest they die."""
+    left_out = []
     for name in dict.fromkeys(name for name, _ in left(args)):
         if why := misfit(args, name):
             print(f"== {name}: left out, {why}")
-            args.only = [row for row in args.only if row != name]
+            left_out.append(name)
+    args.only = [name for name in args.only if name not in left_out]
     if args.dry_run:
         return plan(args)
     (args.results / "runs").mkdir(parents=True, exist_ok=True)
@@ -136,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
                         files.give_up()
                     print(f"== {name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
         time.sleep(0 if done else 2)
-    return int(bool(failed))
+    return int(bool(failed or left_out))
 
 
 def table(args: argparse.Namespace) -> int:

@@ -10,12 +10,27 @@ import numpy as np
 
 import checkpoint
 import files
+import runtime
 import training
 from recipes import Row
 
 
 def path_of(args: argparse.Namespace, name: str, seed: int) -> Path:
     return args.results / "runs" / f"{name}-{seed}.json"
+
+
+def precision_of(stage, flags: str) -> str:
+    """What the flags of a training script come to on this machine."""
+    args = stage.parse_args(flags.split())
+    return runtime.choose_precision(args.precision, runtime.choose_device(args.device))
+
+
+def autoencoder_of(row: Row, seed: int, args: argparse.Namespace) -> Path:
+    """The folder of a row's autoencoder, which rows with the same flags share, in one precision."""
+    import train_autoencoder
+
+    flags = [flag.lstrip("-") for flag in row.autoencoder.split()]
+    return args.work / "-".join(["autoencoder", str(seed), precision_of(train_autoencoder, row.autoencoder), *flags])
 
 
 def train(stage, out: Path, finished: str, flags: list[str]) -> None:
@@ -66,12 +81,11 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
     result = {"row": name, "seed": seed}
     source = []
     if row.autoencoder is not None:
-        flags = row.autoencoder.split()
-        slug = "-".join(["autoencoder", str(seed), *(flag.lstrip("-") for flag in flags)])
-        with files.lock(args.work / f"{slug}.lock", wait=True):  # rows with the same flags share it
-            train(train_autoencoder, args.work / slug, "autoencoder.pt", [*common, *flags])
-        source = ["--autoencoder", str(args.work / slug / "autoencoder.pt")]
-        header, log = training.read_log(args.work / slug / "log.jsonl")
+        out = autoencoder_of(row, seed, args)
+        with files.lock(Path(f"{out}.lock"), wait=True):  # rows share it
+            train(train_autoencoder, out, "autoencoder.pt", [*common, *row.autoencoder.split()])
+        source = ["--autoencoder", str(out / "autoencoder.pt")]
+        header, log = training.read_log(out / "log.jsonl")
         result |= {"autoencoder_flags": recipe(header["flags"]), **history("autoencoder", log)}
     out = args.work / f"{name}-{seed}"
     train(train_classifier, out, "classifier.pt",

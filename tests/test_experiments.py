@@ -46,18 +46,26 @@ def test_what_is_left_is_what_has_no_file(tmp_path):
 
 
 def test_a_dry_run_counts_a_shared_autoencoder_once_and_names_whose_seconds_it_takes(tmp_path, capsys):
-    """30 s an epoch of the autoencoder, 60 of the classifier, by this processor's run alone: 20 + 40 minutes, then 40."""
+    """30 s an epoch of the autoencoder, 60 of the classifier, by this processor's run in fp32: 20 + 40 minutes, then 40."""
     here = {"processor": runtime.processor(torch.device("cpu")), "precision": "fp32", "flags": {"epochs": 2},
             "autoencoder_flags": {"epochs": 4}, "classifier_seconds": 120, "autoencoder_seconds": 120}
+    others = [here | {"classifier_seconds": 9, "autoencoder_seconds": 9, **other}
+              for other in ({"processor": "another"}, {"precision": "bf16"})]
     (tmp_path / "runs").mkdir()
-    for name, run in (("a", here), ("b", here | {"processor": "another", "classifier_seconds": 9, "autoencoder_seconds": 9})):
-        (tmp_path / f"runs/{name}.json").write_text(json.dumps(run))
-    flags = ["run", "--dry-run", "--only", "pretrained", "frozen", "--seeds", "3", "--results", str(tmp_path)]
+    for i, run in enumerate([here, *others]):
+        (tmp_path / f"runs/{i}.json").write_text(json.dumps(run))
+    flags = ["run", "--dry-run", "--only", "pretrained", "frozen", "--seeds", "3", "--results", str(tmp_path),
+             "--work", str(tmp_path)]
     assert experiments.main(experiments.parse_args(flags)) == 0
     first, second, total = capsys.readouterr().out.splitlines()
     assert (first, second) == ("pretrained, seed 3: 60 minutes", "frozen, seed 3: 40 minutes")
-    assert total == (f"2 runs, some 1.7 hours for one process (autoencoder 30 s an epoch, as on {here['processor']}, "
-                     f"classifier 60 s an epoch, as on {here['processor']})")
+    assert total == (f"2 runs, some 1.7 hours for one process (classifier in fp32 60 s an epoch, as on {here['processor']}, "
+                     f"autoencoder in fp32 30 s an epoch, as on {here['processor']})")
+    autoencoder = one_run.autoencoder_of(ROWS["frozen"], 3, experiments.parse_args(flags))
+    autoencoder.mkdir()
+    (autoencoder / "autoencoder.pt").touch()  # trained already
+    assert experiments.main(experiments.parse_args(flags)) == 0
+    assert capsys.readouterr().out.startswith("pretrained, seed 3: 40 minutes\nfrozen, seed 3: 40 minutes\n")
 
 
 def runs_of(**values):

@@ -371,14 +371,15 @@ def test_a_finished_experiment_is_not_done_again(tmp_path, capsys):
     assert experiments.main(experiments.parse_args(flags)) == 0 and capsys.readouterr().out == ""
 
 
-def test_a_row_begun_in_another_precision_is_named_and_left_out(tmp_path, capsys):
+@pytest.mark.parametrize("begun", ("runs/final-0.json", "work/final-3/log.jsonl"))  # finished, or not yet
+def test_a_row_begun_in_another_precision_is_named_and_left_out(begun, tmp_path, capsys):
     here = runtime.choose_precision("auto", runtime.choose_device("auto"))
     other = {"fp32": "bf16", "bf16": "fp32"}[here]
-    (tmp_path / "runs").mkdir()
-    files.write_json(tmp_path / "runs/final-0.json", {"precision": other})
+    (tmp_path / begun).parent.mkdir(parents=True)
+    (tmp_path / begun).write_text(json.dumps({"precision": other}) + "\n")
     flags = ["run", "--only", "final", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
-    assert experiments.main(experiments.parse_args(flags)) == 0
-    assert capsys.readouterr().out == f"== final: left out, its finished seeds are in {other}, here they would be in {here}\n"
+    assert experiments.main(experiments.parse_args(flags)) == 1
+    assert capsys.readouterr().out == f"== final: left out, it was begun in {other}, here it would be in {here}\n"
 
 
 def test_a_row_that_another_machine_begins_meanwhile_in_its_precision_is_named(tmp_path, capsys, monkeypatch):
@@ -397,7 +398,7 @@ def test_a_row_that_another_machine_begins_meanwhile_in_its_precision_is_named(t
     monkeypatch.setattr(experiments, "measure", measure_beside_another)
     assert experiments.main(args) == 1
     assert capsys.readouterr().err.splitlines()[1] == (
-        f"== second, seed 0: its finished seeds are in {other}, here they would be in {here}")
+        f"== second, seed 0: it was begun in {other}, here it would be in {here}")
     assert not (tmp_path / "work/second-0").exists()
 
 

@@ -18,8 +18,11 @@ from conftest import COMMON, OURS, ROOT, assert_one_line, run_script
 import checkpoint
 import files
 import one_run
+import runtime
 import train_autoencoder
 import training
+
+PRECISION = runtime.choose_precision("auto", runtime.choose_device("auto"))
 
 
 def wait_for(path: Path, child: subprocess.Popen) -> None:
@@ -134,7 +137,7 @@ def test_a_killed_run_is_finished_once_by_torchruns_processes_and_keeps_all_that
     assert len(run["autoencoder_costs"]) == 6 and not list((tmp_path / "work/tiny-0").glob("*.pt"))
 
 
-@pytest.mark.parametrize("lock,printed", (("tiny-0", ""), ("autoencoder-0", "== tiny, seed 0\n")))
+@pytest.mark.parametrize("lock,printed", (("tiny-0", ""), (f"autoencoder-0-{PRECISION}", "== tiny, seed 0\n")))
 def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(lock, printed, tmp_path):
     (tmp_path / "work").mkdir()
     (tmp_path / "flowers-102").mkdir()  # empty: training ends at once where it is begun
