@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import functools
 import os
 import platform
 import subprocess
@@ -163,16 +164,20 @@ def processor(device: torch.device) -> str:
     return (name or platform.processor() or platform.machine()) + vectors
 
 
-def describe(device: torch.device, precision: str) -> dict:
-    """What a log needs for its numbers to be repeated: commit, versions, device, precision, threads."""
+@functools.cache  # the code is that of the first call, whatever is committed while it runs
+def commit() -> str | None:
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12",
            "--exclude=*"]
     try:
-        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
+        return subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
     except OSError:  # no git
-        commit = None
+        return None
+
+
+def describe(device: torch.device, precision: str) -> dict:
+    """What a log needs for its numbers to be repeated: commit, versions, device, precision, threads."""
     versions = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
-    return {"commit": commit, "versions": versions, "device": str(device), "processor": processor(device),
+    return {"commit": commit(), "versions": versions, "device": str(device), "processor": processor(device),
             "precision": precision, "threads": torch.get_num_threads()}
 
 
