@@ -69,7 +69,7 @@ ROWS = {
     # dropout of 0.5 costs us far more than the report: is its place the reason?
     "dropout-0.5-linear": Row("Adagrad, dropout 0.5 after the linear layers alone",
                               f"{ADAGRAD.format(0.5)} --dropout-after linear"),
-    # its cost rises again once it is low: is it the precision?
+    # in fp32 its cost rises again once it is low: is it the precision?
     "l2-0.01-fp32": Row("Adagrad, L2 0.01, in fp32", f"{ADAGRAD.format(0)} --weight-decay 0.01 {FP32}"),
     # what the report did not ask: does the pretraining help, and does the training of the encoder?
     "pretrained": Row("the final model from the trained encoder (InverseMaxPool, Adam)", FP32, FP32),

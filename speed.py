@@ -27,13 +27,17 @@ def steps(benchmark: dict) -> str:
                      f"classifier: {columns[0]}", *columns[1:]], rows)
 
 
-def with_batch_norm(*benchmarks: dict) -> dict[tuple[str, str], Difference]:
-    """By stage and precision: what a step takes more with batch norm, in percent, over a benchmark's rounds."""
+def with_batch_norm(*benchmarks: dict) -> dict[str, Difference]:
+    """By precision: what a step of each stage, together, takes more with batch norm, in percent, over a benchmark's rounds."""
     found = {}
-    for row in (row for benchmark in benchmarks for row in benchmark.get("steps", {"rows": []})["rows"]):
-        if row["side"] == "ours without batch norm":
-            more = [100 * (with_it / without - 1) for without, with_it in row["turns"]]
-            found[row["stage"], row["precision"]] = Difference(*interval(more), len(more), len(more))
+    for benchmark in benchmarks:
+        rows = [row for row in benchmark.get("steps", {"rows": []})["rows"] if row["side"] == "ours without batch norm"]
+        if rows:
+            more = []
+            for turns in zip(*(row["turns"] for row in rows)):  # of both stages in one round: (without, with it)
+                without, with_it = map(sum, zip(*turns))
+                more.append(100 * (with_it / without - 1))
+            found[rows[0]["precision"]] = Difference(*interval(more), len(more), len(more))
     return found
 
 

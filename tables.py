@@ -54,14 +54,14 @@ def jumps(runs: Runs) -> str:
     """Which runs' cost, once it was low, rose again, and how the rows of the strongest decay went."""
     curves = {(name, run["seed"]): run["classifier_costs"] for name in runs for run in runs[name]
               if "classifier_costs" in run}  # (the oldest files tell the last cost alone)
-    risen = Counter(ROWS[name].title for (name, _), costs in curves.items() if jump(costs))
+    risen = Counter(name for (name, _), costs in curves.items() if jump(costs))
     rows = []
     for name in ("l2-0.01", "l2-0.01-fp32"):
         for run in runs[name]:
             epoch, height = jump(run["classifier_costs"]) or ("", None)
             rows.append([run["precision"], run["seed"], epoch, f"{height:.2f}" if height else "",
                          f"{run['classifier_cost']:.2f}", f"{accuracy_on('test')(run):.2f}"])
-    named = ", ".join(f"{title} ({count} seeds)" for title, count in risen.items()) or "none"
+    named = ", ".join(f"{ROWS[name].title} ({count} of {len(runs[name])} seeds)" for name, count in risen.items()) or "none"
     return markdown([f"{ROWS['l2-0.01'].title}, in", "seed", "jumps, highest at epoch", "to (nats)", "last cost",
                      "test accuracy (%)"], rows) + (
         f"\n\nOf the {len(curves)} runs whose curve is kept, those whose cost rose to more than three times its lowest "

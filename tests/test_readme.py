@@ -29,7 +29,14 @@ def test_the_commands_of_the_pipeline_are_there():
     assert {"train_autoencoder.py", "train_classifier.py", "evaluate.py"} <= {command.strip() for command in COMMANDS}
 
 
-@pytest.mark.parametrize("name,text", tables.tables(ROOT / "results").items())
+TABLES = tables.tables(ROOT / "results")
+
+
+def test_no_table_is_left_from_an_earlier_version():
+    assert sorted(re.findall(r"^<!-- (\w+) -->", PAGES, re.MULTILINE)) == sorted(TABLES)
+
+
+@pytest.mark.parametrize("name,text", TABLES.items())
 def test_each_table_is_what_the_script_makes_of_the_results(name, text):
     assert PAGES.split(f"<!-- {name} -->\n")[1].split(f"\n<!-- /{name} -->")[0] == text
 
