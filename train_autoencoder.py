@@ -82,11 +82,10 @@ def main(args: argparse.Namespace) -> int:
     model.to(device, memory_format=torch.channels_last)
     optimizer = training.make_optimizer(args.optimizer, [{"params": list(model.parameters())}],
                                         args.learning_rate, args.weight_decay)
-    first_epoch = 1
+    first_epoch = resumed["epoch"] + 1 if resumed else 1
     if resumed:
         for name, part in (("model", model), ("optimizer", optimizer)):
             checkpoint.load_state(part, resumed.pop(name), last)
-        first_epoch = resumed["epoch"] + 1
         print(f"resuming {last} after epoch {resumed['epoch']}")
 
     def save_last(epoch: int) -> None:

@@ -108,11 +108,10 @@ def main(args: argparse.Namespace) -> int:
     if not args.freeze_encoder:
         groups.append({"params": list(encoder.parameters()), "lr": args.encoder_learning_rate})
     optimizer = training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
-    first_epoch = 1
+    first_epoch = resumed["epoch"] + 1 if resumed else 1
     if resumed:
         for name, part in (("encoder", encoder), ("classifier", classifier), ("optimizer", optimizer)):
             checkpoint.load_state(part, resumed.pop(name), last)
-        first_epoch = resumed["epoch"] + 1
         print(f"resuming {last} after epoch {resumed['epoch']}")
 
     def weights() -> dict:
