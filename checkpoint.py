@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import files
-from runtime import UserError
+from runtime import DISK_FULL, UserError
 
 # flags that a resume may change: they do not change the result
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "quiet",
@@ -36,16 +36,17 @@ def save(path: Path | str, content: dict) -> None:
     for tensor in _tensors(content):  # (the loss before a step that ruins the weights is still a number)
         numbers = tensor.is_floating_point() and tensor.numel()
         if numbers and not all(map(math.isfinite, torch.aminmax(tensor))):
-            raise UserError(f"{path} stays as it was: values are not finite now; "
-                            f"try a lower --learning-rate", exit_status=1)
+            raise UserError(f"{path} stays as it was: values are not finite now; try a lower --learning-rate", exit_status=1)
     with files.atomic(path) as temporary:
         try:
             with open(temporary, "wb") as file:
                 torch.save(content, file)
         except (OSError, RuntimeError) as error:  # torch reports some failed writes as its own
+            if isinstance(error, OSError) and error.errno not in DISK_FULL:
+                raise
             needed = sum(t.numel() * t.element_size() for t in _tensors(content))
-            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}; "
-                            f"make room (a run then goes on with --resume)", exit_status=1) from error
+            then = " (a run then goes on with --resume)" if Path(path).name == "last.pt" and Path(path).exists() else ""
+            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}; make room{then}", exit_status=1) from error
 
 
 def _tensors(content) -> Iterator[torch.Tensor]:
@@ -80,11 +81,11 @@ def load(path: Path | str, kind: str) -> dict:
         raise UserError(f"{path} is not a checkpoint, or a damaged one: {error}") from error
     found = content.get("kind") if isinstance(content, dict) else None
     if found != kind:
-        raise UserError(f"{path} is not of the kind '{kind}', but of {repr(found) if found else 'no kind'}")
+        product = f"; want the run's {kind}.pt" if found == f"{kind} run" else ""
+        raise UserError(f"{path} is not of the kind '{kind}', but of {repr(found) if found else 'no kind'}{product}")
     lacking = [name for name, type_ in FIELDS[kind].items() if not isinstance(content.get(name), type_)]
     if lacking:
-        raise UserError(f"{path} is of the kind '{kind}', but lacks {', '.join(lacking)}: "
-                        f"of another version?")
+        raise UserError(f"{path} is of the kind '{kind}', but lacks {', '.join(lacking)}: of another version?")
     for name in {"classes", "names"} & FIELDS[kind].keys():
         if not all(isinstance(each, str) for each in content[name]):
             raise UserError(f"{path}: its {name} are not all names")
@@ -137,9 +138,12 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tupl
     """The content of last.pt with resume, else None; nothing is removed yet but a killed save's remains.
 
     products: the files (glob patterns) that a run leaves, besides last.pt and log.jsonl. UserError where
-    there is nothing to resume, where a run is there and neither flag, or where another process is at work.
+    there is nothing to resume, where a run is there and neither flag, where another process is at work, or
+    where the other stage has its run.
     """
-    last = out / "last.pt"
+    last, other = out / "last.pt", {"autoencoder run": "classifier.pt", "classifier run": "autoencoder.pt"}[kind]
+    if (out / other).exists():  # --overwrite would leave half of it
+        raise UserError(f"{out} holds a run of the other stage ({other}); name another folder with --out")
     if out.is_dir():
         files.claim(out)
     if resume:
@@ -187,8 +191,7 @@ def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, pat
             raise UserError(f"--resume: --{name.replace('_', '-')} is {value}, "
                             f"but {path} was made with {then}")
     if flags["epochs"] < resumed["epoch"]:
-        raise UserError(f"--resume: --epochs is {flags['epochs']}, "
-                        f"but {path} has {resumed['epoch']} behind it")
+        raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} has {resumed['epoch']} behind it")
     if digest != resumed["photos"]:
         raise UserError(f"--resume: the photos or labels are not those that {path} was made with")
     for (name, then), now in zip(rounding(resumed["environment"]).items(), rounding(environment).values()):

@@ -29,7 +29,7 @@ def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, Classifi
     if content["crop"] not in decoding.CROPS:
         raise UserError(f"{path}: its crop is {content['crop']!r}, not one of {', '.join(decoding.CROPS)}")
     for model in (encoder, classifier):
-        model.to(device, memory_format=torch.channels_last).eval()
+        model.to(device, memory_format=runtime.memory_format(device)).eval()
     return encoder, classifier, content
 
 
@@ -37,7 +37,7 @@ def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dic
     """An autoencoder in eval mode, rebuilt from an autoencoder.pt, and the rest of its content."""
     content = checkpoint.load(path, "autoencoder")
     model = checkpoint.rebuild(AutoEncoder, content["config"], content.pop("model"), path)
-    return model.to(device, memory_format=torch.channels_last).eval(), content
+    return model.to(device, memory_format=runtime.memory_format(device)).eval(), content
 
 
 def measure_batch_norm(encoder: Encoder, images: Tensor, batch_size: int, seed: int, precision: str) -> None:

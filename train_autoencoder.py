@@ -79,7 +79,7 @@ def main(args: argparse.Namespace) -> int:
     runtime.seed_epoch(args.seed, 0)
     model = AutoEncoder(args.batch_norm, args.unpooling)
     training.initialise(model, args.init)
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device, memory_format=runtime.memory_format(device))
     optimizer = training.make_optimizer(args.optimizer, [{"params": list(model.parameters())}],
                                         args.learning_rate, args.weight_decay)
     first_epoch = resumed["epoch"] + 1 if resumed else 1

@@ -99,7 +99,7 @@ def main(args: argparse.Namespace) -> int:
     classifier = Classifier(**config)
     training.initialise(classifier, args.init)
     for model in (encoder, classifier):
-        model.to(device, memory_format=torch.channels_last)
+        model.to(device, memory_format=runtime.memory_format(device))
     encoder.requires_grad_(not args.freeze_encoder)
     if args.freeze_encoder and args.from_scratch and args.batch_norm and not resumed:
         print("frozen random encoder: its batch norm's mean and variance are measured once, on the training images")

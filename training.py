@@ -21,7 +21,6 @@ from runtime import UserError
 
 OPTIMIZERS = ("adam", "adagrad", "rmsprop", "sgd")
 RESUMED = ("commit", "versions", "processor", "threads")  # of a process that resumes, kept in the log's header
-TIME_FIELDS = ("seconds", "images_per_second")  # the only fields of a log that two equal runs do not share
 
 
 def number(kind: type, low: float, high: float = math.inf, above: bool = False):
@@ -108,7 +107,7 @@ def make_optimizer(name: str, groups: list[dict], learning_rate: float,
     kinds = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad, "rmsprop": torch.optim.RMSprop,
              "sgd": torch.optim.SGD}
     device = groups[0]["params"][0].device.type
-    # Adagrad's was for the CPU alone in PyTorch's earlier releases
+    # Adagrad's is for the CPU: earlier releases had it there alone, and MPS has none yet
     fused = {} if name == "rmsprop" or (name == "adagrad" and device != "cpu") else {"fused": True}
     return kinds[name](groups, lr=learning_rate, weight_decay=weight_decay, **fused)
 

@@ -25,6 +25,9 @@ import training
 FLAGS = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--batch-size", "6", "--save-every", "1"]
 
 
+TIME_FIELDS = ("seconds", "images_per_second")  # the only fields of a log that two equal runs do not share
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="of each stage (%(default)s)")
@@ -37,7 +40,7 @@ def train(stage: str, folder: Path, out: str, epochs: int, *flags: str) -> subpr
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
 
 
-def differences(a: Path, b: Path, unlike: tuple[str, ...] = training.TIME_FIELDS) -> list[str]:
+def differences(a: Path, b: Path, unlike: tuple[str, ...] = TIME_FIELDS) -> list[str]:
     """What two runs' last checkpoints and logs do not share, fields of the log that are `unlike` apart."""
     found = []
 

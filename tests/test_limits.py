@@ -1,5 +1,6 @@
 """Guards runs against where they run: full disks, too little memory, missing permission, closed outputs, any terminal."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -16,6 +17,7 @@ from conftest import COMMON, OURS, ROOT, assert_one_line, contents, draw_folder,
 import checkpoint
 import data
 import files
+import runtime
 import training
 from runtime import UserError
 
@@ -66,6 +68,11 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
     assert caught.value.exit_status == 1
 
 
+def test_a_checkpoint_that_cannot_be_written_for_want_of_something_else_than_room_says_so(tmp_path):
+    with pytest.raises(UserError, match="cannot write .*/absent/last.pt: No such file or directory$"):
+        checkpoint.save(tmp_path / "absent/last.pt", {})
+
+
 def test_a_cache_that_does_not_fit_is_done_without(trained, tmp_path, capsys):
     with largest_file(200_000):
         assert len(data.load(str(trained / "photos"), "train", cache_dir=str(tmp_path))) == 12
@@ -80,6 +87,20 @@ def test_too_little_memory_is_one_line_with_the_flag_to_lower(trained, tmp_path)
     command = [sys.executable, "-c", code, *COMMON, "--out", tmp_path / "run"]
     done = subprocess.run(command, cwd=trained, capture_output=True, text=True, env=OURS)
     assert_one_line(done, 1, "not enough memory", "--batch-size")
+
+
+@pytest.mark.parametrize("message", (
+    "[enforce fail at alloc_cpu.cpp:114] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.",
+    "[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.",
+    "MPS backend out of memory (MPS allocated: 9.00 GB, other allocations: 1.00 MB, max allowed: 9.07 GB).",
+    "Invalid buffer size: 47.68 GB",
+    "CUDA error: out of memory",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+))
+def test_each_devices_words_for_too_little_memory_are_known(message):
+    told, status = runtime.explain(RuntimeError(message), argparse.Namespace(batch_size=128))
+    assert message in told and told.endswith("; lower --batch-size") and status == 1
+    assert runtime.explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), argparse.Namespace()) is None
 
 
 def unprivileged(folder, *runs) -> list[subprocess.CompletedProcess]:

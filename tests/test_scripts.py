@@ -177,6 +177,15 @@ def test_the_reports_code_loads_the_checkpoint_and_gives_the_same_logits(pipelin
         torch.testing.assert_close(ours, theirs[1](theirs[0](images / 255)), rtol=1e-4, atol=1e-4)
 
 
+def test_a_run_of_the_other_stage_is_never_replaced(pipeline):
+    root, _ = pipeline
+    for script, folder in (("train_autoencoder", "classifier"), ("train_classifier", "autoencoder")):
+        before = sorted((root / "runs" / folder).iterdir())
+        done = run_script(root, script, "--dataset", "photos", "--out", f"runs/{folder}", "--overwrite")
+        assert_one_line(done, 2, f"runs/{folder} holds a run of the other stage ({folder}.pt)", "--out")
+        assert sorted((root / "runs" / folder).iterdir()) == before
+
+
 def test_a_run_is_not_replaced_unasked(pipeline):
     root, _ = pipeline
     for script, folder in (("train_autoencoder", "autoencoder"), ("train_classifier", "classifier")):
@@ -200,7 +209,7 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, first
     with pytest.raises(UserError, match="--seed is 1, but .* was made with 0"):
         run(stage, *flags, "--resume", "--seed", "1")
     run(stage, *flags, "--resume")
-    unlike = (*training.TIME_FIELDS, "val_accuracy")  # measured where the first run ended
+    unlike = (*kill_runs.TIME_FIELDS, "val_accuracy")  # measured where the first run ended
     assert kill_runs.differences(root / "runs" / folder, tmp_path, unlike) == []
     last, theirs = (rows(run / "log.jsonl")[-1] for run in (tmp_path, root / "runs" / folder))
     assert last.get("val_accuracy") == theirs.get("val_accuracy")
@@ -234,6 +243,7 @@ def test_a_deterministic_run_on_a_gpu_repeats_its_bits(stage, pipeline, tmp_path
     ("train_autoencoder", ["--device", ABSENT], f"--device {ABSENT}: this machine has none"),
     ("train_classifier", ["--dropout", "1.5"], "at most 1"),
     ("evaluate", ["--classifier", "runs/autoencoder/autoencoder.pt"], "'classifier'"),
+    ("evaluate", ["--classifier", "runs/classifier/last.pt"], "but of 'classifier run'; want the run's classifier.pt"),
     ("evaluate", ["--classifier", "nowhere.pt"], "there is no classifier nowhere.pt; run train_classifier.py first"),
     ("evaluate", [*COMMON, "--out", "photos/train/rose/0.jpg"], "--out photos/train/rose/0.jpg: File exists"),
 ))
@@ -369,6 +379,12 @@ def test_summary_of_the_reports_final_result():
     spread = sum(p * (1 - p) / len(images) for p, images in zip(of_class, images_of)) ** 0.5 / 100
     low, high = (result["per_class_accuracy"] + 100 * sign * z * spread for sign in (-1, 1))
     assert result["per_class_interval"] == pytest.approx([low, high], abs=0.1)
+
+
+def test_where_each_class_is_all_right_or_all_wrong_the_mean_of_the_classes_has_no_interval():
+    result = evaluate.summarise(torch.tensor([True, True, False]), torch.tensor([0, 0, 1]))
+    assert result["per_class_accuracy"] == 50 and result["per_class_interval"] is None
+    assert result["accuracy_interval"][0] < 66 < result["accuracy_interval"][1]
 
 
 def test_each_of_torchruns_processes_has_a_gpu_of_its_own_and_fp32_is_not_tf32_there(monkeypatch):
