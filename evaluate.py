@@ -49,7 +49,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def summarise(correct: Tensor, labels: Tensor) -> dict:
     """Percentages: accuracy with Wilson's 95 % interval, mean per-class accuracy with a bootstrap interval.
 
-    The bootstrap resamples each class's images: the number right of n is binomial, so that is what is drawn.
+    The bootstrap resamples each class's images: the number right of n is binomial, so that is what is drawn. A class
+    all right or all wrong then seems certain: with few images a class the interval is too narrow, and it is None
+    where every class is such a one.
     """
     from scipy.stats import binomtest
 
@@ -59,11 +61,11 @@ def summarise(correct: Tensor, labels: Tensor) -> dict:
     present = per_class > 0
     share = torch.bincount(labels[correct], minlength=len(per_class)).numpy()[present] / per_class[present]
     drawn = np.random.default_rng(0).binomial(per_class[present], share, (10_000, present.sum()))
-    resampled = drawn / per_class[present]
+    resampled = 100 * (drawn / per_class[present]).mean(1)
     return {"images": count, "correct": right, "accuracy": 100 * right / count,
             "accuracy_interval": [100 * interval.low, 100 * interval.high],
             "per_class_accuracy": 100 * float(share.mean()),
-            "per_class_interval": np.percentile(100 * resampled.mean(1), (2.5, 97.5)).tolist()}
+            "per_class_interval": np.percentile(resampled, (2.5, 97.5)).tolist() if np.ptp(resampled) else None}
 
 
 def most_confused(matrix: np.ndarray, count: int) -> list[tuple[int, int]]:
@@ -148,10 +150,9 @@ def main(args: argparse.Namespace) -> int:
             print(f"Accuracy of the network on {name} images: {splits[split]['accuracy']} %")
     for split, result in splits.items():
         low, high = result["accuracy_interval"]
-        class_low, class_high = result["per_class_interval"]
+        of_classes = " [{:.2f}, {:.2f}]".format(*result["per_class_interval"]) if result["per_class_interval"] else ""
         print(f"{split:5} {result['images']:5} images: {result['accuracy']:6.2f} % [{low:.2f}, {high:.2f}], "
-              f"mean of the classes {result['per_class_accuracy']:6.2f} % [{class_low:.2f}, {class_high:.2f}]  "
-              f"(95 % intervals)")
+              f"mean of the classes {result['per_class_accuracy']:6.2f} %{of_classes}  (95 % intervals)")
     if autoencoder is not None:
         for split, result in splits.items():
             print(f"{split:5} mean squared error of the reconstructions: {result['reconstruction_error']:.5f}")
