@@ -14,6 +14,7 @@ import blades
 import checkpoint
 import decoding
 import flowers102
+import runtime
 import species
 import synthetic
 from runtime import UserError
@@ -97,7 +98,10 @@ def _source(dataset: str, split: str, data_dir: str) -> tuple[Path, list[str]]:
         raise UserError(f"--dataset {dataset}: there is no {root / folder}/; want {' or '.join(BUILT_IN)}, "
                         f"or a folder with train/, val/ and test/ in it, each with a folder a class")
     if held_out and split == "train":
-        print(f"--dataset {dataset}: there is no val/, so every fifth photo of each class in train/ validates")
+        unread = sorted(f"{entry.name}/" for entry in os.scandir(root) if os.path.isdir(entry.path)
+                        and entry.name not in SPLITS and not decoding.is_hidden(entry.name))
+        print(f"--dataset {dataset}: there is no val/, so every fifth photo of each class in train/ validates"
+              f"{'; nothing reads ' * bool(unread)}{', '.join(unread)}")
     source = [str(held_out)]
     for name in dict.fromkeys((folder, "train")):  # train/ names the classes
         source += [name, *_listing(root / name)]
@@ -143,15 +147,17 @@ def _folder(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
     for label, name in enumerate(classes):
         photos, no_photos = decoding.photos_below(root / folder / name)
         if not photos:
-            raise UserError(f"--dataset {root}: there is no photo in {root / folder / name}")
+            raise UserError(f"--dataset {root}: there is no photo in {root / folder / name}"
+                            f"{'; ' * bool(no_photos)}{decoding.told(no_photos)}")
         if held_out:
             photos = [photo for i, photo in enumerate(photos) if (i % 5 == 1) == (split == "val")]
         paths += photos
         labels += [label] * len(photos)
         others += no_photos
+    others += sorted(Path(entry.path) for entry in os.scandir(root / folder)
+                     if not decoding.is_hidden(entry.name) and os.path.isfile(entry.path))  # in no class
     if others and split == folder:
-        print(f"--dataset {root}: left out {len(others)} files in {folder}/ that are no photos by their names, "
-              f"the first {others[0]}")
+        print(f"--dataset {root}: left out {decoding.told(others)}")
     if not paths:
         raise UserError(f"--dataset {root}: no class has a second photo in train/ to validate on; "
                         f"add some, or a folder val/")
@@ -171,5 +177,5 @@ def batches(count: int, batch_size: int, generator: torch.Generator | None = Non
 
 
 def to_input(images: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """uint8 (B, 3, H, W) -> float32 in [0, 1] on the device, channels_last."""
-    return images.to(device).to(torch.float32, memory_format=torch.channels_last).div_(255)
+    """uint8 (B, 3, H, W) -> float32 in [0, 1] on the device, in its memory format."""
+    return images.to(device).to(torch.float32, memory_format=runtime.memory_format(device)).div_(255)

@@ -16,6 +16,7 @@ from runtime import UserError
 
 CROPS = ("centre", "squash")
 MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more
+HEIC = (".heic", ".heif")  # a phone's, which Pillow does not read
 # formats that Pillow names, but does not read, or not by itself
 NO_PHOTOS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"}
 
@@ -78,6 +79,16 @@ def photos_below(folder: Path) -> tuple[list[Path], list[Path]]:
     return sorted(photos), sorted(others)
 
 
+def told(others: list[Path]) -> str:
+    """How many files are left out, one of them, and why; nothing where there are none."""
+    if not others:
+        return ""
+    first = min(others, key=lambda path: path.suffix.lower() not in HEIC)  # it is the worst to lose
+    why = ("Pillow does not read HEIC: convert it to JPEG" if first.suffix.lower() in HEIC else
+           "in no folder of a class" if is_photo(first) else "no photo by its name")
+    return f"{len(others)} file{'s' * (len(others) > 1)}, as {first} ({why})"
+
+
 def decode(path: Path, size: int, crop: str) -> np.ndarray:
     """One photo -> uint8 (size, size, 3), upright as its EXIF tag says; UserError that names a bad file.
 
@@ -87,7 +98,7 @@ def decode(path: Path, size: int, crop: str) -> np.ndarray:
     from PIL import Image, ImageOps
 
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many, and warns before
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of a large photo, of a damaged EXIF tag
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
@@ -115,11 +126,28 @@ def decode(path: Path, size: int, crop: str) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
+def try_decode(path: Path, size: int, crop: str) -> np.ndarray | UserError:
+    """What decode returns or raises."""
+    try:
+        return decode(path, size, crop)
+    except UserError as error:
+        return error
+
+
 def decode_all(paths: list[Path], size: int, crop: str, title: str, quiet: bool = False) -> Tensor:
-    """Photos -> uint8 (N, 3, size, size); Pillow decodes outside the interpreter's lock, so threads do."""
-    images = torch.empty(len(paths), size, size, 3, dtype=torch.uint8)
+    """Photos -> uint8 (N, 3, size, size); Pillow decodes outside the interpreter's lock, so threads do.
+
+    UserError that names every bad file.
+    """
+    images, bad = torch.empty(len(paths), size, size, 3, dtype=torch.uint8), []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = pool.map(lambda path: decode(path, size, crop), paths)
+        decoded = pool.map(lambda path: try_decode(path, size, crop), paths)
         for i, image in enumerate(tqdm(decoded, title, len(paths), leave=False, disable=quiet or None)):
-            images[i] = torch.from_numpy(image.copy())
+            if isinstance(image, UserError):
+                bad.append((paths[i], image))
+            else:
+                images[i] = torch.from_numpy(image.copy())
+    if bad:
+        more = f"; as bad: {', '.join(str(path) for path, _ in bad[1:])}" if len(bad) > 1 else ""
+        raise UserError(f"{bad[0][1]}{more}")
     return images.permute(0, 3, 1, 2).contiguous()  # (N, size, size, 3) -> (N, 3, size, size)

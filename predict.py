@@ -59,17 +59,8 @@ def find(paths: list[Path]) -> Iterator[Path]:
             continue
         photos, others = decoding.photos_below(path)
         if others:
-            print(f"predict.py: left out {len(others)} files in {path} that are no photos by their names, "
-                  f"the first {others[0]}", file=sys.stderr, flush=True)
+            print(f"predict.py: left out {decoding.told(others)}", file=sys.stderr, flush=True)
         yield from photos
-
-
-def decode(path: Path, crop: str) -> np.ndarray | UserError:
-    """One photo, uint8 (100, 100, 3), or what is wrong with it."""
-    try:
-        return decoding.decode(path, 100, crop)
-    except UserError as error:
-        return error
 
 
 def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
@@ -92,7 +83,8 @@ def main(args: argparse.Namespace) -> int:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), AT_ONCE):
             batch = paths[start : start + AT_ONCE]
-            decoded = list(zip(batch, pool.map(decode, batch, [content["crop"]] * len(batch))))
+            tried = pool.map(lambda path: decoding.try_decode(path, 100, content["crop"]), batch)
+            decoded = list(zip(batch, tried))
             for error in (error for _, error in decoded if isinstance(error, UserError)):
                 print(f"predict.py: {error}", file=sys.stderr, flush=True)
                 failed += 1

@@ -173,6 +173,13 @@ def test_a_bad_photo_is_named(folder, tmp_path, damage):
     assert not list(tmp_path.glob("cache/*"))
 
 
+def test_all_bad_photos_are_named_at_once(folder, tmp_path):
+    for name in ("daisy/3.jpg", "rose/1.jpg", "tulip/0.jpg"):
+        (folder / "train" / name).write_text("not a photo")
+    with pytest.raises(UserError, match="daisy/3.jpg: .*; as bad: .*rose/1.jpg, .*tulip/0.jpg$"):
+        load(folder, "train", tmp_path)
+
+
 def test_splits_that_differ_in_their_classes_and_folders_without_splits_are_refused(folder, tmp_path):
     (folder / "test" / "rose").rename(folder / "test" / "lily")
     with pytest.raises(UserError, match="lily, rose"):
@@ -211,7 +218,26 @@ def test_hidden_files_are_passed_over_and_what_is_no_photo_is_named(folder, tmp_
         flowers = load(folder, "train", tmp_path)
         assert flowers.classes == plain.classes and len(flowers) == len(plain) + 3
         assert all((folder / name).exists() for name in flowers.names)
-    assert "left out 1 files in train/ that are no photos by their names, the first " in capsys.readouterr().out
+    assert f"left out 1 file, as {folder}/train/rose/notes.txt (no photo by its name)\n" in capsys.readouterr().out
+
+
+def test_photos_that_no_class_or_split_takes_are_told_of(folder, tmp_path, capsys):
+    for name in ("train/loose.jpg", "valid/rose/0.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "train/rose/0.jpg", folder / name)
+    shutil.rmtree(folder / "val")
+    load(folder, "train", tmp_path)
+    printed = capsys.readouterr().out
+    assert f"left out 1 file, as {folder}/train/loose.jpg (in no folder of a class)\n" in printed
+    assert "there is no val/, so every fifth photo of each class in train/ validates; nothing reads valid/\n" in printed
+    (folder / "train/daisy/IMG_1.HEIC").write_text("as a phone writes it")
+    load(folder, "train", tmp_path)
+    assert f"left out 2 files, as {folder}/train/daisy/IMG_1.HEIC (Pillow does not read HEIC: convert it to JPEG)" \
+        in capsys.readouterr().out
+    for i in range(4):
+        (folder / f"train/daisy/{i}.jpg").unlink()
+    with pytest.raises(UserError, match="no photo in .*daisy; 1 file, as .*IMG_1.HEIC .Pillow does not read HEIC"):
+        load(folder, "train", tmp_path)
 
 
 def test_synthetic_flowers_are_drawn_once_and_kept(tmp_path, monkeypatch):
@@ -229,7 +255,7 @@ def test_linked_folders_are_followed(folder, tmp_path, capsys):
     (tmp_path / "elsewhere/notes.txt").write_text("no photo")
     flowers = load(folder, "train", tmp_path)
     assert len({name for name in flowers.names if name.startswith("train/rose/")}) == 4
-    assert f"the first {folder / 'train/rose/notes.txt'}" in capsys.readouterr().out
+    assert f", as {folder / 'train/rose/notes.txt'} (" in capsys.readouterr().out
 
 
 def test_a_link_to_a_folder_above_is_followed_once_and_one_to_itself_passed_over(folder, tmp_path, capsys):
