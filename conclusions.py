@@ -103,8 +103,8 @@ def optimizers(runs: Runs) -> list[Claim]:
 
 def regularisation(runs: Runs) -> list[Claim]:
     rows = {"dropout-0.25": "dropout 0.25", "l2-0.007": "L2 0.007", "l2-0.01": "L2 0.01",
-            "l2-0.01-fp32": "L2 0.01 in fp32", "dropout-0.5": "dropout 0.5", "dropout-0.5-linear": "dropout 0.5 after the linear layers alone",
-            "dropout-0.75": "dropout 0.75"}
+            "l2-0.01-fp32": "L2 0.01 in fp32", "dropout-0.5": "dropout 0.5",
+            "dropout-0.5-linear": "dropout 0.5 after the linear layers alone", "dropout-0.75": "dropout 0.75"}
     return [Claim(f"{name} gains less than 1 point", POINTS, gap(runs, row, "adagrad"), below=1)
             for row, name in rows.items()]
 

@@ -66,7 +66,7 @@ def misfit(args: argparse.Namespace, name: str) -> str:
     """Why this machine cannot go on with a row, which is of one precision; nothing where it can."""
     import train_classifier
 
-    ours, found = precision_of(train_classifier, ROWS[name].classifier), set()
+    ours, found = precision_of(train_classifier.parse_args(ROWS[name].classifier.split())), set()
     for seed in ROWS[name].seeds:
         log = args.work / f"{name}-{seed}/log.jsonl"  # of a run that was begun
         if (finished := path_of(args, name, seed)).exists():
@@ -74,7 +74,8 @@ def misfit(args: argparse.Namespace, name: str) -> str:
         elif log.exists():
             with contextlib.suppress(ValueError, KeyError):  # damaged: told when the run is resumed
                 found.add(training.read_log(log)[0]["precision"])
-    return f"it was begun in {', '.join(found - {ours})}, here it would be in {ours}" if found - {ours} else ""
+    others = found - {ours}
+    return f"it was begun in {', '.join(others)}, here it would be in {ours}" if others else ""
 
 
 def plan(args: argparse.Namespace) -> int:
@@ -85,8 +86,8 @@ def plan(args: argparse.Namespace) -> int:
     here, minutes, trained, sources = runtime.processor(runtime.choose_device("auto")), [], set(), {}
     known = [json.loads(path.read_text()) for path in (args.results / "runs").glob("*.json")]
 
-    def stage_minutes(name: str, script, flags: str) -> float:
-        precision, took = precision_of(script, flags), f"{name}_seconds"
+    def stage_minutes(name: str, flags: argparse.Namespace) -> float:
+        precision, took = precision_of(flags), f"{name}_seconds"
         told = [run for run in known if took in run]
         for fits in (lambda run: run["precision"] == precision, lambda run: run["processor"] == here):
             told = list(filter(fits, told)) or told
@@ -94,15 +95,15 @@ def plan(args: argparse.Namespace) -> int:
         epoch = statistics.median([run[took] / run[told_flags]["epochs"] for run in told] or [15])
         processors = " or ".join(sorted({run["processor"] for run in told})) or "no machine yet"
         sources[f"{name} in {precision} {epoch:.0f} s an epoch, as on {processors}"] = None
-        return script.parse_args(flags.split()).epochs * epoch / 60
+        return flags.epochs * epoch / 60
 
     for name, seed in left(args):
         row = ROWS[name]
-        minutes.append(stage_minutes("classifier", train_classifier, row.classifier))
+        minutes.append(stage_minutes("classifier", train_classifier.parse_args(row.classifier.split())))
         if row.autoencoder is not None and (folder := autoencoder_of(row, seed, args)) not in trained:  # rows share it
             trained.add(folder)
             if not (folder / "autoencoder.pt").exists():
-                minutes[-1] += stage_minutes("autoencoder", train_autoencoder, row.autoencoder)
+                minutes[-1] += stage_minutes("autoencoder", train_autoencoder.parse_args(row.autoencoder.split()))
         print(f"{name}, seed {seed}: {minutes[-1]:.0f} minutes")
     print(f"{len(minutes)} runs, some {sum(minutes) / 60:.1f} hours for one process ({', '.join(sources)})")
     return 0

@@ -19,18 +19,18 @@ def path_of(args: argparse.Namespace, name: str, seed: int) -> Path:
     return args.results / "runs" / f"{name}-{seed}.json"
 
 
-def precision_of(stage, flags: str) -> str:
-    """What the flags of a training script come to on this machine."""
-    args = stage.parse_args(flags.split())
-    return runtime.choose_precision(args.precision, runtime.choose_device(args.device))
+def precision_of(flags: argparse.Namespace) -> str:
+    """What a training script's flags come to on this machine."""
+    return runtime.choose_precision(flags.precision, runtime.choose_device(flags.device))
 
 
 def autoencoder_of(row: Row, seed: int, args: argparse.Namespace) -> Path:
     """The folder of a row's autoencoder, which rows with the same flags share, in one precision."""
     import train_autoencoder
 
-    flags = [flag.lstrip("-") for flag in row.autoencoder.split()]
-    return args.work / "-".join(["autoencoder", str(seed), precision_of(train_autoencoder, row.autoencoder), *flags])
+    flags = row.autoencoder.split()
+    precision = precision_of(train_autoencoder.parse_args(flags))
+    return args.work / "-".join(["autoencoder", str(seed), precision, *(flag.lstrip("-") for flag in flags)])
 
 
 def train(stage, out: Path, finished: str, flags: list[str]) -> None:
