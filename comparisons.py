@@ -112,8 +112,8 @@ def signed(difference: Difference | None, unit: str = "") -> str:
     if difference is None:
         return ""
     mean, low, high, seeds, declared, compared = difference
-    text = f"{mean:+.2f} " + ("(one run)" if math.isnan(low) else f"[{low:.2f}, {high:.2f}]")
-    text += f" {unit}" if unit else ""
+    width = "(one run)" if math.isnan(low) else "(every run)" if low == high else f"[{low:.2f}, {high:.2f}]"
+    text = f"{mean:+.2f} {width} {unit}".rstrip()
     text += f" ({seeds} of {declared} seeds)" if 1 < seeds < declared else ""
     return f"{text}, {compared}" if compared else text
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import files
 from comparisons import (Runs, accuracy_on, error_on, final, finished, gap, interval_of_mean, markdown, paired,
-                         precisions, section5, signed, val_accuracy)
+                         precisions, prediction_interval, section5, signed, val_accuracy)
 from conclusions import answers, conclusions
-from recipes import BEST, RATES, ROWS
+from recipes import BEST, RATES, REPORT, ROWS
 from speed import growth, layers, machine, seconds, steps, with_batch_norm
 
 
@@ -92,6 +92,11 @@ def pretraining(runs: Runs) -> str:
     others = ("pretrained", "frozen", "frozen-random")
     text = (paired(runs, ("final-fp32", *others), {"validation accuracy (%)": val_accuracy}) + "\n\n" +
             paired(runs, ("final", *others), {"test accuracy (%)": accuracy_on("test")}))
+    if min(len(runs["pretrained"]), len(runs["final"])) > 1:
+        (low, high), (random_low, random_high) = (
+            prediction_interval([accuracy_on("test")(run) for run in runs[name]]) for name in ("pretrained", "final"))
+        text += (f"\n\nOne more run would lie, 95 times in 100, between {low:.2f} and {high:.2f} % from the trained encoder, between "
+                 f"{random_low:.2f} and {random_high:.2f} from random weights; the report's one run lies at {REPORT['final'][0]:.2f}.")
     apart = signed(gap(runs, "frozen", "frozen-random"), "points of test accuracy")
     return text + (f"\n\nThe trained encoder, frozen, less the random one, frozen: {apart}." if apart else "")
 
