@@ -17,7 +17,7 @@ import files
 from runtime import DISK_FULL, UserError
 
 # flags that a resume may change: they do not change the result
-FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "quiet",
+FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
               "dataset"}  # (its photos and labels are compared)
 MISFITS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError)  # how load_state_dict fails
 RUN = {"flags": dict, "environment": dict, "photos": str, "epoch": int, "optimizer": dict}

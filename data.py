@@ -49,13 +49,13 @@ def dataset_name(text: str) -> str:
 
 
 def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".cache",
-         size: int = 100, crop: str = "centre", quiet: bool = False) -> FlowerSet:
+         size: int = 100, crop: str = "centre") -> FlowerSet:
     """One split of a data set, from the cache where it is there, else decoded from the photos.
 
     dataset: 'flowers102' (torchvision's, in data_dir/flowers-102, downloaded where that folder is absent),
         'synthetic' (drawn by synthetic.py) or the path of a folder with train/, val/ and test/, each one folder
         a class (torchvision's ImageFolder); without val/, every fifth photo of each class in train/ validates.
-    size: pixels a side. crop: 'centre' or 'squash', see decoding.decode. quiet: no bar.
+    size: pixels a side. crop: 'centre' or 'squash', see decoding.decode.
     UserError for data that is absent or damaged, with the file's name.
     """
     if split not in SPLITS or crop not in decoding.CROPS:
@@ -67,12 +67,12 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     if (flowers := _from_cache(cached)) is not None:
         return flowers
     if dataset == "synthetic":
-        images, labels, names = synthetic.draw_split(split, size, quiet=quiet)
+        images, labels, names = synthetic.draw_split(split, size)
         flowers = FlowerSet(torch.from_numpy(images), torch.tensor(labels), synthetic.class_names(), names)
     else:
         index = flowers102.index if dataset == "flowers102" else _folder
         paths, labels, classes = index(root, split)
-        images = decoding.decode_all(paths, size, crop, f"decoding {split} photos", quiet)
+        images = decoding.decode_all(paths, size, crop, f"decoding {split} photos")
         names = [str(path.relative_to(root)) for path in paths]
         flowers = FlowerSet(images, torch.tensor(labels), classes, names)
     try:

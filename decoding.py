@@ -134,7 +134,7 @@ def try_decode(path: Path, size: int, crop: str) -> np.ndarray | UserError:
         return error
 
 
-def decode_all(paths: list[Path], size: int, crop: str, title: str, quiet: bool = False) -> Tensor:
+def decode_all(paths: list[Path], size: int, crop: str, title: str) -> Tensor:
     """Photos -> uint8 (N, 3, size, size); Pillow decodes outside the interpreter's lock, so threads do.
 
     UserError that names every bad file.
@@ -142,7 +142,7 @@ def decode_all(paths: list[Path], size: int, crop: str, title: str, quiet: bool 
     images, bad = torch.empty(len(paths), size, size, 3, dtype=torch.uint8), []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         decoded = pool.map(lambda path: try_decode(path, size, crop), paths)
-        for i, image in enumerate(tqdm(decoded, title, len(paths), leave=False, disable=quiet or None)):
+        for i, image in enumerate(tqdm(decoded, title, len(paths), leave=False, disable=None)):
             if isinstance(image, UserError):
                 bad.append((paths[i], image))
             else:

@@ -154,8 +154,7 @@ def _of_one_thread() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def draw_split(split: str, size: int = 100, per_class: int | None = None,
-               quiet: bool = False) -> tuple[np.ndarray, list[int], list[str]]:
+def draw_split(split: str, size: int = 100, per_class: int | None = None) -> tuple[np.ndarray, list[int], list[str]]:
     """uint8 images (N, 3, size, size), labels and names of a split, class after class; drawn on all cores."""
     count = per_class or PER_CLASS[split]
     spawn, no_interrupts = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
@@ -163,7 +162,7 @@ def draw_split(split: str, size: int = 100, per_class: int | None = None,
     try:
         with _of_one_thread(), ProcessPoolExecutor(min(8, cores), spawn, signal.signal, no_interrupts) as pool:
             drawn = pool.map(_draw_class, range(CLASSES), *([value] * CLASSES for value in (split, count, size)))
-            bar = tqdm(drawn, f"drawing {split} flowers", CLASSES, leave=False, disable=quiet or None)
+            bar = tqdm(drawn, f"drawing {split} flowers", CLASSES, leave=False, disable=None)
             images = np.concatenate(list(bar))
     except BrokenProcessPool as error:
         raise UserError("the drawing processes ended (out of memory?); a script of your own that loads the drawn flowers "

@@ -68,8 +68,7 @@ def main(args: argparse.Namespace) -> int:
     last, log = args.out / "last.pt", args.out / "log.jsonl"
     resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
 
-    flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, crop=args.crop,
-                        quiet=args.quiet)
+    flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, crop=args.crop)
     digest = flowers.digest()
     if resumed:
         checkpoint.check_resume(resumed, flags, environment, digest, last)
@@ -104,7 +103,7 @@ def main(args: argparse.Namespace) -> int:
             shuffle = runtime.seed_epoch(args.seed, epoch)
             total = 0.0  # squared error, mean over an image's values, summed over images
             model.train()
-            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images", disable=args.quiet or None) as bar:
+            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images", disable=None) as bar:
                 for step, batch in enumerate(data.batches(len(images), args.batch_size, shuffle), 1):
                     x = data.to_input(images[batch], device)  # (B, 3, 100, 100)
                     with runtime.autocast(device, precision):
@@ -120,17 +119,14 @@ def main(args: argparse.Namespace) -> int:
                     bar.update(len(batch))
             cost = total / len(images)
             seconds = time.perf_counter() - epoch_start
-            if not args.quiet:
-                print(f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}", flush=True)
-            training.log_row(log, {
-                "epoch": epoch, "cost": cost, "learning_rate": args.learning_rate,
-                "seconds": round(seconds, 3), "images_per_second": round(len(images) / seconds, 1)})
+            print(f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}", flush=True)
+            training.log_row(log, {"epoch": epoch, "cost": cost, "seconds": round(seconds, 3)})
             if epoch % 5 == 0 or epoch == args.epochs:
                 draw(model, images, device, precision, args.out, epoch)  # before the save: a kill leaves none out
             stop = bool(interrupted)  # read once: the signal may come at any moment
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)
-            if (epoch % 5 == 0 and epoch < args.epochs) or stop:
+            if epoch % 5 == 0 or stop:
                 figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (mean squared error)")
             if stop:
                 print(f"stopped after epoch {epoch}; the same command with --resume continues")

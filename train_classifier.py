@@ -84,8 +84,8 @@ def main(args: argparse.Namespace) -> int:
     last, log = args.out / "last.pt", args.out / "log.jsonl"
     resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
 
-    flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir, crop=args.crop,
-                              quiet=args.quiet) for split in ("train", "val"))
+    flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir, crop=args.crop)
+                    for split in ("train", "val"))
     digest = flowers.digest() + val.digest()
     if resumed:
         checkpoint.check_resume(resumed, flags, environment, digest, last)
@@ -108,11 +108,6 @@ def main(args: argparse.Namespace) -> int:
     if not args.freeze_encoder:
         groups.append({"params": list(encoder.parameters()), "lr": args.encoder_learning_rate})
     optimizer = training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
-    first_epoch = resumed["epoch"] + 1 if resumed else 1
-    if resumed:
-        for name, part in (("encoder", encoder), ("classifier", classifier), ("optimizer", optimizer)):
-            checkpoint.load_state(part, resumed.pop(name), last)
-        print(f"resuming {last} after epoch {resumed['epoch']}")
 
     def weights() -> dict:
         return {"flags": flags, "config": config, "environment": environment,
@@ -122,9 +117,15 @@ def main(args: argparse.Namespace) -> int:
         checkpoint.save(last, {"kind": KIND, **weights(), "photos": digest, "epoch": epoch,
                                "optimizer": optimizer.state_dict()})
 
-    header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers), "val": len(val)}}
-    if not resumed:
+    if resumed:
+        for name, part in (("encoder", encoder), ("classifier", classifier), ("optimizer", optimizer)):
+            checkpoint.load_state(part, resumed.pop(name), last)
+        print(f"resuming {last} after epoch {resumed['epoch']}")
+    else:
         checkpoint.begin_run(args.out, PRODUCTS, save_last)
+    first_epoch = resumed["epoch"] + 1 if resumed else 1
+    header = {"flags": flags, **environment, "dataset": args.dataset,
+              "splits": {"train": len(flowers), "val": len(val)}}
     training.start_log(log, header, first_epoch - 1)
 
     with training.interrupts() as interrupted:
@@ -134,7 +135,7 @@ def main(args: argparse.Namespace) -> int:
             total, correct = 0.0, 0  # both summed over images; cross-entropy in nats
             encoder.train(not args.freeze_encoder)
             classifier.train()
-            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images", disable=args.quiet or None) as bar:
+            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images", disable=None) as bar:
                 for step, batch in enumerate(data.batches(len(images), args.batch_size, shuffle), 1):
                     x, y = data.to_input(images[batch], device), labels[batch]  # (B, 3, 100, 100), (B,)
                     with runtime.autocast(device, precision):
@@ -156,16 +157,13 @@ def main(args: argparse.Namespace) -> int:
                 predicted = inference.classify(encoder, classifier, val.images, device, precision).argmax(1)
                 val_accuracy = 100 * (predicted == val.labels).sum().item() / len(val)
                 line += f", validation accuracy : {val_accuracy:.2f} %"
-            if not args.quiet:
-                print(line, flush=True)
-            training.log_row(log, {
-                "epoch": epoch, "cost": cost, "train_accuracy": accuracy, "val_accuracy": val_accuracy,
-                "learning_rate": args.learning_rate, "seconds": round(seconds, 3),
-                "images_per_second": round(len(images) / seconds, 1)})
+            print(line, flush=True)
+            training.log_row(log, {"epoch": epoch, "cost": cost, "train_accuracy": accuracy,
+                                   "val_accuracy": val_accuracy, "seconds": round(seconds, 3)})
             stop = bool(interrupted)  # read once: the signal may come at any moment
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)
-            if (epoch % 5 == 0 and epoch < args.epochs) or stop:
+            if epoch % 5 == 0 or stop:
                 figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (cross-entropy, nats)")
             if stop:
                 print(f"stopped after epoch {epoch}; the same command with --resume continues")

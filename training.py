@@ -73,8 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimi
     either.add_argument("--overwrite", action=switch, default=False,
                         help="replace the run in --out (%(default)s)")
     runtime.add_arguments(group)
-    group.add_argument("--quiet", action=switch, default=False,
-                       help="no bars and no line for an epoch (%(default)s)")
     group.add_argument("--deterministic", action=switch, default=False,
                        help="on a GPU, only kernels that repeat their bits; a CPU's do (%(default)s)")
 

@@ -125,25 +125,6 @@ def test_without_test_the_validation_images_make_the_tables(pipeline, tmp_path, 
     assert (tmp_path / "out/per_class.csv").read_text().startswith("class,val images,")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
-def test_quiet_leaves_out_the_epochs_lines_and_the_bars_alone(pipeline, tmp_path, monkeypatch, capsys):
-    """On a terminal, too; and its bits are those of the pipeline's run, in another process."""
-    import pty
-
-    root, _ = pipeline
-    monkeypatch.chdir(root)
-    master, terminal = pty.openpty()
-    with open(terminal, "w") as shown, contextlib.redirect_stderr(shown):
-        run(train_autoencoder, *COMMON, *AUTOENCODER, "--cache-dir", tmp_path / "cache", "--quiet", "--out", tmp_path / "run")
-        print("end", file=sys.stderr)
-        assert sys.stderr.isatty()
-    assert os.read(master, 4096) == b"end\r\n"
-    os.close(master)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 and lines[0].startswith("device ") and lines[1].startswith("wrote ")
-    assert kill_runs.differences(root / "runs/autoencoder", tmp_path / "run") == []
-
-
 def test_one_class_is_nothing_to_tell_apart(tmp_path):
     photos = draw_folder(tmp_path / "photos")
     for split in data.SPLITS:
