@@ -37,7 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help="checkpoint (%(default)s)")
     parser.add_argument("--json", action=argparse.BooleanOptionalAction, default=False,
                         help="a JSON object a photo, each on a line of its own (%(default)s)")
-    parser.add_argument("--figure", type=Path,
+    parser.add_argument("--figure", type=Path, metavar="FILE",
                         help=f"also draw the first {ON_THE_FIGURE} photos with their names (off)")
     parser.add_argument("--autoencoder", type=Path,
                         help="draw what this autoencoder makes of each photo beside it (off)")
@@ -46,6 +46,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.autoencoder and not args.figure:
         parser.error("--autoencoder draws on the figure: it needs --figure FILE")
+    if args.figure and args.figure.exists():
+        parser.error(f"--figure {args.figure} is there already and may be a photo; remove it, or name another")
     if args.figure and args.figure.suffix.lower() != ".png":
         parser.error(f"--figure {args.figure}: the name has to end in .png")
     return args

@@ -108,6 +108,7 @@ def test_more_photos_than_are_decoded_at_once_all_get_their_names_in_linked_fold
 @pytest.mark.parametrize("arguments,words", (
     (["photos/test", "--autoencoder", "autoencoder.pt"], "--figure"),
     (["photos/test", "--figure", "absent/sheet.png"], "absent/sheet.png"),
+    (["photos/test", "--figure", "photos/test/rose/0.jpg"], "is there already and may be a photo"),
     (["empty"], "no photos in empty"),
     (["photos/test", "--classifier", "autoencoder.pt"], "'classifier'"),
 ))
