@@ -3,6 +3,7 @@
 A checkpoint is a dict of plain types and tensors, its kind under "kind": to load it runs no code.
 """
 
+import contextlib
 import json
 import math
 import pickle
@@ -59,7 +60,6 @@ def _tensors(content) -> Iterator[torch.Tensor]:
 
 def load(path: Path | str, kind: str) -> dict:
     """Read a checkpoint onto the CPU, checked by its CRC; UserError if missing, damaged or another kind."""
-    path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load alone accepts a flipped byte
             # compressed, it might unfold to any size; of what is marked a folder torch returns stale memory
@@ -89,11 +89,6 @@ def load(path: Path | str, kind: str) -> dict:
     for name in {"classes", "names"} & FIELDS[kind].keys():
         if not all(isinstance(each, str) for each in content[name]):
             raise UserError(f"{path}: its {name} are not all names")
-    if kind == "photos":
-        images, labels, count = content["images"], content["labels"], len(content["names"])
-        typed = images.dtype == torch.uint8 and images.dim() == 4 and labels.dtype == torch.int64
-        if not typed or len(images) != count or labels.shape != (count,):
-            raise UserError(f"{path} has not as many labels and names as photos, or not of their types")
     try:
         json.dumps(content.get("flags"))
     except (TypeError, ValueError, RecursionError) as error:
@@ -134,16 +129,22 @@ def rebuild(kind: type[nn.Module], config: dict, state: dict, path: Path | str) 
     return module.float()
 
 
+def _kind(path: Path) -> str | None:
+    """The kind of a checkpoint, its tensors left unread; None where there is none to read."""
+    with contextlib.suppress(Exception):  # absent, damaged or foreign
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["kind"]
+
+
 def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tuple[str, ...]) -> dict | None:
     """The content of last.pt with resume, else None; nothing is removed yet but a killed save's remains.
 
     products: the files (glob patterns) that a run leaves, besides last.pt and log.jsonl. UserError where
     there is nothing to resume, where a run is there and neither flag, where another process is at work, or
-    where the other stage has its run.
+    where the other stage has its run, finished or not.
     """
-    last, other = out / "last.pt", {"autoencoder run": "classifier.pt", "classifier run": "autoencoder.pt"}[kind]
-    if (out / other).exists():  # --overwrite would leave half of it
-        raise UserError(f"{out} holds a run of the other stage ({other}); name another folder with --out")
+    last, other = out / "last.pt", {"autoencoder run": "classifier", "classifier run": "autoencoder"}[kind]
+    if (out / f"{other}.pt").exists() or (not resume and _kind(last) == f"{other} run"):
+        raise UserError(f"{out} holds a run of train_{other}.py; name another folder with --out")
     if out.is_dir():
         files.claim(out)
     if resume:

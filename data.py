@@ -64,14 +64,14 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     key = "\n".join([str(CACHE_FORMAT), split, str(size), crop, *source])
     hashed = hashlib.sha256(os.fsencode(key)).hexdigest()[:16]
     cached = Path(cache_dir) / f"{Path(dataset).name}-{split}-{size}-{crop}-{hashed}.pt"
+    index = None if dataset in BUILT_IN else _folder(root, split)  # cached or not, for what it refuses and tells
     if (flowers := _from_cache(cached)) is not None:
         return flowers
     if dataset == "synthetic":
         images, labels, names = synthetic.draw_split(split, size)
         flowers = FlowerSet(torch.from_numpy(images), torch.tensor(labels), synthetic.class_names(), names)
     else:
-        index = flowers102.index if dataset == "flowers102" else _folder
-        paths, labels, classes = index(root, split)
+        paths, labels, classes = index or flowers102.index(root, split)
         images = decoding.decode_all(paths, size, crop, f"decoding {split} photos")
         names = [str(path.relative_to(root)) for path in paths]
         flowers = FlowerSet(images, torch.tensor(labels), classes, names)
@@ -90,6 +90,8 @@ def _source(dataset: str, split: str, data_dir: str) -> tuple[Path, list[str]]:
     if dataset == "flowers102":
         root = Path(data_dir) / "flowers-102"
         if not root.exists():
+            if (Path(data_dir) / "setid.mat").exists():
+                raise UserError(f"--data-dir {data_dir} holds the photos itself; name the folder in which they lie as flowers-102/")
             flowers102.download(Path(data_dir))
         return root, _listing(root)
     root = Path(dataset)
@@ -114,7 +116,11 @@ def _from_cache(cached: Path) -> FlowerSet | None:
         return None
     try:
         content = checkpoint.load(cached, "photos")
-        return FlowerSet(*(content[field] for field in ("images", "labels", "classes", "names")))
+        images, labels, classes, names = (content[field] for field in ("images", "labels", "classes", "names"))
+        typed = images.dtype == torch.uint8 and images.dim() == 4 and labels.dtype == torch.int64
+        if not typed or len(images) != len(names) or labels.shape != (len(names),):
+            raise UserError(f"{cached} has not as many labels and names as photos, or not of their types")
+        return FlowerSet(images, labels, classes, names)
     except UserError as error:
         print(f"decoding the photos again: {error}")
         return None

@@ -218,7 +218,8 @@ def test_hidden_files_are_passed_over_and_what_is_no_photo_is_named(folder, tmp_
         flowers = load(folder, "train", tmp_path)
         assert flowers.classes == plain.classes and len(flowers) == len(plain) + 3
         assert all((folder / name).exists() for name in flowers.names)
-    assert f"left out 1 file, as {folder}/train/rose/notes.txt (no photo by its name)\n" in capsys.readouterr().out
+    told = f"left out 1 file, as {folder}/train/rose/notes.txt (no photo by its name)\n"
+    assert capsys.readouterr().out.count(told) == 2  # decoded, and from the cache
 
 
 def test_photos_that_no_class_or_split_takes_are_told_of(folder, tmp_path, capsys):
@@ -283,10 +284,18 @@ def test_a_folder_named_like_a_built_in_set_is_given_by_its_path():
     assert [data.dataset_name(text) for text in ("./synthetic", "flowers102/")] == ["./synthetic", "./flowers102"]
 
 
-def test_a_class_without_photos_is_named(folder, tmp_path):
+def test_a_class_without_photos_is_named_though_the_others_are_in_the_cache(folder, tmp_path):
+    load(folder, "train", tmp_path)
     (folder / "train" / "lily").mkdir()
     with pytest.raises(UserError, match="lily"):
         load(folder, "train", tmp_path)
+
+
+def test_the_folder_of_the_photos_itself_is_told_from_the_one_above(tmp_path):
+    (tmp_path / "flowers-102").mkdir()
+    (tmp_path / "flowers-102/setid.mat").write_text("")
+    with pytest.raises(UserError, match="flowers-102 holds the photos itself; name the folder in which they lie"):
+        data.load("flowers102", "train", str(tmp_path / "flowers-102"), str(tmp_path))
 
 
 def test_without_data_and_network_one_line_says_where_what_and_why(tmp_path, monkeypatch, capsys):

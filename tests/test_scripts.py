@@ -161,10 +161,13 @@ def test_the_reports_code_loads_the_checkpoint_and_gives_the_same_logits(pipelin
 def test_a_run_of_the_other_stage_is_never_replaced(pipeline):
     root, _ = pipeline
     for script, folder in (("train_autoencoder", "classifier"), ("train_classifier", "autoencoder")):
-        before = sorted((root / "runs" / folder).iterdir())
-        done = run_script(root, script, "--dataset", "photos", "--out", f"runs/{folder}", "--overwrite")
-        assert_one_line(done, 2, f"runs/{folder} holds a run of the other stage ({folder}.pt)", "--out")
-        assert sorted((root / "runs" / folder).iterdir()) == before
+        (root / "unfinished" / folder).mkdir(parents=True)
+        shutil.copy(root / "runs" / folder / "last.pt", root / "unfinished" / folder)
+        for parent in ("runs", "unfinished"):
+            before = sorted((root / parent / folder).iterdir())
+            done = run_script(root, script, "--dataset", "photos", "--out", f"{parent}/{folder}", "--overwrite")
+            assert_one_line(done, 2, f"{parent}/{folder} holds a run of train_{folder}.py", "--out")
+            assert sorted((root / parent / folder).iterdir()) == before
 
 
 def test_a_run_is_not_replaced_unasked(pipeline):
