@@ -81,20 +81,20 @@ def main(args: argparse.Namespace) -> int:
     model.to(device, memory_format=runtime.memory_format(device))
     optimizer = training.make_optimizer(args.optimizer, [{"params": list(model.parameters())}],
                                         args.learning_rate, args.weight_decay)
-    first_epoch = resumed["epoch"] + 1 if resumed else 1
-    if resumed:
-        for name, part in (("model", model), ("optimizer", optimizer)):
-            checkpoint.load_state(part, resumed.pop(name), last)
-        print(f"resuming {last} after epoch {resumed['epoch']}")
 
     def save_last(epoch: int) -> None:
         checkpoint.save(last, {"kind": KIND, "flags": flags, "environment": environment, "photos": digest,
                                "epoch": epoch, "model": model.state_dict(),
                                "optimizer": optimizer.state_dict()})
 
-    header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers)}}
-    if not resumed:
+    if resumed:
+        for name, part in (("model", model), ("optimizer", optimizer)):
+            checkpoint.load_state(part, resumed.pop(name), last)
+        print(f"resuming {last} after epoch {resumed['epoch']}")
+    else:
         checkpoint.begin_run(args.out, PRODUCTS, save_last)
+    first_epoch = resumed["epoch"] + 1 if resumed else 1
+    header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers)}}
     training.start_log(log, header, first_epoch - 1)
 
     with training.interrupts() as interrupted:
@@ -129,7 +129,7 @@ def main(args: argparse.Namespace) -> int:
             if epoch % 5 == 0 or stop:
                 figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (mean squared error)")
             if stop:
-                print(f"stopped after epoch {epoch}; the same command with --resume continues")
+                print(f"stopped after epoch {epoch}; the same command with --resume{' instead of --overwrite' * args.overwrite} continues")
                 return 128 + interrupted[0]
 
     figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (mean squared error)")

@@ -51,14 +51,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                        help="every activation of the classifier, or those of its linear layers (%(default)s)")
     args = parser.parse_args(argv)
     args.from_scratch = args.autoencoder is None
-    if args.batch_norm is not None and not args.from_scratch:
-        parser.error("--batch-norm and --no-batch-norm do not go with --autoencoder, which decides")
-    if args.encoder_learning_rate is not None and args.freeze_encoder:
-        parser.error("--encoder-learning-rate has no effect with --freeze-encoder")
     if args.from_scratch:  # settled here, so that log and checkpoint tell what was done
         args.batch_norm = args.batch_norm is not False
+    elif args.batch_norm is not None:
+        parser.error("--batch-norm and --no-batch-norm do not go with --autoencoder, which decides")
     if not args.freeze_encoder:
         args.encoder_learning_rate = args.encoder_learning_rate or args.learning_rate
+    elif args.encoder_learning_rate is not None:
+        parser.error("--encoder-learning-rate has no effect with --freeze-encoder")
     return args
 
 
@@ -150,7 +150,7 @@ def main(args: argparse.Namespace) -> int:
                     correct += (logits.argmax(1) == y).sum()
                     bar.set_postfix(cost=f"{batch_cost:.4f}", refresh=False)
                     bar.update(len(batch))
-            cost, accuracy, val_accuracy = total / len(images), 100 * int(correct) / len(images), None
+            cost, val_accuracy = total / len(images), None  # (validation takes its turn every fifth epoch)
             seconds = time.perf_counter() - epoch_start
             line = f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}"
             if epoch % 5 == 0 or epoch == args.epochs:
@@ -158,7 +158,7 @@ def main(args: argparse.Namespace) -> int:
                 val_accuracy = 100 * (predicted == val.labels).sum().item() / len(val)
                 line += f", validation accuracy : {val_accuracy:.2f} %"
             print(line, flush=True)
-            training.log_row(log, {"epoch": epoch, "cost": cost, "train_accuracy": accuracy,
+            training.log_row(log, {"epoch": epoch, "cost": cost, "train_accuracy": 100 * int(correct) / len(images),
                                    "val_accuracy": val_accuracy, "seconds": round(seconds, 3)})
             stop = bool(interrupted)  # read once: the signal may come at any moment
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
@@ -166,7 +166,7 @@ def main(args: argparse.Namespace) -> int:
             if epoch % 5 == 0 or stop:
                 figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (cross-entropy, nats)")
             if stop:
-                print(f"stopped after epoch {epoch}; the same command with --resume continues")
+                print(f"stopped after epoch {epoch}; the same command with --resume{' instead of --overwrite' * args.overwrite} continues")
                 return 128 + interrupted[0]
 
     figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (cross-entropy, nats)")
