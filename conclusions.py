@@ -1,60 +1,19 @@
-"""The report's conclusions, each as claims about differences of recipes, and what their intervals say of them.
+"""The report's conclusions, each as claims about differences of recipes, and what their intervals say.
 
 `experiments.py table --readme` writes them into the pages: in a few sentences each, and with every claim. A
 difference is ours over shared seeds (comparisons.py's `gap`), within each run (`level`) or over a benchmark's
 rounds (`Steps`); nothing is told from one run, or before all declared seeds are there.
 """
 
-import math
-from typing import NamedTuple
-
-from comparisons import Difference, Runs, Value, accuracy_on, error_on, gap, level, markdown, signed, val_accuracy
+from claims import Claim, standing
+from comparisons import (Difference, Runs, Value, accuracy_on, error_on, gap, level, markdown, signed,
+                         val_accuracy)
 from recipes import BEST, BEST_RATES
 
-# what a step of both stages together (by precision), and their 30 epochs, take more with batch norm, in percent
+# what a step of both stages (by precision), and their 30 epochs, take more with batch norm, in percent
 Steps = dict[str, Difference]
 POINTS, VALIDATION = "points of test accuracy", "points of validation accuracy"
 ERROR = "thousandths of squared error"
-
-
-class Claim(NamedTuple):
-    """One thing that a conclusion says: that a difference lies above one number and below another."""
-
-    text: str
-    unit: str
-    difference: Difference | None
-    above: float = -math.inf
-    below: float = math.inf
-
-    def verdict(self) -> str:
-        if self.difference is None:
-            return "not measured yet"
-        _, low, high, seeds, declared, _ = self.difference
-        if seeds < declared:
-            return f"not measured yet ({seeds} of {declared} seeds)"
-        if math.isnan(low):
-            return "cannot be told from one run"
-        if self.above < low and high < self.below:
-            return "holds"
-        return "does not hold" if high <= self.above or low >= self.below else "cannot be told"
-
-
-def deciding(claims: list[Claim]) -> Claim:
-    """The first of the claims with the worst verdict: a conclusion holds where all that it says does."""
-    from_worst = ("does not hold", "cannot be told", "holds", "not measured yet")  # what waits decides nothing yet
-    return min(claims, key=lambda claim: next(i for i, word in enumerate(from_worst)
-                                              if claim.verdict().startswith(word)))
-
-
-def standing(claims: list[Claim], not_varied: str = "") -> str:
-    """How a conclusion stands: the verdict of the claim that decides it, and whether that is of all that it says."""
-    waiting = sum(claim.verdict().startswith("not measured yet") for claim in claims)
-    if waiting == len(claims):
-        return "not measured yet"
-    verdict = deciding(claims).verdict()
-    if waiting and verdict != "does not hold":
-        return f"{verdict} so far"
-    return f"{verdict} as far as measured" if verdict == "holds" and not_varied else verdict
 
 
 def after(epoch: int) -> Value:
@@ -67,7 +26,7 @@ def gained(first: int, last: int) -> Value:
 
 
 def changed(stage: str, first: int, last: int, of_its_fall: bool) -> Value:
-    """How much the cost changes from one epoch to another, in percent of its fall up to the first, or of its value there."""
+    """The change of cost between two epochs, in percent of it at the first, or of its fall up to there."""
     def value(run: dict) -> float:
         costs = run[f"{stage}_costs"]
         whole = costs[0] - costs[first - 1] if of_its_fall else costs[first - 1]
@@ -78,14 +37,16 @@ def changed(stage: str, first: int, last: int, of_its_fall: bool) -> Value:
 def batch_norm(runs: Runs, step: Steps) -> list[Claim]:
     falls = "with it the classifier's cost after 5 epochs is below that without it after 30"
     rises = "without it validation accuracy rose over the second half of training (epoch 15 to 30)"
-    without, best, best_without = "no-batch-norm", BEST["adam"], BEST["no-batch-norm"]
+    without, best_without = "no-batch-norm", BEST["no-batch-norm"]
+    at_0001 = gap(runs, "adam", without, after(5), after(30))
+    at_best = gap(runs, BEST["adam"], best_without, after(5), after(30))
     timed = {"bf16": "a step of both stages in bf16 takes", "fp32": "a step of both stages in fp32 takes",
              "30 epochs": "30 epochs of both stages take"}
     alike = [Claim(f"{what} as long with it as without, within 5 %", "% longer with it", step.get(key), -5, 5)
              for key, what in timed.items()]
     return alike + [
-        Claim(f"{falls}, both at 0.001", "nats", gap(runs, "adam", without, after(5), after(30)), below=0),
-        Claim(f"{falls}, each at its best rate", "nats", gap(runs, best, best_without, after(5), after(30)), below=0),
+        Claim(f"{falls}, both at 0.001", "nats", at_0001, below=0),
+        Claim(f"{falls}, each at its best rate", "nats", at_best, below=0),
         Claim(f"{rises}, at 0.001", VALIDATION, level(runs, without, gained(15, 30)), above=0),
         Claim(f"{rises}, at its best rate", VALIDATION, level(runs, best_without, gained(15, 30)), above=0)]
 
@@ -93,9 +54,9 @@ def batch_norm(runs: Runs, step: Steps) -> list[Claim]:
 def optimizers(runs: Runs) -> list[Claim]:
     claims = []
     for other, name in (("adam", "Adam"), ("sgd", "SGD"), ("rmsprop", "RMSprop")):
-        best = gap(runs, BEST["adagrad"], BEST[other])
-        claims += [Claim(f"Adagrad is above {name}, both at 0.001", POINTS, gap(runs, "adagrad", other), above=0),
-                   Claim(f"Adagrad is above {name}, each at its best rate", POINTS, best, above=0)]
+        at_0001, at_best = gap(runs, "adagrad", other), gap(runs, BEST["adagrad"], BEST[other])
+        claims += [Claim(f"Adagrad is above {name}, both at 0.001", POINTS, at_0001, above=0),
+                   Claim(f"Adagrad is above {name}, each at its best rate", POINTS, at_best, above=0)]
     for other, name in (("rmsprop", "RMSprop"), ("sgd", "SGD")):
         claims.append(Claim(f"{name} is better at {BEST_RATES[other]} than at 0.001", POINTS,
                             gap(runs, BEST[other], other), above=0))
@@ -113,10 +74,11 @@ def regularisation(runs: Runs) -> list[Claim]:
 
 def epochs(runs: Runs) -> list[Claim]:
     costs = [Claim(f"from epoch 40 to 80 the {stage}'s cost changes by less than a tenth of {what}", "%",
-                   level(runs, "epochs-80", changed(stage, 40, 80, what == "its fall up to then")), -10, 10)
-             for what in ("what it is at 40", "its fall up to then") for stage in ("autoencoder", "classifier")]
-    return [*costs, Claim("from epoch 40 to 80 the classifier's validation accuracy changes by less than 1 point",
-                          VALIDATION, level(runs, "epochs-80", gained(40, 80)), -1, 1)]
+                   level(runs, "epochs-80", changed(stage, 40, 80, of_its_fall)), -10, 10)
+             for what, of_its_fall in (("what it is at 40", False), ("its fall up to then", True))
+             for stage in ("autoencoder", "classifier")]
+    accuracy = "from epoch 40 to 80 the classifier's validation accuracy changes by less than 1 point"
+    return [*costs, Claim(accuracy, VALIDATION, level(runs, "epochs-80", gained(40, 80)), -1, 1)]
 
 
 def autoencoders(runs: Runs) -> list[Claim]:
@@ -130,48 +92,52 @@ def unpooling(runs: Runs) -> list[Claim]:
     better = "the classifier is more accurate from its encoder than from"
     return [Claim("its decoder reconstructs test photos better than nearest upsampling's", ERROR,
                   gap(runs, "pretrained", "unpool-nearest", error_on("test")), below=0),
-            Claim(f"{better} nearest upsampling's", POINTS, gap(runs, "pretrained", "unpool-nearest"), above=0),
+            Claim(f"{better} nearest upsampling's", POINTS,
+                  gap(runs, "pretrained", "unpool-nearest"), above=0),
             Claim(f"{better} one whose decoder knew the places", POINTS,
                   gap(runs, "pretrained", "unpool-indices"), above=0)]
 
 
 def pretraining(runs: Runs) -> list[Claim]:
     better = "the final model is more accurate from the trained encoder than from random weights"
+    frozen = "where neither learns, the trained encoder serves the classifier better than a random one"
     return [Claim(f"{better}, on validation photos", VALIDATION,
                   gap(runs, "pretrained", "final-fp32", val_accuracy), above=0),
             Claim(f"{better}, on test photos", POINTS, gap(runs, "pretrained", "final"), above=0),
-            Claim("where neither learns any more, the trained encoder serves the classifier better than a random one",
-                  POINTS, gap(runs, "frozen", "frozen-random"), above=0)]
+            Claim(frozen, POINTS, gap(runs, "frozen", "frozen-random"), above=0)]
 
 
 def judged(runs: Runs, step: Steps) -> list[tuple[str, list[Claim], str]]:
     """Each conclusion, its claims, and what no run varies of it; step is the benchmark's."""
     return [
-        ("A step takes as long with batch norm as without, but with it the cost falls far faster; without it more "
-         "epochs would go on raising accuracy", batch_norm(runs, step),
+        ("A step takes as long with batch norm as without, but with it the cost falls far faster; without it "
+         "more epochs would go on raising accuracy", batch_norm(runs, step),
          "the autoencoder's batch norm, or the number of epochs without it"),
-        ("Adagrad is the best optimizer; RMSprop's steps have the wrong size and direction; SGD's are too small: it fits "
-         "the training photos and lacks on the test's", optimizers(runs), "the direction of a step alone"),
+        ("Adagrad is the best optimizer; RMSprop's steps have the wrong size and direction; SGD's are too "
+         "small: it fits the training photos and lacks on the test's", optimizers(runs),
+         "the direction of a step alone"),
         ("Dropout and L2 gain about 1 % at most; the cure is more photos", regularisation(runs),
          "the number of photos"),
         ("Beyond 40 epochs the cost hardly changes", epochs(runs), ""),
         ("With Adagrad the autoencoder's pictures are less complete than with Adam; hence Adam",
          autoencoders(runs), "the learning rate of either"),
-        ("InverseMaxPool, which keeps the feature alone, is what an inverse of max pooling should be; z stays "
-         "unflattened, the classifier has no pooling", unpooling(runs), "the shape of z, or the classifier's pooling"),
-        ("Training the autoencoder first helps the classifier (its prose takes it for granted)", pretraining(runs),
-         "how long the autoencoder alone trains, or the rate of its encoder alone"),
+        ("InverseMaxPool, which keeps the feature alone, is what an inverse of max pooling should be; z "
+         "stays unflattened, the classifier has no pooling", unpooling(runs),
+         "the shape of z, or the classifier's pooling"),
+        ("Training the autoencoder first helps the classifier (its prose takes it for granted)",
+         pretraining(runs), "how long the autoencoder alone trains, or the rate of its encoder alone"),
     ]
 
 
 def answers(runs: Runs, step: Steps) -> str:
-    """Of each conclusion how it stands, how many of its claims hold, fail or are open, and the first of each, measured."""
+    """How each conclusion stands, how many of its claims hold, fail or are open, and the first of each."""
     lines = []
     for i, (conclusion, claims, not_varied) in enumerate(judged(runs, step), 1):
         told = []
         for verdict, one, many in (
                 ("holds", "holds", "hold"), ("does not hold", "does not hold", "do not hold"),
-                ("cannot be told", "cannot be told", "cannot be told"), ("not measured", "waits for runs", "wait for runs")):
+                ("cannot be told", "cannot be told", "cannot be told"),
+                ("not measured", "waits for runs", "wait for runs")):
             found = [claim for claim in claims if claim.verdict().startswith(verdict)]
             if found:
                 told.append(f"{len(found)} {one if len(found) == 1 else many}")
@@ -181,7 +147,8 @@ def answers(runs: Runs, step: Steps) -> str:
         stands = standing(claims, not_varied)
         line = f"{i}. *{conclusion}*: **{stands}**."
         if stands != "not measured yet":
-            line += f" Of {len(claims)} claims, {'; '.join(told)}." + (f" No run varies {not_varied}." if not_varied else "")
+            line += f" Of {len(claims)} claims, {'; '.join(told)}."
+            line += f" No run varies {not_varied}." if not_varied else ""
         lines.append(line)
     return "\n".join(lines)
 

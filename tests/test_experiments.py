@@ -22,8 +22,8 @@ import speed
 import tables
 import train_autoencoder
 import train_classifier
+from claims import Claim, deciding, standing
 from comparisons import Difference
-from conclusions import Claim
 from recipes import ROWS
 
 
@@ -153,7 +153,7 @@ def test_what_a_step_of_both_stages_takes_with_batch_norm_is_compared_round_by_r
     took = [{"what": "a --epochs 30", "seconds": 40}, {"what": "a --epochs 30 --no-batch-norm", "seconds": 30},
             {"what": "b --epochs 30", "seconds": 70}, {"what": "b --epochs 30 --no-batch-norm", "seconds": 70}]
     once = speed.with_batch_norm({"full": {"rows": took}})["30 epochs"]
-    assert once.mean == pytest.approx(10) and conclusions.Claim("", "", once, -5, 5).verdict() == "cannot be told from one run"
+    assert once.mean == pytest.approx(10) and Claim("", "", once, -5, 5).verdict() == "cannot be told from one run"
 
 
 def test_a_page_gets_the_tables_that_it_has_markers_for_and_keeps_the_rest(tmp_path, monkeypatch):
@@ -195,12 +195,12 @@ def test_a_verdict_is_what_the_interval_says(difference, claimed, said):
 
 def test_the_worst_of_its_claims_decides_a_conclusion():
     holds, fails, open_ = (Claim("", "", Difference(mean, mean - 1, mean + 1, 5, 5), above=0) for mean in (2, -2, 0))
-    assert conclusions.deciding([holds, open_]) is open_ and conclusions.deciding([open_, fails, holds]) is fails
+    assert deciding([holds, open_]) is open_ and deciding([open_, fails, holds]) is fails
     missing = Claim("", "", None)
-    assert conclusions.deciding([missing, holds]) is holds and conclusions.standing([missing, holds]) == "holds so far"
-    assert conclusions.standing([missing, fails]) == "does not hold"  # whatever the other turns out to be
-    assert conclusions.standing([missing]) == "not measured yet" and conclusions.standing([holds]) == "holds"
-    assert conclusions.standing([holds], "the moon") == "holds as far as measured"
+    assert deciding([missing, holds]) is holds and standing([missing, holds]) == "holds so far"
+    assert standing([missing, fails]) == "does not hold"  # whatever the other turns out to be
+    assert standing([missing]) == "not measured yet" and standing([holds]) == "holds"
+    assert standing([holds], "the moon") == "holds as far as measured"
 
 
 @pytest.mark.parametrize("true", (True, False))
