@@ -38,17 +38,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group = parser.add_argument_group("model")
     start = group.add_mutually_exclusive_group()
     start.add_argument("--autoencoder", type=Path, help="stage one's checkpoint, to start from (none)")
-    start.add_argument("--from-scratch", action="store_true", help="encoder from random weights (the default)")
+    start.add_argument("--from-scratch", action="store_true", help="from random weights (the default)")
     group.add_argument("--freeze-encoder", action=switch, default=False,
-                       help="train the classifier alone, with the encoder as it is, in eval mode (%(default)s)")
+                       help="train the classifier alone; the encoder stays, in eval mode (%(default)s)")
     group.add_argument("--encoder-learning-rate", type=training.number(float, 0, above=True),
                        help="learning rate of the encoder (that of the classifier)")
     group.add_argument("--batch-norm", action=switch,
-                       help="batch normalisation behind each layer but the last (on, or as in --autoencoder)")
+                       help="batch normalisation behind all layers but the last (on, or as in --autoencoder)")
     group.add_argument("--dropout", type=training.number(float, 0, 1), default=0.25,
                        help="probability (%(default)s)")
     group.add_argument("--dropout-after", choices=DROPOUTS_AFTER, default="all",
-                       help="every activation of the classifier, or those of its linear layers (%(default)s)")
+                       help="each activation of the classifier, or those of its linear layers (%(default)s)")
     args = parser.parse_args(argv)
     args.from_scratch = args.autoencoder is None
     if args.from_scratch:  # settled here, so that log and checkpoint tell what was done
@@ -63,7 +63,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def starting_encoder(args: argparse.Namespace) -> Encoder:
-    """The encoder before the first step, with a line for each way in which it was made for something else."""
+    """The encoder before the first step; a line tells each way in which it was made for something else."""
     # drawn even if replaced, so that the classifier's first weights are the same (with --init default)
     model = AutoEncoder(args.batch_norm is not False)
     if args.from_scratch:
@@ -73,7 +73,8 @@ def starting_encoder(args: argparse.Namespace) -> Encoder:
     saved = checkpoint.load(args.autoencoder, "autoencoder")
     for name in ("dataset", "crop"):
         if saved[name] != vars(args)[name]:
-            print(f"transfer: {args.autoencoder} was trained with --{name} {saved[name]}, not {vars(args)[name]}")
+            print(f"transfer: {args.autoencoder} was trained with --{name} {saved[name]}, "
+                  f"not {vars(args)[name]}")
     return checkpoint.rebuild(AutoEncoder, saved["config"], saved["model"], args.autoencoder).encoder
 
 
@@ -102,7 +103,7 @@ def main(args: argparse.Namespace) -> int:
         model.to(device, memory_format=runtime.memory_format(device))
     encoder.requires_grad_(not args.freeze_encoder)
     if args.freeze_encoder and args.from_scratch and args.batch_norm and not resumed:
-        print("frozen random encoder: its batch norm's mean and variance are measured once, on the training images")
+        print("frozen random encoder: its batch norm is measured once, on the training images")
         inference.measure_batch_norm(encoder, images, args.batch_size, args.seed, precision)
     groups = [{"params": list(classifier.parameters())}]
     if not args.freeze_encoder:
@@ -124,9 +125,8 @@ def main(args: argparse.Namespace) -> int:
     else:
         checkpoint.begin_run(args.out, PRODUCTS, save_last)
     first_epoch = resumed["epoch"] + 1 if resumed else 1
-    header = {"flags": flags, **environment, "dataset": args.dataset,
-              "splits": {"train": len(flowers), "val": len(val)}}
-    training.start_log(log, header, first_epoch - 1)
+    training.start_log(log, {"flags": flags, **environment, "dataset": args.dataset,
+                             "splits": {"train": len(flowers), "val": len(val)}}, first_epoch - 1)
 
     with training.interrupts() as interrupted:
         for epoch in range(first_epoch, args.epochs + 1):
@@ -151,27 +151,28 @@ def main(args: argparse.Namespace) -> int:
                     bar.set_postfix(cost=f"{batch_cost:.4f}", refresh=False)
                     bar.update(len(batch))
             cost, val_accuracy = total / len(images), None  # (validation takes its turn every fifth epoch)
-            seconds = time.perf_counter() - epoch_start
+            seconds = round(time.perf_counter() - epoch_start, 3)
             line = f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}"
             if epoch % 5 == 0 or epoch == args.epochs:
                 predicted = inference.classify(encoder, classifier, val.images, device, precision).argmax(1)
                 val_accuracy = 100 * (predicted == val.labels).sum().item() / len(val)
                 line += f", validation accuracy : {val_accuracy:.2f} %"
             print(line, flush=True)
-            training.log_row(log, {"epoch": epoch, "cost": cost, "train_accuracy": 100 * int(correct) / len(images),
-                                   "val_accuracy": val_accuracy, "seconds": round(seconds, 3)})
+            training.log_row(log, {"epoch": epoch, "cost": cost, "seconds": seconds,
+                                   "train_accuracy": 100 * int(correct) / len(images),
+                                   "val_accuracy": val_accuracy})
             stop = bool(interrupted)  # read once: the signal may come at any moment
+            if epoch % 5 == 0 or epoch == args.epochs or stop:  # before the save: a kill leaves none out
+                figures.curves(args.out / "curve.png", training.read_log(log)[1], "cross-entropy (nats)")
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)
-            if epoch % 5 == 0 or stop:
-                figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (cross-entropy, nats)")
             if stop:
-                print(f"stopped after epoch {epoch}; the same command with --resume{' instead of --overwrite' * args.overwrite} continues")
+                print(f"stopped after epoch {epoch}; the same flags with --resume (no --overwrite) continue")
                 return 128 + interrupted[0]
 
-    figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (cross-entropy, nats)")
-    checkpoint.save(args.out / "classifier.pt", {"kind": "classifier", **weights(), "classes": flowers.classes,
-                                                 "dataset": args.dataset, "crop": args.crop})
+    checkpoint.save(args.out / "classifier.pt", {
+        "kind": "classifier", **weights(), "classes": flowers.classes, "dataset": args.dataset,
+        "crop": args.crop})
     print(f"wrote {args.out / 'classifier.pt'} after {time.perf_counter() - start:.1f} s")
     return 0
 

@@ -170,11 +170,11 @@ def test_a_run_is_resumed_with_its_photos_under_another_path_and_no_others(train
     assert header["dataset"] == header["flags"]["dataset"] == str(tmp_path / "moved")
 
 
-def test_a_run_that_was_killed_after_its_last_save_still_gets_its_curve(trained, tmp_path):
+def test_a_run_that_was_killed_after_its_last_save_still_gets_its_product(trained, tmp_path):
     run = tmp_path / "run"
-    shutil.copytree(trained / "runs/autoencoder", run, ignore=shutil.ignore_patterns("curve.png", "autoencoder.pt"))
+    shutil.copytree(trained / "runs/autoencoder", run, ignore=shutil.ignore_patterns("autoencoder.pt"))
     assert run_script(trained, "train_autoencoder", *COMMON, "--out", run, "--resume", "--epochs", "2").returncode == 0
-    assert (run / "curve.png").exists() and (run / "autoencoder.pt").exists()
+    assert (run / "autoencoder.pt").exists()
 
 
 def test_a_resume_keeps_who_began_and_notes_who_goes_on(trained, tmp_path):
@@ -278,7 +278,7 @@ def test_a_resume_compares_each_flag_that_changes_the_result(stage):
 
 def test_a_resume_to_fewer_epochs_than_are_done_is_refused(trained, monkeypatch):
     monkeypatch.chdir(trained)
-    with pytest.raises(UserError, match="--epochs is 1, but .* has 2 behind it"):
+    with pytest.raises(UserError, match="--epochs is 1, but .* is at 2"):
         train_autoencoder.main(train_autoencoder.parse_args([*COMMON, "--epochs", "1", "--resume"]))
 
 
