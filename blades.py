@@ -1,8 +1,8 @@
 """One shape for all that grows: a curved blade in space, lit, projected and painted from back to front.
 
-Petals, leaves, stems, stamens, the dots of a flower's centre, and the grass and bokeh of a background differ in
-its parameters alone. x runs right, y down, z towards the viewer; a picture is 1 wide. P: blades drawn together,
-M: side, in pixels, of the window around each.
+Petals, leaves, stems, stamens, the dots of a flower's centre, and the grass and bokeh of a background differ
+in its parameters alone. x runs right, y down, z towards the viewer; a picture is 1 wide. P: blades drawn
+together, M: side, in pixels, of the window around each.
 """
 
 import colorsys
@@ -56,14 +56,15 @@ def smooth(x: np.ndarray) -> np.ndarray:
 def project(size: int, blade: Blade, base, along, across, length, light, soft: float, tone) -> list[tuple]:
     """Blades -> one patch each, for paint: (depth, row, column, alpha (M, M), shade (M, M), rgb (3, M, M)).
 
-    base, and the unit vectors along the midrib and across it (P, 3); length (P,); light: the unit vector to it; soft:
-    width of the outline, 1 / size in focus; tone (P, 3) multiplies the colours. Every outline is a ramp over
-    pixels, so that another processor's rounding shifts a colour by less than a grey level.
+    base, and the unit vectors along the midrib and across it (P, 3); length (P,); light: the unit vector
+    to it; soft: width of the outline, 1 / size in focus; tone (P, 3) multiplies the colours. Every outline is
+    a ramp over pixels, so that another processor's rounding shifts a colour by less than a grey level.
     """
-    # a blade that points at the viewer is tilted aside, one seen edge-on is twisted: each shows some of its area
+    # what points at the viewer is tilted aside, what is seen edge-on twisted: each shows some of its area
     seen = np.sqrt((along[:, :2]**2).sum(1, keepdims=True))  # (P, 1)
     shown = np.clip(seen, 0.4, 1)
-    along = np.concatenate([along[:, :2] * shown / seen, np.sign(along[:, 2:]) * np.sqrt(1 - shown**2)], 1)  # (P, 3)
+    along = np.concatenate([along[:, :2] * shown / seen,
+                            np.sign(along[:, 2:]) * np.sqrt(1 - shown**2)], 1)  # (P, 3)
     level = unit(np.cross((0, 0, 1), along))  # (P, 3), and so is steep
     steep = np.cross(along, level)
     cosine, sine = (across * level).sum(1, keepdims=True), (across * steep).sum(1, keepdims=True)  # (P, 1)
@@ -78,10 +79,11 @@ def project(size: int, blade: Blade, base, along, across, length, light, soft: f
     reach = length[:, None] * (0.5 * a + blade.width * c + rise * n + 0.04)  # (P, 2)
     side = min(size, int(2 * size * (reach.max() + soft + 0.01)) + 2)
     start = np.clip(np.floor(middle[:, :2] * size - side / 2), 0, size - side).astype(int)  # (P, 2)
-    pixels = ((start[:, :, None] + np.arange(side) + 0.5) / size - base[:, :2, None]).astype(np.float32)  # (P, 2, M)
+    pixels = (start[:, :, None] + np.arange(side) + 0.5) / size - base[:, :2, None]  # (P, 2, M)
+    pixels = pixels.astype(np.float32)
     x, y = pixels[:, 0, None, :], pixels[:, 1, :, None]  # (P, 1, M), (P, M, 1)
 
-    # pixel -> place on the blade, s along and v across: first for a flat blade, then twice nearer to the curved one
+    # pixel -> place on the blade, s along and v across: first on a flat one, then twice nearer to the curved
     float32 = lambda array: array.astype(np.float32)[..., None, None]
     (ax, ay, az), (cx, cy, cz), (nx, ny, nz) = (float32(v.T) for v in (along, across, normal))  # (P, 1, 1)
     span = float32(length)
@@ -112,7 +114,8 @@ def project(size: int, blade: Blade, base, along, across, length, light, soft: f
     fold = 0.12 * np.cos(7 * s + 3 * q + turn)
     slope_s, slope_v = fold - 2 * blade.bend * inside, -(2 * blade.camber * blade.width + 0.3) * q
     cosine = lit(nx, ny, nz) + slope_s * lit(ax, ay, az) + slope_v * lit(cx, cy, cz)
-    glow = 0.6 + 0.48 * cosine / np.sqrt(1 + slope_s**2 + slope_v**2) * (1 - 1.8 * (nz < 0).astype(np.float32))
+    behind = (nz < 0).astype(np.float32)
+    glow = 0.6 + 0.48 * cosine / np.sqrt(1 + slope_s**2 + slope_v**2) * (1 - 1.8 * behind)
     if blade.veins:
         glow *= 1 - blade.veins * (0.17 + 0.17 * np.cos(q * 15) + 0.25 * np.clip(1 - 9 * np.abs(q), 0, 1))
     if blade.spots:
@@ -140,7 +143,8 @@ def strewn(rng: np.random.Generator, size: int, blade: Blade, count: int, length
     base = rng.uniform((-0.1, -0.1, -1), (1.1, 1.1, 0), (count, 3))
     along = unit(rng.normal(size=(count, 3)) * (1, 1, 0.5) - upright * DOWN)
     across = unit(np.cross(rng.normal(size=(count, 3)) * 0.5 + (0, 0, 1), along))
-    return project(size, blade, base, along, across, rng.uniform(*length, count), light, soft, tones(rng, count, 0.3))
+    return project(size, blade, base, along, across, rng.uniform(*length, count), light, soft,
+                   tones(rng, count, 0.3))
 
 
 @lru_cache(64)
@@ -167,9 +171,12 @@ def background(rng, light) -> tuple[np.ndarray, float]:
     """What lies behind, out of focus (3, BACK, BACK), and how grainy it is."""
     hue = rng.uniform(0.2, 0.34)
     scenes = {  # hue, lightness and saturation of the dark and of the pale colour; grain
-        "soil": ((0.07, 0.14, 0.35), (0.09, 0.42, 0.3), 0.6), "leaves": ((hue, 0.1, 0.4), (hue, 0.32, 0.4), 0.1),
-        "lawn": ((hue, 0.15, 0.45), (hue - 0.04, 0.45, 0.4), 0.3), "sky": ((0.6, 0.5, 0.5), (0.57, 0.8, 0.6), 0.0),
-        "bokeh": ((hue, 0.12, 0.4), (hue - 0.06, 0.5, 0.35), 0.0), "wall": ((0.1, 0.35, 0.1), (0.1, 0.68, 0.12), 0.2),
+        "soil": ((0.07, 0.14, 0.35), (0.09, 0.42, 0.3), 0.6),
+        "leaves": ((hue, 0.1, 0.4), (hue, 0.32, 0.4), 0.1),
+        "lawn": ((hue, 0.15, 0.45), (hue - 0.04, 0.45, 0.4), 0.3),
+        "sky": ((0.6, 0.5, 0.5), (0.57, 0.8, 0.6), 0.0),
+        "bokeh": ((hue, 0.12, 0.4), (hue - 0.06, 0.5, 0.35), 0.0),
+        "wall": ((0.1, 0.35, 0.1), (0.1, 0.68, 0.12), 0.2),
         "darkness": ((hue, 0.02, 0.3), (hue, 0.1, 0.3), 0.0)}
     scene = list(scenes)[rng.integers(len(scenes))]
     dark, pale, grain = rgb(*scenes[scene][0]), rgb(*scenes[scene][1]), scenes[scene][2]

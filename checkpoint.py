@@ -37,7 +37,7 @@ def save(path: Path | str, content: dict) -> None:
     for tensor in _tensors(content):  # (the loss before a step that ruins the weights is still a number)
         numbers = tensor.is_floating_point() and tensor.numel()
         if numbers and not all(map(math.isfinite, torch.aminmax(tensor))):
-            raise UserError(f"{path} stays as it was: values are not finite now; try a lower --learning-rate", exit_status=1)
+            raise UserError(f"{path} stays as it was: values are not finite; try a lower --learning-rate", 1)
     with files.atomic(path) as temporary:
         try:
             with open(temporary, "wb") as file:
@@ -46,8 +46,8 @@ def save(path: Path | str, content: dict) -> None:
             if isinstance(error, OSError) and error.errno not in DISK_FULL:
                 raise
             needed = sum(t.numel() * t.element_size() for t in _tensors(content))
-            then = " (a run then goes on with --resume)" if Path(path).name == "last.pt" and Path(path).exists() else ""
-            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}; make room{then}", exit_status=1) from error
+            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}; make room",
+                            exit_status=1) from error
 
 
 def _tensors(content) -> Iterator[torch.Tensor]:
@@ -82,10 +82,10 @@ def load(path: Path | str, kind: str) -> dict:
     found = content.get("kind") if isinstance(content, dict) else None
     if found != kind:
         product = f"; want the run's {kind}.pt" if found == f"{kind} run" else ""
-        raise UserError(f"{path} is not of the kind '{kind}', but of {repr(found) if found else 'no kind'}{product}")
+        raise UserError(f"{path} is not of the kind '{kind}', but of {found!r}{product}")
     lacking = [name for name, type_ in FIELDS[kind].items() if not isinstance(content.get(name), type_)]
     if lacking:
-        raise UserError(f"{path} is of the kind '{kind}', but lacks {', '.join(lacking)}: of another version?")
+        raise UserError(f"{path}, of the kind '{kind}', lacks {', '.join(lacking)}: of another version?")
     for name in {"classes", "names"} & FIELDS[kind].keys():
         if not all(isinstance(each, str) for each in content[name]):
             raise UserError(f"{path}: its {name} are not all names")
@@ -192,9 +192,9 @@ def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, pat
             raise UserError(f"--resume: --{name.replace('_', '-')} is {value}, "
                             f"but {path} was made with {then}")
     if flags["epochs"] < resumed["epoch"]:
-        raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} has {resumed['epoch']} behind it")
+        raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} is at {resumed['epoch']}")
     if digest != resumed["photos"]:
         raise UserError(f"--resume: the photos or labels are not those that {path} was made with")
     for (name, then), now in zip(rounding(resumed["environment"]).items(), rounding(environment).values()):
         if then != now:
-            print(f"not the same bits as without a break: {path} was made with {name} {then}, this is {now}")
+            print(f"not the bits of a run without a break: {path} was made with {name} {then}, this is {now}")

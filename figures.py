@@ -18,9 +18,9 @@ def _figure(width: float, height: float):
     return Figure(figsize=(width, height), dpi=100, layout="constrained")
 
 
-def _save(figure, path: Path, description: str = "") -> None:
+def _save(figure, path: Path, description: str | None = None) -> None:
     with files.atomic(path) as temporary, warnings.catch_warnings(record=True) as caught:
-        figure.savefig(temporary, format="png", metadata={"Description": description} if description else None)
+        figure.savefig(temporary, format="png", metadata={"Description": description})
     if any("missing from font" in str(warning.message) for warning in caught):
         print(f"{path}: letters that the figure's font lacks are drawn as boxes")
 
@@ -115,7 +115,7 @@ def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
 
 
 class Confused(NamedTuple):
-    """Two classes, how often one is taken for the other, and a photo (H, W, 3) of each, the first misnamed."""
+    """Two classes, how often one is taken for the other, a photo (H, W, 3) of each, the first misnamed."""
     true: str
     given: str
     how_often: str
@@ -144,7 +144,7 @@ def confused(path: Path, pairs: list[Confused]) -> None:
 
 
 def per_class(path: Path, accuracy: list[float], counts: list[int], classes: list[str], split: str) -> None:
-    """A bar a class, the best at the top: accuracy in percent. A class whose count of images is 0 is left out."""
+    """A bar a class, the best at the top: accuracy in percent. A class that has no images is left out."""
     shown = sorted((i for i, count in enumerate(counts) if count), key=lambda i: accuracy[i])
     figure = _figure(8.5, max(3.0, 1.0 + 0.125 * len(shown)))
     axis = figure.subplots()

@@ -1,5 +1,6 @@
 """Where and how a script runs: device, precision, seeds, allocator, and how errors end it."""
 
+import argparse
 import ctypes
 import errno
 import functools
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # as CPU, CUDA with its libraries, and MPS say it, each in its words and most as a plain RuntimeError
@@ -31,7 +31,7 @@ class UserError(Exception):
         self.exit_status = exit_status
 
 
-def explain(error: Exception, args) -> tuple[str, int] | None:
+def explain(error: Exception, args: argparse.Namespace) -> tuple[str, int] | None:
     """The line and the exit status for what the user can put right; None for anything else, a bug of ours."""
     if isinstance(error, UserError):
         return str(error), error.exit_status
@@ -46,7 +46,7 @@ def explain(error: Exception, args) -> tuple[str, int] | None:
     return None
 
 
-def run(main: Callable, args) -> None:
+def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> None:
     """Run a script's main and exit: with its status, or with one line for what the user can put right."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed
@@ -90,7 +90,7 @@ def keep_memory() -> None:
 
 
 def keep_fp32() -> None:
-    """Keep cuDNN from rounding the factors of a convolution in fp32 to TF32, ten bits, as it does by default."""
+    """Keep cuDNN from rounding what a convolution in fp32 multiplies to TF32, ten bits, its default."""
     torch.backends.cudnn.allow_tf32 = False
 
 
@@ -108,7 +108,7 @@ def add_arguments(group) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """'auto' is CUDA where there is one, then MPS, then the CPU; UserError where the one asked for is absent."""
+    """'auto' is CUDA where there is one, else MPS, else the CPU; UserError where this machine has none."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device, is_present in present.items() if is_present)
@@ -150,35 +150,35 @@ def set_up(device_name: str, precision_name: str, deterministic: bool = False) -
         torch.use_deterministic_algorithms(True)
     precision = choose_precision(precision_name, device)
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
-    print(f"device {device} ({processor(device)}{threads}), precision {precision} (--precision {precision_name})")
+    print(f"device {device} ({processor(device)}{threads}), "
+          f"precision {precision} (--precision {precision_name})")
     return device, precision
 
 
 def processor(device: torch.device) -> str:
-    """The name of the processor that does the work, and of a CPU the vector instructions that PyTorch uses there.
+    """The name of the processor that does the work, and of a CPU the vector instructions that PyTorch uses.
 
     Rounding depends on both, and two virtual machines of one name may differ in the second.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    name = None
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
+    cpuinfo = Path("/proc/cpuinfo")
+    name = re.search(r"^model name\s*: (.*\S)", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
     vectors = f", {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else ""
-    return (name or platform.processor() or platform.machine()) + vectors
+    return (name[1] if name else platform.processor() or platform.machine()) + vectors
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
-    """Channels last, the faster; but not on MPS, where batch norm's and ReLU's backward have gone wrong with it."""
+    """Channels last, the faster; but not on MPS, where batch norm's and ReLU's backward have gone wrong."""
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
 @functools.cache  # the code is that of the first call, whatever is committed while it runs
 def commit() -> str | None:
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    git = "git describe --always --dirty --abbrev=12 --exclude=*".split()
     try:
-        return subprocess.run(git, capture_output=True, text=True).stdout.strip() or None
+        done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
+        return done.stdout.strip() or None
     except OSError:  # no git
         return None
 
@@ -191,7 +191,7 @@ def describe(device: torch.device, precision: str) -> dict:
 
 
 def seed_epoch(seed: int, epoch: int) -> torch.Generator:
-    """Seed every source of randomness for one epoch (0: the initial weights); returns the shuffle's generator.
+    """Seed all randomness of one epoch (0: the initial weights); returns the shuffle's generator.
 
     A function of seed and epoch alone, so a resumed run draws what an uninterrupted one draws.
     """
