@@ -2,7 +2,7 @@
 
     python benchmark.py                           # every section but `full`: about 10 minutes on two cores
     python benchmark.py --only steps --levers Winograd "batch norm" --rounds 8 --results results/without-bf16
-    python benchmark.py --only full --data-dir data    # 30 + 30 epochs by the training scripts, twice: 16 minutes
+    python benchmark.py --only full --data-dir data    # 30 + 30 epochs of training, twice: 16 minutes
 
 Writes results/benchmark.json. Seconds are medians over rounds in which the sides take turns, each side of a
 training step in a process of its own (levers.py): `growth` has nine at once, for which it wants some 15 GB.
@@ -26,23 +26,26 @@ import data
 import files
 import runtime
 import training
-from levers import (ALL_LEVERS, LEVERS, LISTING, layers, levers_of_ours, precision, process, seconds, take_turns,
-                    to_switch)
+from levers import (ALL_LEVERS, LEVERS, LISTING, layers, levers_of_ours, precision, process, seconds,
+                    take_turns, to_switch)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS)[:-1], metavar="SECTION",
                         help=f"of {', '.join(SECTIONS)} (all but full)")
     runtime.add_device(parser)
     parser.add_argument("--batch-size", type=training.number(int, 2, 2**31), default=128,
                         help="images a step (%(default)s)")
-    parser.add_argument("--rounds", type=training.number(int, 1), default=4, help="turns a side (%(default)s)")
+    parser.add_argument("--rounds", type=training.number(int, 1), default=4,
+                        help="turns a side (%(default)s)")
     parser.add_argument("--levers", nargs="+", choices=ALL_LEVERS, default=ALL_LEVERS, metavar="LEVER",
                         help=f"to be switched in steps: {', '.join(ALL_LEVERS)} (all)")
     parser.add_argument("--data-dir", default="data",
                         help="folder that holds flowers-102/, for commands and full (%(default)s)")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="of benchmark.json (%(default)s)")
+    parser.add_argument("--results", type=Path, default=Path("results"),
+                        help="of benchmark.json (%(default)s)")
     return parser.parse_args(argv)
 
 
@@ -64,7 +67,8 @@ def steps(args, device) -> list[dict]:
     for stage in LEVERS:
         ours = levers_of_ours(stage, device)
         sides = {"the listing": LISTING, "the listing, our allocator": LISTING | {"allocator"}}
-        sides |= {f"ours without {lever}": ours - {lever} for lever in to_switch(stage, device) if lever in args.levers}
+        sides |= {f"ours without {lever}": ours - {lever}
+                  for lever in to_switch(stage, device) if lever in args.levers}
         with process(stage, ours - {"Winograd"}, device, args.batch_size) as (_, _, arithmetic):
             flops = arithmetic()
         with process(stage, ours, device, args.batch_size) as (time_ours, memory_of_ours, _):
@@ -89,8 +93,8 @@ def growth(args, device) -> list[dict]:
     with contextlib.ExitStack() as stack:
         sides = {size: stack.enter_context(process("autoencoder", ours, device, *size)) for size in sizes}
         times = take_turns({size: timed for size, (timed, _, _) in sides.items()}, args.rounds)
-        return [{"batch": size[0], "photos": size[1], "seconds": statistics.median(times[size]), "memory": memory()}
-                for size, (_, memory, _) in sides.items()]
+        return [{"batch": size[0], "photos": size[1], "seconds": statistics.median(times[size]),
+                 "memory": memory()} for size, (_, memory, _) in sides.items()]
 
 
 def command(script: str, args, *flags) -> list:
@@ -103,7 +107,8 @@ def commands(args, device) -> list[dict]:
     def first_step(script: str) -> float:
         shutil.rmtree(out, ignore_errors=True)
         start = time.perf_counter()
-        child = subprocess.Popen(command(script, args, "--cache-dir", cache, "--out", out), stdout=subprocess.DEVNULL)
+        child = subprocess.Popen(command(script, args, "--cache-dir", cache, "--out", out),
+                                 stdout=subprocess.DEVNULL)
         while child.poll() is None and not (out / "log.jsonl").exists():  # begun right before the first step
             time.sleep(0.005)
         took = time.perf_counter() - start
@@ -126,7 +131,8 @@ def commands(args, device) -> list[dict]:
             lambda: checkpoint.save(out / "last.pt", content), device)))
         classes = data.load("flowers102", "train", args.data_dir, cache).classes
         checkpoint.save(out / "classifier.pt", content | {
-            "kind": "classifier", "classes": classes, "dataset": "flowers102", "crop": "centre", "optimizer": None})
+            "kind": "classifier", "classes": classes, "dataset": "flowers102", "crop": "centre",
+            "optimizer": None})
         evaluation = command("evaluate", args, "--classifier", out / "classifier.pt", "--cache-dir", cache)
         rows.append(("evaluate.py", seconds(lambda: subprocess.run(evaluation, check=True), device)))
     return [{"what": what, "seconds": took} for what, took in rows]
@@ -155,7 +161,8 @@ def main(args: argparse.Namespace) -> int:
         result = json.loads(path.read_text()) if path.exists() else {}
     except ValueError as error:
         raise runtime.UserError(f"{path} is damaged ({error}); remove it") from error
-    machine = runtime.describe(device, runtime.choose_precision("auto", device)) | {"limits": limits(args, device)}
+    machine = runtime.describe(device, runtime.choose_precision("auto", device)) | {
+        "limits": limits(args, device)}
     for name in args.only:
         start = time.perf_counter()
         rows = SECTIONS[name](args, device)

@@ -19,7 +19,7 @@ Value = Callable[[dict], float]  # a number of a run
 
 
 class Difference(NamedTuple):
-    """A mean over seeds, or a benchmark's rounds, and its 95 % interval, nan where there is a single value."""
+    """A mean over seeds, or a benchmark's rounds, and its 95 % interval, nan for a single value."""
 
     mean: float
     low: float

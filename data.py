@@ -53,8 +53,8 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     """One split of a data set, from the cache where it is there, else decoded from the photos.
 
     dataset: 'flowers102' (torchvision's, in data_dir/flowers-102, downloaded where that folder is absent),
-        'synthetic' (drawn by synthetic.py) or the path of a folder with train/, val/ and test/, each one folder
-        a class (torchvision's ImageFolder); without val/, every fifth photo of each class in train/ validates.
+        'synthetic' (drawn by synthetic.py) or a folder with train/, val/ and test/, each one folder a class
+        (torchvision's ImageFolder); without val/, every fifth photo of each class in train/ validates.
     size: pixels a side. crop: 'centre' or 'squash', see decoding.decode.
     UserError for data that is absent or damaged, with the file's name.
     """
@@ -64,7 +64,7 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     key = "\n".join([str(CACHE_FORMAT), split, str(size), crop, *source])
     hashed = hashlib.sha256(os.fsencode(key)).hexdigest()[:16]
     cached = Path(cache_dir) / f"{Path(dataset).name}-{split}-{size}-{crop}-{hashed}.pt"
-    index = None if dataset in BUILT_IN else _folder(root, split)  # cached or not, for what it refuses and tells
+    index = None if dataset in BUILT_IN else _folder(root, split)  # cached or not: it may refuse, and tells
     if (flowers := _from_cache(cached)) is not None:
         return flowers
     if dataset == "synthetic":
@@ -91,7 +91,8 @@ def _source(dataset: str, split: str, data_dir: str) -> tuple[Path, list[str]]:
         root = Path(data_dir) / "flowers-102"
         if not root.exists():
             if (Path(data_dir) / "setid.mat").exists():
-                raise UserError(f"--data-dir {data_dir} holds the photos itself; name the folder in which they lie as flowers-102/")
+                raise UserError(f"--data-dir {data_dir} holds the photos itself; "
+                                f"name the folder in which they lie as flowers-102/")
             flowers102.download(Path(data_dir))
         return root, _listing(root)
     root = Path(dataset)
@@ -116,7 +117,8 @@ def _from_cache(cached: Path) -> FlowerSet | None:
         return None
     try:
         content = checkpoint.load(cached, "photos")
-        images, labels, classes, names = (content[field] for field in ("images", "labels", "classes", "names"))
+        images, labels, classes, names = (
+            content[field] for field in ("images", "labels", "classes", "names"))
         typed = images.dtype == torch.uint8 and images.dim() == 4 and labels.dtype == torch.int64
         if not typed or len(images) != len(names) or labels.shape != (len(names),):
             raise UserError(f"{cached} has not as many labels and names as photos, or not of their types")
@@ -139,7 +141,7 @@ def _split_of(root: Path, split: str) -> tuple[str, bool]:
 
 
 def _folder(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
-    """Paths, labels and class names of one split of the user's own folder; the classes are those of train/."""
+    """Paths, labels and class names of one split of the user's own folder; the classes are train/'s."""
     folder, held_out = _split_of(root, split)
     classes, train_classes = (sorted(entry.name for entry in os.scandir(root / name)
                                      if not decoding.is_hidden(entry.name) and os.path.isdir(entry.path))

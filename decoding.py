@@ -37,13 +37,14 @@ def is_hidden(name: str) -> bool:
 
 
 def files_below(folder: Path, tell: bool = True) -> Iterator[os.DirEntry]:
-    """Every file in a folder, at any depth, but in hidden folders; into linked folders, too, into each folder once.
+    """Every file in a folder, at any depth, but in hidden folders; in linked ones, too, each folder once.
 
-    What cannot be looked into is passed over, with a line on stderr if tell; OSError where that is the folder itself.
+    What cannot be looked into is passed over, with a stderr line if tell; OSError for the folder itself.
     """
     def pass_over(path, error):
         if tell:
-            print(f"{Path(sys.argv[0]).name}: passed over {path}: {error.strerror}", file=sys.stderr, flush=True)
+            print(f"{Path(sys.argv[0]).name}: passed over {path}: {error.strerror}",
+                  file=sys.stderr, flush=True)
 
     seen, ahead = set(), [folder]
     while ahead:
@@ -108,7 +109,8 @@ def decode(path: Path, size: int, crop: str) -> np.ndarray:
             if image.mode.startswith("I"):  # Pillow would clip 16-bit grey
                 grey = np.asarray(image)
                 if image.mode == "I" and not (grey.min() >= 0 and 255 < grey.max() < 65536):
-                    raise ValueError("its pixels are 32-bit numbers of no stated range; save it with 8 or 16 bits")
+                    raise ValueError("its pixels are 32-bit numbers of no stated range; "
+                                     "save it with 8 or 16 bits")
                 image = Image.fromarray((grey >> 8).astype(np.uint8))
             if image.has_transparency_data:  # on white, as a page shows it
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))

@@ -30,11 +30,13 @@ PRODUCTS = ("evaluation.json", "predictions.csv", "per_class.csv", "per_class.pn
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     group = parser.add_argument_group("what is measured")
     group.add_argument("--classifier", type=Path, default=Path("runs/classifier/classifier.pt"),
                        help="checkpoint (%(default)s)")
-    group.add_argument("--autoencoder", type=Path, help="also measure this autoencoder's mean squared error (off)")
+    group.add_argument("--autoencoder", type=Path,
+                       help="also measure this autoencoder's mean squared error (off)")
     group = parser.add_argument_group("data")
     group.add_argument("--dataset", type=data.dataset_name,
                        help="flowers102, synthetic or a folder (the checkpoint's)")
@@ -49,9 +51,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def summarise(correct: Tensor, labels: Tensor) -> dict:
     """Percentages: accuracy with Wilson's 95 % interval, mean per-class accuracy with a bootstrap interval.
 
-    The bootstrap resamples each class's images: the number right of n is binomial, so that is what is drawn. A class
-    all right or all wrong then seems certain: with few images a class the interval is too narrow, and it is None
-    where every class is such a one.
+    The bootstrap resamples each class's images: the number right of n is binomial, so that is what is
+    drawn. A class all right or all wrong then seems certain: with few images a class the interval is too
+    narrow, and it is None where every class is such a one.
     """
     from scipy.stats import binomtest
 
@@ -65,7 +67,8 @@ def summarise(correct: Tensor, labels: Tensor) -> dict:
     return {"images": count, "correct": right, "accuracy": 100 * right / count,
             "accuracy_interval": [100 * interval.low, 100 * interval.high],
             "per_class_accuracy": 100 * float(share.mean()),
-            "per_class_interval": np.percentile(resampled, (2.5, 97.5)).tolist() if np.ptp(resampled) else None}
+            "per_class_interval":
+                np.percentile(resampled, (2.5, 97.5)).tolist() if np.ptp(resampled) else None}
 
 
 def most_confused(matrix: np.ndarray, count: int) -> list[tuple[int, int]]:
@@ -95,7 +98,7 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
     figures.confusion(out / "confusion.png", matrix, classes)
 
     def photo(true: int, given: int) -> np.ndarray:
-        """The first image (H, W, 3) of a class that was given a name, else of the class; white without one."""
+        """The first image (H, W, 3) of a class that was given a name, else of the class, else white."""
         of_class = np.flatnonzero(labels == true)
         if not len(of_class):
             return np.full((*flowers.images.shape[2:], 3), 255, np.uint8)
@@ -103,8 +106,9 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
         return flowers.images[[*misnamed, *of_class][0]].permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
 
     figures.confused(out / "confused.png", [
-        figures.Confused(classes[i], classes[j], f"{matrix[i, j]} of {counts[i]}", f"{matrix[j, i]} of {counts[j]}",
-                         photo(i, j), photo(j, j)) for i, j in most_confused(matrix, 10)])
+        figures.Confused(classes[i], classes[j], f"{matrix[i, j]} of {counts[i]}",
+                         f"{matrix[j, i]} of {counts[j]}", photo(i, j), photo(j, j))
+        for i, j in most_confused(matrix, 10)])
 
 
 def main(args: argparse.Namespace) -> int:
@@ -126,14 +130,16 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(f"--out {out}: {error.strerror}") from error
 
     splits, rows, measured = {}, [], data.SPLITS
-    if dataset not in data.BUILT_IN and Path(dataset, "train").is_dir() and not Path(dataset, "test").is_dir():
+    if (dataset not in data.BUILT_IN and Path(dataset, "train").is_dir()
+            and not Path(dataset, "test").is_dir()):
         measured = data.SPLITS[:-1]
         print(f"--dataset {dataset}: there is no test/, so tables and figures are of the validation images")
     for split in measured:
         flowers = data.load(dataset, split, args.data_dir, args.cache_dir, crop=content["crop"])
         if flowers.classes != classes:
             odd = sorted(set(flowers.classes) ^ set(classes))
-            which = f"only one has: {', '.join(odd[:5])}{' ...' * (len(odd) > 5)}" if odd else "the order differs"
+            which = (f"only one has: {', '.join(odd[:5])}{' ...' * (len(odd) > 5)}" if odd else
+                     "the order differs")
             raise UserError(f"{args.classifier} knows {len(classes)} classes, {dataset} has "
                             f"{len(flowers.classes)}; {which}")
         logits = inference.classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
@@ -150,12 +156,14 @@ def main(args: argparse.Namespace) -> int:
             print(f"Accuracy of the network on {name} images: {splits[split]['accuracy']} %")
     for split, result in splits.items():
         low, high = result["accuracy_interval"]
-        of_classes = " [{:.2f}, {:.2f}]".format(*result["per_class_interval"]) if result["per_class_interval"] else ""
+        of_classes = (" [{:.2f}, {:.2f}]".format(*result["per_class_interval"])
+                      if result["per_class_interval"] else "")
         print(f"{split:5} {result['images']:5} images: {result['accuracy']:6.2f} % [{low:.2f}, {high:.2f}], "
               f"mean of the classes {result['per_class_accuracy']:6.2f} %{of_classes}  (95 % intervals)")
     if autoencoder is not None:
         for split, result in splits.items():
-            print(f"{split:5} mean squared error of the reconstructions: {result['reconstruction_error']:.5f}")
+            print(f"{split:5} mean squared error of the reconstructions: "
+                  f"{result['reconstruction_error']:.5f}")
 
     seconds = time.perf_counter() - start
     files.write_json(out / "evaluation.json", {

@@ -5,13 +5,14 @@
     python experiments.py table --readme            # tables.py's, between the README's markers, and the plot
     python experiments.py plot                      # results/section5.png, our runs beside the report's
 
-Writes results/runs/<row>-<seed>.json for each finished run; --dry-run estimates what is left. Any number of such
-processes may run at once, on several machines, too, that share --results and --work on a file system with locks:
-each run is locked by the one that does it, and a run that was killed is resumed. On a CPU start one process a core,
-`OMP_NUM_THREADS=1 python experiments.py run`, twice, or `torchrun --nproc-per-node 2 experiments.py run`,
-where one process that dies ends the others; the same command goes on. With torchrun each process takes a GPU of its
-own. A run that fails is named, as is a row begun in a precision that is not this machine's (a row is of one); the
-others go on, and the exit status is 1. Checkpoints lie in runs/experiments/ until their run is finished.
+Writes results/runs/<row>-<seed>.json for each finished run; --dry-run estimates what is left. Any number of
+such processes may run at once, on several machines, too, that share --results and --work on a file system
+with locks: each run is locked by the one that does it, and a run that was killed is resumed. On a CPU start
+one process a core, `OMP_NUM_THREADS=1 python experiments.py run`, twice, or
+`torchrun --nproc-per-node 2 experiments.py run`, where one process that dies ends the others; the same
+command goes on. With torchrun each process takes a GPU of its own. A run that fails is named, as is a row
+begun in a precision that is not this machine's (a row is of one); the others go on, and the exit status
+is 1. Checkpoints lie in runs/experiments/ until their run is finished.
 """
 
 import argparse
@@ -30,7 +31,8 @@ from recipes import ROWS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("run", "table", "plot"))
     parser.add_argument("--only", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW",
                         help="rows to run (all)")
@@ -45,14 +47,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action=switch, default=False,
                         help="with run: print the runs that are left and what they may take (%(default)s)")
     parser.add_argument("--readme", action=switch, default=False,
-                        help="with table: write them into README.md and results/README.md, and plot (%(default)s)")
+                        help="with table: write them into README.md and results/README.md, and plot "
+                             "(%(default)s)")
     args = parser.parse_args(argv)
     if (args.dry_run and args.command != "run") or (args.readme and args.command != "table"):
         parser.error("--dry-run goes with run, --readme with table")
     if odd := set(args.seeds or ()) - {seed for name in args.only for seed in ROWS[name].seeds}:
-        parser.error(f"--seeds: none of these rows declares {', '.join(map(str, sorted(odd)))} (see recipes.py)")
+        parser.error(f"--seeds: none of these rows declares {', '.join(map(str, sorted(odd)))} "
+                     f"(see recipes.py)")
     if args.readme and args.results.resolve() != Path(__file__).resolve().parent / "results":
-        parser.error("--readme writes the project's own pages from its results/: call it there, without --results")
+        parser.error("--readme writes the project's own pages from its results/: "
+                     "call it there, without --results")
     return args
 
 
@@ -79,7 +84,7 @@ def misfit(args: argparse.Namespace, name: str) -> str:
 
 
 def plan(args: argparse.Namespace) -> int:
-    """Print what is left, and how long it may take by finished runs in its precision, this processor's if there are any."""
+    """Print what is left, and what it may take by runs in its precision, this processor's if any."""
     import train_autoencoder
     import train_classifier
 
@@ -100,10 +105,11 @@ def plan(args: argparse.Namespace) -> int:
     for name, seed in left(args):
         row = ROWS[name]
         minutes.append(stage_minutes("classifier", train_classifier.parse_args(row.classifier.split())))
-        if row.autoencoder is not None and (folder := autoencoder_of(row, seed, args)) not in trained:  # rows share it
-            trained.add(folder)
+        if row.autoencoder is not None and (folder := autoencoder_of(row, seed, args)) not in trained:
+            trained.add(folder)  # rows share it
             if not (folder / "autoencoder.pt").exists():
-                minutes[-1] += stage_minutes("autoencoder", train_autoencoder.parse_args(row.autoencoder.split()))
+                minutes[-1] += stage_minutes("autoencoder",
+                                             train_autoencoder.parse_args(row.autoencoder.split()))
         print(f"{name}, seed {seed}: {minutes[-1]:.0f} minutes")
     print(f"{len(minutes)} runs, some {sum(minutes) / 60:.1f} hours for one process ({', '.join(sources)})")
     return 0

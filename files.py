@@ -14,7 +14,7 @@ ORPHANS = "*.[0-9]*.tmp*"  # what a killed `atomic` leaves
 
 @contextlib.contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path, flush it to disk, rename it to `path`: a kill leaves the old file or the new one."""
+    """Yield a temporary path, flush it, rename it to `path`: a kill leaves the old file or the new one."""
     path = Path(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
@@ -67,7 +67,7 @@ CLAIMED, LOCKS = set(), contextlib.ExitStack()  # this process's runs, locked un
 
 
 def claim(out: Path) -> None:
-    """Lock a run's folder until this process ends or calls give_up. UserError where another process has it."""
+    """Lock a run's folder until this process ends or calls give_up. UserError where another has it."""
     if out.resolve() not in CLAIMED:
         atexit.register(give_up)  # before the interpreter takes modules apart
         if not LOCKS.enter_context(lock(out, wait=False)):

@@ -46,9 +46,9 @@ def download(data_dir: Path) -> None:
     made = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".flowers-102-", dir=data_dir) as temporary:  # whole or not at all
+        with tempfile.TemporaryDirectory(prefix=".flowers-102-", dir=data_dir) as temporary:
             Flowers102(temporary, download=True)
-            os.rename(Path(temporary) / "flowers-102", data_dir / "flowers-102")
+            os.rename(Path(temporary) / "flowers-102", data_dir / "flowers-102")  # whole or not at all
     except (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError) as error:
         if (data_dir / "flowers-102").is_dir():  # another process was first
             return

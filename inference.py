@@ -1,4 +1,4 @@
-"""Models at work: load them, in eval mode; classify images; reconstruct images; measure batch norm's statistics."""
+"""Models at work: load them in eval mode, classify and reconstruct images, set batch norm's statistics."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dic
 
 
 def measure_batch_norm(encoder: Encoder, images: Tensor, batch_size: int, seed: int, precision: str) -> None:
-    """Set batch norm's running mean and variance to the mean over shuffled batches of uint8 images (N, 3, H, W)."""
+    """Set batch norm's mean and variance to the mean over shuffled batches of uint8 images (N, 3, H, W)."""
     order = data.batches(len(images), batch_size, runtime.seed_epoch(seed, 0))
     with runtime.autocast(images.device, precision):
         update_bn((data.to_input(images[batch], images.device) for batch in order), encoder)
@@ -66,14 +66,14 @@ def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: 
 
 @torch.no_grad()
 def reconstruct(model: AutoEncoder, x: Tensor, precision: str) -> Tensor:
-    """A batch x (B, 3, H, W), as data.to_input makes it -> x_hat (B, 3, H, W), float32; model in eval mode."""
+    """A batch x (B, 3, H, W), as from data.to_input -> x_hat (B, 3, H, W), float32; model in eval mode."""
     with runtime.autocast(x.device, precision):
         _, x_hat = model(x)
     return x_hat.float()
 
 
 def reconstruction_error(model: AutoEncoder, images: Tensor, device: torch.device, precision: str) -> float:
-    """Mean squared error over all values of uint8 images (N, 3, H, W), in [0, 1] units; model in eval mode."""
+    """Mean squared error per value of uint8 images (N, 3, H, W), in [0, 1] units; model in eval mode."""
     total = 0.0
     for batch in data.batches(len(images), BATCH_SIZE):
         x = data.to_input(images[batch], device)  # (B, 3, H, W)

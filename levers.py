@@ -1,8 +1,8 @@
 """What benchmark.py compares: InverseMaxPool's forms, and steps of the listing with any of our levers pulled.
 
-A step has a process of its own, as its user would run it: the allocator's settings and the peak memory belong to a
-process. The listing is tests/reference.py: loops, fp32, contiguous, default optimizer, in stage two the
-decoder as well.
+A step has a process of its own, as its user would run it: the allocator's settings and the peak memory
+belong to a process. The listing is tests/reference.py: loops, fp32, contiguous, default optimizer, in
+stage two the decoder as well.
 """
 
 import contextlib
@@ -28,11 +28,13 @@ sys.path.append(str(Path(__file__).parent / "tests"))
 import reference  # noqa: E402
 
 # what a step of ours has, each to be switched alone; the listing has batch norm of them
-IN_BOTH_STAGES = ("channels_last", "bf16", "Winograd", "fused optimizer", "allocator", "ReLU after pool", "batch norm")
+IN_BOTH_STAGES = ("channels_last", "bf16", "Winograd", "fused optimizer", "allocator", "ReLU after pool",
+                  "batch norm")
 LEVERS = {"autoencoder": ("fusion", *IN_BOTH_STAGES), "classifier": ("no decoder", *IN_BOTH_STAGES)}
 ALL_LEVERS = ("fusion", "no decoder", *IN_BOTH_STAGES)
 LISTING = {"batch norm"}
-DECODER = ((400, 256, 4, 3), (256, 144, 7, 3), (144, 64, 13, 3), (64, 16, 25, 2), (16, 3, 50, 2))  # C, D, H, window
+# each layer's C, D, H, window
+DECODER = ((400, 256, 4, 3), (256, 144, 7, 3), (144, 64, 13, 3), (64, 16, 25, 2), (16, 3, 50, 2))
 
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:
@@ -70,7 +72,8 @@ def layers(args, device: torch.device) -> list[dict]:
                      "seconds": statistics.median(values)} for name, values in times.items())
 
     for C, D, H, window in DECODER:
-        loops, plain = (getattr(module, f"InverseMaxPool{window}").apply for module in (reference, inverse_maxpool))
+        loops, plain = (getattr(module, f"InverseMaxPool{window}").apply
+                        for module in (reference, inverse_maxpool))
         size, grid = 2 * H - (window == 3), 2 * torch.arange(H, device=device)
         indices = (grid[:, None] * size + grid).expand(args.batch_size, C, H, H).contiguous()
         x = torch.randn(args.batch_size, C, H, H, device=device, requires_grad=True)
@@ -83,9 +86,11 @@ def layers(args, device: torch.device) -> list[dict]:
                  "nearest": lambda x, *conv: F.conv2d(F.interpolate(x, size=(size, size)), *conv, padding=1)}
         for dtype in (torch.float32, torch.bfloat16):
             for layout in (torch.contiguous_format, torch.channels_last):
-                inputs = [t.detach().to(dtype, memory_format=memory_format).requires_grad_() for t, memory_format
-                          in zip((x, weight, bias), (layout, layout, torch.preserve_format))]
-                measure(f"with convolution, {str(dtype)[6:]}, {str(layout)[6:].removesuffix('_format')}", sides, inputs)
+                inputs = [t.detach().to(dtype, memory_format=memory_format).requires_grad_()
+                          for t, memory_format in zip(
+                              (x, weight, bias), (layout, layout, torch.preserve_format))]
+                measure(f"with convolution, {str(dtype)[6:]}, {str(layout)[6:].removesuffix('_format')}",
+                        sides, inputs)
     return rows
 
 
@@ -178,7 +183,7 @@ def levers_of_ours(stage: str, device: torch.device) -> set[str]:
 
 
 def to_switch(stage: str, device: torch.device) -> list[str]:
-    """The levers that act on a machine: bf16 where it multiplies that, else, on a CPU, Winograd, which is for fp32."""
+    """The levers that act on a machine: bf16 where it multiplies that, else, on a CPU, fp32's Winograd."""
     ours = levers_of_ours(stage, device)
     acts = {"bf16": "bf16" in ours, "Winograd": "bf16" not in ours and device.type == "cpu"}
     return [lever for lever in LEVERS[stage] if acts.get(lever, True)]

@@ -3,10 +3,10 @@
 Parameters carry the report's names and shapes, so a state dict of its code loads here and the other way
 round; with batch_norm=False it has no `bn*`. Shapes in comments are (B, C, H, W), B the batch.
 
-For speed, ReLU stands behind the max pool instead of before it: the same bits, since max and ReLU commute in
-value and in gradient, on a quarter of the elements. Two more rewrites agree to rounding: each InverseMaxPool of
-the decoder is fused with the convolution behind it (`inverse_maxpool_conv2d`), and convolutions of small maps are
-matrix products where a CPU computes in fp32 (`Conv3x3`).
+For speed, ReLU stands behind the max pool instead of before it: the same bits, since max and ReLU commute
+in value and in gradient, on a quarter of the elements. Two more rewrites agree to rounding: each
+InverseMaxPool of the decoder is fused with the convolution behind it (`inverse_maxpool_conv2d`), and
+convolutions of small maps are matrix products where a CPU computes in fp32 (`Conv3x3`).
 """
 
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ DROPOUTS_AFTER = ("all", "linear")  # the Classifier's: every activation, or tho
 
 
 class Encoder(nn.Module):
-    """Photos x (B, 3, 100, 100) -> code z (B, 400, 4, 4). forward appends the max pools' indices to `indices`."""
+    """Photos x (B, 3, 100, 100) -> code z (B, 400, 4, 4). Appends the max pools' indices to `indices`."""
 
     def __init__(self, batch_norm: bool = True):
         super().__init__()
@@ -55,7 +55,7 @@ class Decoder(nn.Module):
     """Code z (B, 400, 4, 4) -> reconstruction x_hat (B, 3, 100, 100), not clamped to [0, 1].
 
     unpooling "inverse" is the report's InverseMaxPool. To compare with it: "nearest" repeats an element over
-    its window, "indices" puts it where the encoder found it, which z does not say: it pops `indices` from the end.
+    its window, "indices" puts it where the encoder found it, which z does not say: it pops `indices`.
     """
 
     def __init__(self, batch_norm: bool = True, unpooling: str = "inverse"):
@@ -82,7 +82,8 @@ class Decoder(nn.Module):
             size = [2 * length - (window == 3) for length in x.shape[2:]]
             if self.unpooling == "nearest":
                 return conv(F.interpolate(x, size))
-            return conv(F.max_unpool2d(x, indices.pop(), window, stride=2, padding=window - 2, output_size=size))
+            return conv(F.max_unpool2d(x, indices.pop(), window, stride=2, padding=window - 2,
+                                       output_size=size))
 
         x = F.relu(self.bn1(unpool(z, self.deconv1, window=3)))  # (B, 400, 4, 4) -> (B, 256, 7, 7)
         x = F.relu(self.bn2(unpool(x, self.deconv2, window=3)))  # -> (B, 144, 13, 13)

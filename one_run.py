@@ -94,8 +94,9 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
     del header["splits"]  # their sizes: here they are what was measured on them
     result |= {**header, "flags": recipe(header["flags"]), **history("classifier", log)}
     if row.tested:
-        evaluate.main(evaluate.parse_args(["--classifier", str(out / "classifier.pt"), "--precision", header["precision"],
-                                           "--data-dir", args.data_dir, *source]))
+        evaluate.main(evaluate.parse_args([
+            "--classifier", str(out / "classifier.pt"), "--precision", header["precision"],
+            "--data-dir", args.data_dir, *source]))
         result["splits"] = json.loads((out / "evaluation.json").read_text())["splits"]
         keep_predictions(out / "predictions.csv", path_of(args, name, seed).with_suffix(".npz"))
     files.write_json(path_of(args, name, seed), result)

@@ -31,7 +31,8 @@ ON_THE_FIGURE = 40
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="photo, or folder of photos")
     parser.add_argument("--classifier", type=Path, default=Path("runs/classifier/classifier.pt"),
                         help="checkpoint (%(default)s)")
@@ -47,14 +48,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.autoencoder and not args.figure:
         parser.error("--autoencoder draws on the figure: it needs --figure FILE")
     if args.figure and args.figure.exists():
-        parser.error(f"--figure {args.figure} is there already and may be a photo; remove it, or name another")
+        parser.error(f"--figure {args.figure} is there already and may be a photo; "
+                     f"remove it, or name another")
     if args.figure and args.figure.suffix.lower() != ".png":
         parser.error(f"--figure {args.figure}: the name has to end in .png")
     return args
 
 
 def find(paths: list[Path]) -> Iterator[Path]:
-    """The files named, and those in the folders named whose name ends as a picture's does; a line tells of others."""
+    """The files named, and in the folders named those with a picture's name; a line tells of others."""
     for path in paths:
         if not path.is_dir():
             yield path
@@ -100,8 +102,8 @@ def main(args: argparse.Namespace) -> int:
                       for row in zip(best.indices.tolist(), best.values.tolist())]
             pictures = [[image] for _, image in photos]
             if autoencoder and len(rows) < ON_THE_FIGURE:
-                made = inference.reconstruct(autoencoder, data.to_input(images, device), precision)  # (N, 3, H, W)
-                made = made.clamp(0, 1).cpu().permute(0, 2, 3, 1).numpy()  # -> (N, H, W, 3)
+                made = inference.reconstruct(autoencoder, data.to_input(images, device), precision)
+                made = made.clamp(0, 1).cpu().permute(0, 2, 3, 1).numpy()  # (N, 3, H, W) -> (N, H, W, 3)
                 pictures = [[image, x_hat] for (_, image), x_hat in zip(photos, made)]
             for (path, _), names, shown in zip(photos, likely, pictures):
                 show(path, names, args.json)
@@ -117,7 +119,8 @@ def main(args: argparse.Namespace) -> int:
         figures.predictions(args.figure, rows)
         print(f"wrote {args.figure}, with {len(rows)} of {len(paths) - failed} photos", file=sys.stderr)
     if failed:
-        print(f"predict.py: {failed} of {len(paths)} photos could not be read, as said above", file=sys.stderr)
+        print(f"predict.py: {failed} of {len(paths)} photos could not be read, as said above",
+              file=sys.stderr)
     return int(failed > 0)
 
 

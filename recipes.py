@@ -40,7 +40,8 @@ ROWS = {
                                       f"{CENTRE} --dropout-after linear", CENTRE),
     "search-rate-0.002": one_seed("learning rate 0.002", f"{CENTRE} --learning-rate 0.002", CENTRE),
     "search-rate-0.0005": one_seed("learning rate 0.0005", f"{CENTRE} --learning-rate 0.0005", CENTRE),
-    "search-he": one_seed("He's initial weights in both stages", f"{CENTRE} --init he", f"{CENTRE} --init he"),
+    "search-he": one_seed("He's initial weights in both stages",
+                          f"{CENTRE} --init he", f"{CENTRE} --init he"),
     "search-scratch": one_seed("encoder from random weights", CENTRE, None),
     "search-scratch-squash": one_seed("encoder from random weights, the whole photo squashed", SQUASH,
                                       None),
@@ -79,7 +80,8 @@ ROWS = {
     "unpool-nearest": Row("from an autoencoder with nearest upsampling", FP32, f"{FP32} --unpooling nearest"),
     "unpool-indices": Row("from an autoencoder with the max pools' own indices", FP32,
                           f"{FP32} --unpooling indices"),
-    "adagrad-autoencoder": Row("from an autoencoder trained with Adagrad", FP32, f"{FP32} --optimizer adagrad"),
+    "adagrad-autoencoder": Row("from an autoencoder trained with Adagrad", FP32,
+                               f"{FP32} --optimizer adagrad"),
     # what do as many epochs again change?
     "epochs-80": Row("both stages for 80 epochs, the classifier from the trained encoder", "--epochs 80",
                      "--epochs 80", tested=False, seeds=(0, 1, 2)),
@@ -99,7 +101,8 @@ BEST_RATES = {"adagrad": "0.001", "adam": "0.0003", "sgd": "0.1", "rmsprop": "0.
 for _name, _rates in RATES.items():
     _title, _at_0001, _best = ROWS[_name].title, ROWS[_name].classifier, BEST_RATES[_name]
     for _rate in _rates:
-        ROWS[f"rate-{_name}-{_rate}"] = one_seed(f"{_name} at {_rate}", _at_0001.replace("0.001", _rate), None)
+        ROWS[f"rate-{_name}-{_rate}"] = one_seed(f"{_name} at {_rate}",
+                                                 _at_0001.replace("0.001", _rate), None)
     if _best != "0.001":
         ROWS[f"best-{_name}"] = Row(f"{_title}, at {_best}", _at_0001.replace("0.001", _best))
 BEST = {name: name if rate == "0.001" else f"best-{name}" for name, rate in BEST_RATES.items()}

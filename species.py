@@ -27,22 +27,22 @@ FORMS = {
         centre=(0.1, 0.18), stamens=16),
     "lily": dict(petals=6, width=(0.17, 0.26), tip=(0.5, 0.9), opening=(0.5, 0.8), bend=-0.5, centre=0.05,
         stamens=6, tilt=0.4),
-    "rose": dict(petals=(5, 7), layers=(4, 5), width=(0.42, 0.54), tip=(0.2, 0.4), opening=(0.1, 0.4), bend=0.3,
-        centre=0.08),
+    "rose": dict(petals=(5, 7), layers=(4, 5), width=(0.42, 0.54), tip=(0.2, 0.4), opening=(0.1, 0.4),
+        bend=0.3, centre=0.08),
     "crown": dict(petals=(11, 14), layers=(3, 4), width=(0.14, 0.2), tip=(0.4, 0.8), opening=(0.0, 0.3),
         bend=0.2, centre=0.13),
     "face": dict(petals=5, width=(0.42, 0.54), tip=(0.25, 0.4), opening=(0.0, 0.2), bend=-0.1, centre=0.06,
         lip=0.25),
     "goblet": dict(petals=3, layers=2, width=(0.36, 0.46), tip=(0.4, 0.7), opening=(0.9, 1.1), bend=0.4,
         camber=0.8, centre=0.1, tilt=-1.1),
-    "bell": dict(petals=(5, 6), width=(0.34, 0.42), tip=(0.3, 0.6), opening=(1.05, 1.25), bend=-0.2, camber=0.9,
-        centre=0.1, florets=3, stretch=1.0, droop=1.6, tilt=-1.3),
+    "bell": dict(petals=(5, 6), width=(0.34, 0.42), tip=(0.3, 0.6), opening=(1.05, 1.25), bend=-0.2,
+        camber=0.9, centre=0.1, florets=3, stretch=1.0, droop=1.6, tilt=-1.3),
     "globe": dict(petals=(4, 6), width=(0.28, 0.42), tip=(0.3, 0.8), opening=(0.1, 0.4), centre=(0.2, 0.3),
         florets=32, stretch=0.9, tilt=-0.7),
-    "candle": dict(petals=(4, 5), width=(0.3, 0.42), tip=(0.3, 0.8), opening=(0.3, 0.8), centre=0.2, florets=40,
-        stretch=3.0, droop=0.5, tilt=-1.4),
-    "thistle": dict(petals=(20, 26), layers=2, width=(0.03, 0.05), tip=(0.5, 0.9), opening=(0.1, 0.5), bend=0.2,
-        shadow=0.07, centre=(0.15, 0.3), stamens=14)}
+    "candle": dict(petals=(4, 5), width=(0.3, 0.42), tip=(0.3, 0.8), opening=(0.3, 0.8), centre=0.2,
+        florets=40, stretch=3.0, droop=0.5, tilt=-1.4),
+    "thistle": dict(petals=(20, 26), layers=2, width=(0.03, 0.05), tip=(0.5, 0.9), opening=(0.1, 0.5),
+        bend=0.2, shadow=0.07, centre=(0.15, 0.3), stamens=14)}
 GENERA = ("moon dew frost ember wolf silk thorn mist fen lark amber hollow marsh velvet lantern raven honey "
           "willow bramble cinder heron juniper glass feather linnet copper north shadow pebble tide saffron "
           "wren drift orchard").split()
@@ -72,7 +72,7 @@ class Species:
 
 @lru_cache(CLASSES)
 def species(k: int) -> Species:
-    """The k-th species, k in 0..101: three a genus, the second of another colour, the third with a feature."""
+    """Species k in 0..101: three a genus, the second of another colour, the third with a feature."""
     genus, sibling = divmod(k, 3)
     rng = np.random.default_rng((SEED, genus))
     noun = list(FORMS)[genus % len(FORMS)]
@@ -88,7 +88,8 @@ def species(k: int) -> Species:
     if noun in ("rose", "crown"):
         disc = mix(colour, deep, 0.4)
     throat = mix(colour, (deep, pale, (1.0, 0.75, 0.1), (0.4, 0.55, 0.15))[rng.integers(4)], 0.6)
-    outline = {field: form.pop(field) for field in ("width", "tip", "bend", "camber", "shadow") if field in form}
+    outline = {field: form.pop(field)
+               for field in ("width", "tip", "bend", "camber", "shadow") if field in form}
     outline = {"camber": rng.uniform(0.1, 0.5), "base": rng.uniform(0.35, 0.9), "veins": rng.uniform(0, 0.4),
                "notch": rng.choice((0.0, 0.0, 0.12)).item()} | outline
     petal = Blade((throat, colour, mix(colour, pale, rng.uniform(0, 0.4))), **outline)

@@ -29,17 +29,19 @@ def steps(benchmark: dict) -> str:
 
 
 def with_batch_norm(*benchmarks: dict) -> dict[str, Difference]:
-    """What both stages together take more with batch norm, in percent: a step, by precision, and 30 epochs, timed once."""
+    """Percent that batch norm adds to both stages' sum: a step, by precision, and 30 epochs, timed once."""
     found = {}
     for benchmark in benchmarks:
         if rows := benchmark.get("full", {"rows": []})["rows"]:
-            without, with_it = (sum(row["seconds"] for row in rows if ("--no-batch-norm" in row["what"]) == off)
-                                for off in (True, False))
+            without, with_it = (
+                sum(row["seconds"] for row in rows if ("--no-batch-norm" in row["what"]) == off)
+                for off in (True, False))
             found["30 epochs"] = Difference(100 * (with_it / without - 1), math.nan, math.nan, 1, 1)
-        rows = [row for row in benchmark.get("steps", {"rows": []})["rows"] if row["side"] == "ours without batch norm"]
+        rows = [row for row in benchmark.get("steps", {"rows": []})["rows"]
+                if row["side"] == "ours without batch norm"]
         if rows:
             more = []
-            for turns in zip(*(row["turns"] for row in rows)):  # of both stages in one round: (without, with it)
+            for turns in zip(*(row["turns"] for row in rows)):  # a round, by stage: (without, with it)
                 without, with_it = map(sum, zip(*turns))
                 more.append(100 * (with_it / without - 1))
             found[rows[0]["precision"]] = Difference(*interval(more), len(more), len(more))
@@ -77,8 +79,9 @@ def seconds(benchmark: dict) -> str:
 def machine(benchmark: dict) -> str:
     """Whose numbers these are."""
     measured, limit = benchmark["steps"], benchmark["steps"]["limits"]
-    products = " and ".join(f"{limit[f'matrix product, {dtype}'] / 1e9:.0f} in {name}" for name, dtype in DTYPES.items()
-                            if f"matrix product, {dtype}" in limit)
-    return (f"Measured on {measured['processor']}, {measured['threads']} threads, torch {measured['versions']['torch']}, "
-            f"batches of {measured['batch_size']}, medians of {measured['rounds']} rounds. Its limits, in the same run, in "
-            f"GFLOP/s of a matrix product: {products}; memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
+    products = " and ".join(f"{limit[f'matrix product, {dtype}'] / 1e9:.0f} in {name}"
+                            for name, dtype in DTYPES.items() if f"matrix product, {dtype}" in limit)
+    return (f"Measured on {measured['processor']}, {measured['threads']} threads, "
+            f"torch {measured['versions']['torch']}, batches of {measured['batch_size']}, "
+            f"medians of {measured['rounds']} rounds. Its limits, in the same run, in GFLOP/s of a matrix "
+            f"product: {products}; memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")

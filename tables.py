@@ -10,8 +10,8 @@ from itertools import accumulate
 from pathlib import Path
 
 import files
-from comparisons import (Runs, accuracy_on, error_on, final, finished, gap, interval_of_mean, markdown, paired,
-                         precisions, prediction_interval, section5, signed, val_accuracy)
+from comparisons import (Runs, accuracy_on, error_on, final, finished, gap, interval_of_mean, markdown,
+                         paired, precisions, prediction_interval, section5, signed, val_accuracy)
 from conclusions import answers, conclusions
 from recipes import BEST, RATES, REPORT, ROWS
 from speed import growth, layers, machine, seconds, steps, with_batch_norm
@@ -44,7 +44,7 @@ def synthetic(runs: Runs) -> str:
 
 
 def jump(costs: list[float]) -> tuple[int, float] | None:
-    """Epoch and height of the highest cost that is more than three times the lowest before it; None without one."""
+    """Epoch and height of the highest cost above three times the lowest before it; None without one."""
     lowest = accumulate(costs, min)
     risen = [(cost, epoch) for epoch, (cost, low) in enumerate(zip(costs, lowest), 1) if cost > 3 * low]
     return max(risen)[::-1] if risen else None
@@ -61,11 +61,12 @@ def jumps(runs: Runs) -> str:
             epoch, height = jump(run["classifier_costs"]) or ("", None)
             rows.append([run["precision"], run["seed"], epoch, f"{height:.2f}" if height else "",
                          f"{run['classifier_cost']:.2f}", f"{accuracy_on('test')(run):.2f}"])
-    named = ", ".join(f"{ROWS[name].title} ({count} of {len(runs[name])} seeds)" for name, count in risen.items()) or "none"
-    return markdown([f"{ROWS['l2-0.01'].title}, in", "seed", "jumps, highest at epoch", "to (nats)", "last cost",
-                     "test accuracy (%)"], rows) + (
-        f"\n\nOf the {len(curves)} runs whose curve is kept, those whose cost rose to more than three times its lowest "
-        f"before: {named}.")
+    named = ", ".join(f"{ROWS[name].title} ({count} of {len(runs[name])} seeds)"
+                      for name, count in risen.items()) or "none"
+    return markdown([f"{ROWS['l2-0.01'].title}, in", "seed", "jumps, highest at epoch", "to (nats)",
+                     "last cost", "test accuracy (%)"], rows) + (
+        f"\n\nOf the {len(curves)} runs whose curve is kept, those whose cost rose to more than three "
+        f"times its lowest before: {named}.")
 
 
 def rates(runs: Runs) -> str:
@@ -82,21 +83,24 @@ def rates(runs: Runs) -> str:
         best = max(tried, key=tried.get) if len(tried) == len(found) else ""
         rows.append([ROWS[name].title,
                      ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)), best,
-                     interval_of_mean(at_best) + other if len(at_best) == len(ROWS[BEST[name]].seeds) else ""])
+                     (interval_of_mean(at_best) + other
+                      if len(at_best) == len(ROWS[BEST[name]].seeds) else "")])
     return markdown(["", "learning rate: validation accuracy (%), seed 0", "best rate",
                      "test accuracy (%) at it: mean ± deviation [95 % interval]"], rows)
 
 
 def pretraining(runs: Runs) -> str:
-    """What the trained encoder gains: on validation photos in one precision, on test photos, and where neither learns."""
+    """What the trained encoder gains on validation photos in one precision, on test photos, and frozen."""
     others = ("pretrained", "frozen", "frozen-random")
     text = (paired(runs, ("final-fp32", *others), {"validation accuracy (%)": val_accuracy}) + "\n\n" +
             paired(runs, ("final", *others), {"test accuracy (%)": accuracy_on("test")}))
     if min(len(runs["pretrained"]), len(runs["final"])) > 1:
         (low, high), (random_low, random_high) = (
-            prediction_interval([accuracy_on("test")(run) for run in runs[name]]) for name in ("pretrained", "final"))
-        text += (f"\n\nOne more run would lie, 95 times in 100, between {low:.2f} and {high:.2f} % from the trained encoder, between "
-                 f"{random_low:.2f} and {random_high:.2f} from random weights; the report's one run lies at {REPORT['final'][0]:.2f}.")
+            prediction_interval([accuracy_on("test")(run) for run in runs[name]])
+            for name in ("pretrained", "final"))
+        text += (f"\n\nOne more run would lie, 95 times in 100, between {low:.2f} and {high:.2f} % "
+                 f"from the trained encoder, between {random_low:.2f} and {random_high:.2f} "
+                 f"from random weights; the report's one run lies at {REPORT['final'][0]:.2f}.")
     apart = signed(gap(runs, "frozen", "frozen-random"), "points of test accuracy")
     return text + (f"\n\nThe trained encoder, frozen, less the random one, frozen: {apart}." if apart else "")
 
@@ -120,7 +124,7 @@ def kills(results: Path) -> str:
 def damage(results: Path) -> str:
     """What tests/damage.py counted."""
     rows, given = json.loads((results / "damage.json").read_text())["rows"], ("checkpoint", "bytes", "damage")
-    counts = list(dict.fromkeys(key for row in rows for key in row if key not in given))  # tried, then outcomes
+    counts = list(dict.fromkeys(key for row in rows for key in row if key not in given))  # tried, outcomes
     return markdown(["checkpoint", "damage", *counts],
                     [[f"{row['checkpoint']}, {row['bytes']:,} bytes", row["damage"],
                       *(row.get(key, 0) for key in counts)] for row in rows])
@@ -131,7 +135,8 @@ def tables(results: Path) -> dict[str, str]:
     runs = finished(results)
     test = {"test accuracy (%)": accuracy_on("test")}
     errors = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
-    found = {table.__name__: table(runs) for table in (search, final, section5, synthetic, rates, pretraining, jumps)} | {
+    found = {table.__name__: table(runs)
+             for table in (search, final, section5, synthetic, rates, pretraining, jumps)} | {
         "commands": commands(results),
         "precision": paired(runs, ("final", "final-fp32"), {"validation accuracy (%)": val_accuracy}),
         "dropout": paired(runs, ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear"), test),

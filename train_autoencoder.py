@@ -31,7 +31,8 @@ PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # --overwrit
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     training.add_arguments(parser, out="runs/autoencoder", epochs=40, optimizer="adam", save_every=1)
     group = parser.add_argument_group("model")
     group.add_argument("--batch-norm", action=argparse.BooleanOptionalAction, default=True,
@@ -47,13 +48,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def pictured(count: int) -> torch.Tensor:
-    """Indices of the training images whose reconstructions are drawn: the report's, the last, and seven more."""
+    """Indices of the training images that are drawn: the report's, the last, and seven more."""
     return torch.linspace(count - 1, 0, min(8, count)).long()
 
 
 def draw(model: AutoEncoder, images: torch.Tensor, device: torch.device, precision: str, out: Path,
          epoch: int) -> None:
-    """Write reconstruction_{epoch}.png, of the images that `pictured` names; leaves the model in eval mode."""
+    """Write reconstruction_{epoch}.png, of the images `pictured` names; leaves the model in eval mode."""
     model.eval()
     x = data.to_input(images[pictured(len(images))], device)  # (B, 3, 100, 100), B up to 8
     x_hat = inference.reconstruct(model, x, precision)  # (B, 3, 100, 100)
@@ -122,14 +123,15 @@ def main(args: argparse.Namespace) -> int:
             print(f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}", flush=True)
             training.log_row(log, {"epoch": epoch, "cost": cost, "seconds": round(seconds, 3)})
             if epoch % 5 == 0 or epoch == args.epochs:
-                draw(model, images, device, precision, args.out, epoch)  # before the save: a kill leaves none out
+                draw(model, images, device, precision, args.out, epoch)  # before saving: a kill skips none
             stop = bool(interrupted)  # read once: the signal may come at any moment
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)
             if epoch % 5 == 0 or stop:
                 figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (mean squared error)")
             if stop:
-                print(f"stopped after epoch {epoch}; the same command with --resume{' instead of --overwrite' * args.overwrite} continues")
+                print(f"stopped after epoch {epoch}; the same command with --resume"
+                      f"{' instead of --overwrite' * args.overwrite} continues")
                 return 128 + interrupted[0]
 
     figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (mean squared error)")

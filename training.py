@@ -20,7 +20,7 @@ import runtime
 from runtime import UserError
 
 OPTIMIZERS = ("adam", "adagrad", "rmsprop", "sgd")
-RESUMED = ("commit", "versions", "processor", "threads")  # of a process that resumes, kept in the log's header
+RESUMED = ("commit", "versions", "processor", "threads")  # of a process that resumes, in the log's header
 
 
 def number(kind: type, low: float, high: float = math.inf, above: bool = False):
@@ -30,7 +30,8 @@ def number(kind: type, low: float, high: float = math.inf, above: bool = False):
         value = kind(text)
         in_range = (low < value if above else low <= value) and value <= high and value != math.inf
         if not in_range:  # (nan is in no range)
-            want = f"{'above' if above else 'at least'} {low}" + (f" and at most {high}" if high < math.inf else "")
+            want = (f"{'above' if above else 'at least'} {low}"
+                    + (f" and at most {high}" if high < math.inf else ""))
             raise argparse.ArgumentTypeError(f"{text} is out of range: want {want}")
         return value
 
@@ -38,7 +39,8 @@ def number(kind: type, low: float, high: float = math.inf, above: bool = False):
     return parse
 
 
-def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimizer: str, save_every: int) -> None:
+def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimizer: str,
+                  save_every: int) -> None:
     """The flags that mean the same in both training scripts."""
     switch = argparse.BooleanOptionalAction
     group = parser.add_argument_group("data")
@@ -54,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimi
                        help="passes over the training images (%(default)s)")
     group.add_argument("--batch-size", type=number(int, 2, 2**31), default=128,
                        help="images a step (%(default)s)")
-    group.add_argument("--optimizer", choices=OPTIMIZERS, default=optimizer, help="rule of the step (%(default)s)")
+    group.add_argument("--optimizer", choices=OPTIMIZERS, default=optimizer,
+                       help="rule of the step (%(default)s)")
     group.add_argument("--learning-rate", type=number(float, 0, above=True), default=0.001,
                        help="constant (%(default)s)")
     group.add_argument("--weight-decay", type=number(float, 0), default=0.0,
@@ -84,7 +87,7 @@ def plain_flags(args: argparse.Namespace, device: torch.device, precision: str) 
 
 
 def initialise(model: nn.Module, init: str) -> None:
-    """Fresh weights: 'he', normal, variance 2 / fan-in, zero bias (He et al. 2015), or 'default', as they are."""
+    """Fresh weights: 'he', normal, variance 2 / fan-in, zero bias (He et al. 2015), or 'default', as is."""
     for module in model.modules():
         if init == "he" and isinstance(module, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -96,12 +99,13 @@ def check_photos(flowers: data.FlowerSet, dataset: str, classes: int = 1) -> Non
     if len(flowers) < 2:
         raise UserError(f"--dataset {dataset}: one training photo is too few for batch normalisation")
     if len(flowers.classes) < classes:
-        raise UserError(f"--dataset {dataset}: there is one class, {flowers.classes[0]}: nothing to tell it from")
+        raise UserError(f"--dataset {dataset}: there is one class, {flowers.classes[0]}: "
+                        f"nothing to tell it from")
 
 
 def make_optimizer(name: str, groups: list[dict], learning_rate: float,
                    weight_decay: float) -> torch.optim.Optimizer:
-    """PyTorch's Adam, Adagrad, RMSprop or SGD, fused: one pass over the weights (RMSprop has no such form)."""
+    """PyTorch's Adam, Adagrad, RMSprop or SGD, in one pass over the weights (RMSprop has no fused form)."""
     kinds = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad, "rmsprop": torch.optim.RMSprop,
              "sgd": torch.optim.SGD}
     device = groups[0]["params"][0].device.type
@@ -123,7 +127,8 @@ def start_log(path: Path, header: dict, epochs_done: int) -> None:
             begun = json.loads(first)
             who = {"after epoch": epochs_done, **{name: header.get(name) for name in RESUMED}}
             resumes = [*begun.get("resumes", []), who]
-            rows.insert(0, json.dumps(begun | {"flags": header["flags"], "dataset": header.get("dataset"), "resumes": resumes}))
+            rows.insert(0, json.dumps(begun | {
+                "flags": header["flags"], "dataset": header.get("dataset"), "resumes": resumes}))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is missing or damaged: "
                             f"it should hold {epochs_done} finished epochs") from error
@@ -155,7 +160,7 @@ def check_finite(loss: float, epoch: int, step: int, learning_rate: float) -> No
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """Yield a list that receives the first SIGINT or SIGTERM, so the epoch can finish; a second ends it all."""
+    """Yield a list that gets the first SIGINT or SIGTERM, so the epoch can finish; a second ends it all."""
     caught = []
 
     def remember(signum, frame):

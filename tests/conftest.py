@@ -1,4 +1,4 @@
-"""What the tests share: scripts imported by name, drawn photos, a trained autoencoder, the photos beside the project."""
+"""What tests share: scripts imported by name, drawn photos, a trained autoencoder, the photos beside the project."""
 
 import contextlib
 import importlib
@@ -66,7 +66,7 @@ def photos() -> str:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A data set in ImageFolder layout: three classes of drawn JPEGs, 4 for training, 2 to validate and 3 to test each."""
+    """A data set in ImageFolder layout: three classes of drawn JPEGs, each 4 to train, 2 to validate, 3 to test."""
     return draw_folder(tmp_path / "photos")
 
 

@@ -22,7 +22,8 @@ import files
 import models
 import runtime
 
-SMALL = {"kind": "autoencoder", "config": {"batch_norm": True}, "model": {"weight": torch.arange(7.0), "count": torch.tensor(3)},
+SMALL = {"kind": "autoencoder", "config": {"batch_norm": True},
+         "model": {"weight": torch.arange(7.0), "count": torch.tensor(3)},
          "dataset": "flowers102", "crop": "centre"}
 
 
@@ -81,11 +82,12 @@ def main(args: argparse.Namespace) -> int:
         at_random = [random.randrange(size_of(real, folder)) for _ in range(args.real)]
         counts["the autoencoder's"] = damage(real, folder, at_random, [(i, i % 8) for i in at_random])
         for which, content in (("small", SMALL), ("the autoencoder's", real)):
-            rows += [{"checkpoint": which, "bytes": size_of(content, folder), "damage": how, "tried": sum(found.values()), **found}
-                     for how, found in counts[which].items()]
+            rows += [{"checkpoint": which, "bytes": size_of(content, folder), "damage": how,
+                      "tried": sum(found.values()), **found} for how, found in counts[which].items()]
     print(*rows, sep="\n")
     files.write_json(args.results / "damage.json", {**runtime.describe(torch.device("cpu"), "auto"), "rows": rows})
-    return int(any(row.keys() - {"checkpoint", "bytes", "damage", "tried", "refused", "the same values"} for row in rows))
+    return int(any(row.keys() - {"checkpoint", "bytes", "damage", "tried", "refused", "the same values"}
+                   for row in rows))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python tests/kill_runs.py --kills 20      # about 8 minutes; writes results/kills.json
 
-Each stage trains on a dozen drawn photos in processes of its own, which are sent SIGKILL, also while a checkpoint is written.
+Each stage trains on a dozen drawn photos in its own processes, sent SIGKILL also while a checkpoint is written.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def stopped_while_saving(child: subprocess.Popen, run: Path) -> bool:
 
 
 def kill_runs(stage: str, kills: int, folder: Path, *flags: str, seed: int = 0) -> dict:
-    """Kill a stage's run so many times, resume it to its end; the counts, and what differs from an uninterrupted run."""
+    """Kill a stage's run so many times, resume it to its end; counts, and what differs from an uninterrupted run."""
     draw_folder(folder / "photos")
     epochs, delays = 2 * kills + 2, random.Random(seed)
     whole = train(stage, folder, "whole", epochs, *flags)

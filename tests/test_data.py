@@ -1,4 +1,4 @@
-"""Guards the way from photo to tensor: splits, labels and pixels as torchvision has them, the cache, and clear refusals."""
+"""Guards the way from photo to tensor: torchvision's splits, labels and pixels, the cache, and clear refusals."""
 
 import os
 import shutil
@@ -79,7 +79,8 @@ def test_a_damaged_cache_is_rebuilt_with_a_line(damage, folder, tmp_path, capsys
         content[len(content) // 2] ^= 1
         cached.write_bytes(content)
     else:
-        odd = {"labels": fresh.labels[1:]} if damage == "a label less" else {"images": torch.tensor(1, dtype=torch.uint8)}
+        odd = ({"labels": fresh.labels[1:]} if damage == "a label less" else
+               {"images": torch.tensor(1, dtype=torch.uint8)})
         checkpoint.save(cached, {"kind": "photos", **vars(replace(fresh, **odd))})
     assert torch.equal(load(folder, "train", tmp_path).images, fresh.images)
     assert "decoding the photos again" in capsys.readouterr().out
@@ -110,7 +111,8 @@ def test_a_folder_has_its_own_classes_labels_and_names(folder, tmp_path):
 
 def test_grey_cmyk_transparent_and_rotated_photos_are_converted(tmp_path):
     photo = Image.linear_gradient("L").resize((120, 80))
-    for name, mode in (("grey.jpg", "L"), ("cmyk.jpg", "CMYK"), ("palette.png", "P"), ("alpha.png", "RGBA"), ("bits.png", "1")):
+    for name, mode in (("grey.jpg", "L"), ("cmyk.jpg", "CMYK"), ("palette.png", "P"), ("alpha.png", "RGBA"),
+                       ("bits.png", "1")):
         photo.convert(mode).save(tmp_path / name)
         pixels = decoding.decode(tmp_path / name, 50, "squash")
         assert pixels.shape == (50, 50, 3) and pixels.dtype == np.uint8
@@ -165,7 +167,8 @@ def test_a_photo_with_a_broken_header_is_named(name, exif, tmp_path):
 def test_a_bad_photo_is_named(folder, tmp_path, damage):
     photo = folder / "train" / "rose" / "1.jpg"
     whole = photo.read_bytes()
-    photo.write_bytes({"missing": whole, "empty": b"", "text": b"not a photo", "truncated": whole[: len(whole) // 2]}[damage])
+    photo.write_bytes({"missing": whole, "empty": b"", "text": b"not a photo",
+                       "truncated": whole[: len(whole) // 2]}[damage])
     with pytest.raises(UserError, match="rose/1.jpg"):
         if damage == "missing":
             decoding.decode(tmp_path / "rose/1.jpg", 100, "centre")
@@ -193,9 +196,11 @@ def test_without_val_every_fifth_training_photo_of_a_class_validates_and_a_line_
     shutil.rmtree(folder / "val")
     for _ in range(2):  # decoded, and from the cache
         train, val = load(folder, "train", tmp_path), load(folder, "val", tmp_path)
-        assert val.names == [f"train/{name}/1.jpg" for name in ("daisy", "rose", "tulip")] and val.labels.tolist() == [0, 1, 2]
+        assert (val.names == [f"train/{name}/1.jpg" for name in ("daisy", "rose", "tulip")]
+                and val.labels.tolist() == [0, 1, 2])
         assert sorted(train.names + val.names) == everything.names and len(train) == 9
-        assert capsys.readouterr().out.count("there is no val/, so every fifth photo of each class in train/ validates") == 1
+        assert capsys.readouterr().out.count(
+            "there is no val/, so every fifth photo of each class in train/ validates") == 1
     which = [everything.names.index(name) for name in val.names]
     assert torch.equal(val.images, everything.images[which]) and val.classes == everything.classes
     for name in ("daisy", "rose", "tulip"):
@@ -243,7 +248,8 @@ def test_photos_that_no_class_or_split_takes_are_told_of(folder, tmp_path, capsy
 
 def test_synthetic_flowers_are_drawn_once_and_kept(tmp_path, monkeypatch):
     drawn = data.load("synthetic", "val", cache_dir=str(tmp_path), size=20)
-    assert drawn.images.shape == (1020, 3, 20, 20) and drawn.labels.tolist() == [k for k in range(102) for _ in range(10)]
+    assert (drawn.images.shape == (1020, 3, 20, 20)
+            and drawn.labels.tolist() == [k for k in range(102) for _ in range(10)])
     assert drawn.classes == synthetic.class_names() and len(set(drawn.names)) == 1020
     monkeypatch.delattr(synthetic, "draw_split")
     again = data.load("synthetic", "val", cache_dir=str(tmp_path), size=20)
@@ -306,7 +312,8 @@ def test_without_data_and_network_one_line_says_where_what_and_why(tmp_path, mon
     with pytest.raises(UserError) as refusal:
         data.load("flowers102", "train", str(tmp_path / "deep" / "photos"), str(tmp_path))
     message = str(refusal.value)
-    assert str(tmp_path / "deep/photos/flowers-102") in message and "jpg/image_00001.jpg" in message and "setid.mat" in message
+    assert (str(tmp_path / "deep/photos/flowers-102") in message
+            and "jpg/image_00001.jpg" in message and "setid.mat" in message)
     assert "102flowers.tgz" in message and "no network" in message and "\n" not in message
     assert not list(tmp_path.iterdir())  # nothing half-made is left
     assert f"{tmp_path / 'deep/photos/flowers-102'} does not exist: downloading" in capsys.readouterr().out

@@ -46,7 +46,7 @@ def test_what_is_left_is_what_has_no_file(tmp_path):
 
 
 def test_a_dry_run_counts_a_shared_autoencoder_once_and_names_whose_seconds_it_takes(tmp_path, capsys):
-    """30 s an epoch of the autoencoder, 60 of the classifier, by this processor's run in fp32: 20 + 40 minutes, then 40."""
+    """30 s an epoch of the autoencoder, 60 of the classifier, by this processor in fp32: 20 + 40 minutes, then 40."""
     here = {"processor": runtime.processor(torch.device("cpu")), "precision": "fp32", "flags": {"epochs": 2},
             "autoencoder_flags": {"epochs": 4}, "classifier_seconds": 120, "autoencoder_seconds": 120}
     others = [here | {"classifier_seconds": 9, "autoencoder_seconds": 9, **other}
@@ -59,8 +59,9 @@ def test_a_dry_run_counts_a_shared_autoencoder_once_and_names_whose_seconds_it_t
     assert experiments.main(experiments.parse_args(flags)) == 0
     first, second, total = capsys.readouterr().out.splitlines()
     assert (first, second) == ("pretrained, seed 3: 60 minutes", "frozen, seed 3: 40 minutes")
-    assert total == (f"2 runs, some 1.7 hours for one process (classifier in fp32 60 s an epoch, as on {here['processor']}, "
-                     f"autoencoder in fp32 30 s an epoch, as on {here['processor']})")
+    assert total == (
+        f"2 runs, some 1.7 hours for one process (classifier in fp32 60 s an epoch, as on {here['processor']}, "
+        f"autoencoder in fp32 30 s an epoch, as on {here['processor']})")
     autoencoder = one_run.autoencoder_of(ROWS["frozen"], 3, experiments.parse_args(flags))
     autoencoder.mkdir()
     (autoencoder / "autoencoder.pt").touch()  # trained already
@@ -94,7 +95,8 @@ def test_a_difference_says_where_its_rows_have_not_the_same_precision():
     assert comparisons.signed(comparisons.gap(runs, "adam", "sgd")) == "+1.00 (every run) (2 of 5 seeds)"
     for run in runs["adam"]:
         run["precision"] = "fp32"
-    assert comparisons.signed(comparisons.gap(runs, "adam", "sgd")) == "+1.00 (every run) (2 of 5 seeds), fp32 against bf16"
+    assert comparisons.signed(comparisons.gap(runs, "adam", "sgd")) == (
+        "+1.00 (every run) (2 of 5 seeds), fp32 against bf16")
     runs["adam"][0]["precision"] = "bf16"
     assert comparisons.signed(comparisons.gap(runs, "adam", "sgd")).endswith(", bf16 and fp32 against bf16")
 
@@ -123,7 +125,8 @@ def test_section_5_differs_where_welchs_interval_leaves_out_zero():
         run["classifier_seconds"] = 500
     line = next(line for line in comparisons.section5(runs).splitlines() if line.startswith("| SGD"))
     assert mean > half  # far from the report's
-    assert f"{mean:+.2f} [{mean - half:.2f}, {mean + half:.2f}] | yes | 100.00 ± 0.00 | 100.00 ± 0.00 | bf16 | 500 |" in line
+    assert (f"{mean:+.2f} [{mean - half:.2f}, {mean + half:.2f}] | yes | 100.00 ± 0.00 | 100.00 ± 0.00 | "
+            f"bf16 | 500 |") in line
     for run, near in zip(runs["sgd"], theirs):
         run["splits"]["test"]["accuracy"] = near
     assert "+0.00 [" in comparisons.section5(runs) and "| cannot be told |" in comparisons.section5(runs)
@@ -132,8 +135,9 @@ def test_section_5_differs_where_welchs_interval_leaves_out_zero():
 
 
 def test_of_two_runs_of_the_reports_students_interval_is_taken():
-    """Five of mean 3 and deviation 1, two of mean 11.5, 1.9 to either side: t(0.975, 5) = 2.570582, the pooled spread by hand."""
-    runs = runs_of(**{name: [] for name in recipes.REPORT} | {"dropout-0.75": [3 + step * 0.4**0.5 for step in (-2, -1, 0, 1, 2)]})
+    """Five of mean 3 and deviation 1, two at 11.5 ± 1.9: t(0.975, 5) = 2.570582, the pooled spread by hand."""
+    runs = runs_of(**{name: [] for name in recipes.REPORT} | {
+        "dropout-0.75": [3 + step * 0.4**0.5 for step in (-2, -1, 0, 1, 2)]})
     for run in runs["dropout-0.75"]:
         run |= {"classifier_seconds": 500}
         run["splits"]["train"] = {"accuracy": 4.0}
@@ -162,7 +166,8 @@ def test_a_page_gets_the_tables_that_it_has_markers_for_and_keeps_the_rest(tmp_p
     monkeypatch.setattr(tables, "tables", lambda results: {"one": "| new \\1 |", "two": "x\n\ny", "elsewhere": "z"})
     for _ in range(2):
         tables.write(tmp_path, [page])
-        assert page.read_text() == ("a\n<!-- one -->\n| new \\1 |\n<!-- /one -->\nb\n<!-- two -->\nx\n\ny\n<!-- /two -->\nc\n")
+        assert page.read_text() == (
+            "a\n<!-- one -->\n| new \\1 |\n<!-- /one -->\nb\n<!-- two -->\nx\n\ny\n<!-- /two -->\nc\n")
 
 
 @pytest.mark.parametrize("costs,expected", (
@@ -209,8 +214,9 @@ def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
     monkeypatch.setattr(conclusions, "BEST", recipes.BEST | {"adam": "adam", "no-batch-norm": "no-batch-norm"})
     s = 1 if true else -1
     test = {"adagrad": 40, "adam": 40 - 5 * s, "sgd": 40 - 9 * s, "rmsprop": 40 - 9 * s, "best-sgd": 40 - 2 * s,
-            "best-rmsprop": 40 - 2 * s, "pretrained": 40, "final": 40 - 2 * s, "frozen": 30, "frozen-random": 30 - 2 * s,
-            "unpool-nearest": 40 - 2 * s, "unpool-indices": 40 - 2 * s, "adagrad-autoencoder": 40 - 2 * s}
+            "best-rmsprop": 40 - 2 * s, "pretrained": 40, "final": 40 - 2 * s, "frozen": 30,
+            "frozen-random": 30 - 2 * s, "unpool-nearest": 40 - 2 * s, "unpool-indices": 40 - 2 * s,
+            "adagrad-autoencoder": 40 - 2 * s}
     test |= {name: 41 - 2 * s for name in ROWS if name.startswith(("dropout-", "l2-"))}
     error = {"unpool-nearest": 0.02 + 0.002 * s, "adagrad-autoencoder": 0.02 + 0.002 * s}
     cost = {"adam": (3, 3), "no-batch-norm": (3 + s, 3 + s),  # from epoch 2 on, and at 80
@@ -221,7 +227,8 @@ def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
                     "splits": {"train": {"accuracy": 99 + 0.5 * s},
                                "test": {"accuracy": test.get(name, 0), "reconstruction_error": error.get(name, 0.02)}},
                     **{f"{stage}_costs": [2, *[cost.get(name, (1, 1))[0]] * 78, cost.get(name, (1, 1))[1]]
-                       for stage in ("autoencoder", "classifier")}} for seed in row.seeds] for name, row in ROWS.items()}
+                       for stage in ("autoencoder", "classifier")}}
+                   for seed in row.seeds] for name, row in ROWS.items()}
     step = {what: Difference(*((1, 0, 2) if true else (9, 8, 10)), 4, 4) for what in ("bf16", "fp32", "30 epochs")}
     verdicts = [claim.verdict() for _, claims, _ in conclusions.judged(runs, step) for claim in claims]
     assert set(verdicts) == {"holds" if true else "does not hold"} and len(verdicts) == 36
@@ -240,7 +247,8 @@ def test_an_answer_counts_its_claims_by_verdict_and_tells_the_first_of_each(monk
     claims = [Claim(text, "points", difference, above=0) for text, difference in (
         ("one is", Difference(2, 1, 3, 5, 5)), ("two is", Difference(5, 4, 6, 5, 5)),
         ("three is", Difference(0, -1, 1, 5, 5)), ("four is", None))]
-    monkeypatch.setattr(conclusions, "judged", lambda runs, step: [("All is", claims, "the moon"), ("None is", claims[3:], "")])
+    monkeypatch.setattr(conclusions, "judged", lambda runs, step: [
+        ("All is", claims, "the moon"), ("None is", claims[3:], "")])
     assert conclusions.answers({}, {}).splitlines() == [
         "1. *All is*: **cannot be told so far**. Of 4 claims, 2 hold, e.g. that one is (+2.00 [1.00, 3.00] points); "
         "1 cannot be told: that three is (+0.00 [-1.00, 1.00] points); 1 waits for runs. No run varies the moon.",
@@ -250,8 +258,8 @@ def test_an_answer_counts_its_claims_by_verdict_and_tells_the_first_of_each(monk
 def test_a_cost_that_explodes_is_no_cost_that_hardly_changes():
     runs = {name: [] for name in ROWS}
     costs = [0.2] + [0.016] * 78 + [0.2]
-    runs["epochs-80"] = [{"seed": seed, "val_accuracies": [40] * 16, "autoencoder_costs": costs, "classifier_costs": costs}
-                         for seed in (0, 1, 2)]
+    runs["epochs-80"] = [{"seed": seed, "val_accuracies": [40] * 16, "autoencoder_costs": costs,
+                          "classifier_costs": costs} for seed in (0, 1, 2)]
     *costs, accuracy = conclusions.epochs(runs)
     assert {cost.verdict() for cost in costs} == {"does not hold"} and accuracy.verdict() == "holds"
 

@@ -75,7 +75,8 @@ def test_what_is_no_checkpoint_is_refused_and_named(what, trained, tmp_path):
 def test_a_damaged_run_is_never_begun_afresh(trained, tmp_path):
     (tmp_path / "last.pt").write_bytes((trained / "runs/autoencoder/last.pt").read_bytes()[:-100])
     before = contents(tmp_path)
-    assert_one_line(run_script(trained, "train_autoencoder", *COMMON, "--resume", "--out", tmp_path), 2, "last.pt", "damaged")
+    assert_one_line(run_script(trained, "train_autoencoder", *COMMON, "--resume", "--out", tmp_path),
+                    2, "last.pt", "damaged")
     assert contents(tmp_path) == before
 
 
@@ -214,7 +215,8 @@ def test_a_payload_is_refused_and_not_run(form, tmp_path, monkeypatch):
         (tmp_path / "bad.pt").write_bytes(pickle.dumps(content))
     else:
         torch.save(content, "bad.pt", _use_new_zipfile_serialization=form == "zip")
-    with pytest.raises(UserError, match="bad.pt is refused: it holds more" if form == "zip" else "bad.pt is not a checkpoint"):
+    with pytest.raises(UserError, match=("bad.pt is refused: it holds more" if form == "zip" else
+                                         "bad.pt is not a checkpoint")):
         checkpoint.load("bad.pt", "autoencoder")
     assert not (tmp_path / "harmed").exists()
 
@@ -227,7 +229,8 @@ def test_an_autoencoder_of_another_data_set_is_transfer_and_a_classifier_of_othe
     assert "trained with --dataset photos" in done.stdout and "trained with --crop centre" in done.stdout
     for split in data.SPLITS:
         (other / split / "rose").rename(other / split / "orchid")
-    done = run_script(trained, "evaluate", "--classifier", tmp_path / "classifier.pt", *autoencoder, "--cache-dir", "cache")
+    done = run_script(trained, "evaluate", "--classifier", tmp_path / "classifier.pt", *autoencoder,
+                      "--cache-dir", "cache")
     assert_one_line(done, 2, "orchid", "rose")
     assert "trained with --dataset photos" in done.stdout and "trained with --crop centre" in done.stdout
 
@@ -263,14 +266,16 @@ def test_a_resume_with_another_flag_is_refused_with_both_values(flag, value, tra
     value = {"fp32": "bf16", "bf16": "fp32"}[made] if value == "other" else value
     args = train_autoencoder.parse_args([*COMMON, "--epochs", "2", "--resume", flag, *([value] if value else [])])
     name = flag.removeprefix("--no-")
-    with pytest.raises(UserError, match=f"--resume: --{name.removeprefix('--')} is {value or False}, but .* was made with"):
+    with pytest.raises(UserError, match=f"--resume: --{name.removeprefix('--')} is {value or False}, "
+                                        f"but .* was made with"):
         train_autoencoder.main(args)
 
 
 @pytest.mark.parametrize("stage", (train_autoencoder, train_classifier))
 def test_a_resume_compares_each_flag_that_changes_the_result(stage):
     flags = vars(stage.parse_args([]))
-    for name in flags.keys() - {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "dataset"}:
+    for name in flags.keys() - {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
+                                "dataset"}:
         made = {"flags": flags | {name: "other"}, "epoch": 0, "photos": "", "environment": {"versions": {}}}
         with pytest.raises(UserError, match=f"--{name.replace('_', '-')} is .* was made with other"):
             checkpoint.check_resume(made, flags, {"versions": {}}, "", Path("last.pt"))
@@ -324,7 +329,8 @@ def test_a_cache_with_other_content_is_rebuilt_with_a_line(folder, tmp_path, cap
 
 @pytest.mark.parametrize("stage,model", (("autoencoder", "model"), ("classifier", "classifier")))
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(stage, model, trained, tmp_path):
-    flags = [*COMMON, "--out", tmp_path, "--optimizer", "sgd", "--learning-rate", "1e30", "--save-every", "1", "--epochs", "2"]
+    flags = [*COMMON, "--out", tmp_path, "--optimizer", "sgd", "--learning-rate", "1e30",
+             "--save-every", "1", "--epochs", "2"]
     assert_one_line(run_script(trained, f"train_{stage}", *flags), 1, "epoch 1, step 2", "1e+30")
     content = torch.load(tmp_path / "last.pt", weights_only=True, mmap=True)
     assert content["epoch"] == 0 and all(torch.isfinite(w).all() for w in content[model].values())
@@ -335,7 +341,8 @@ def test_a_last_step_that_ruins_the_weights_is_not_saved(trained, tmp_path):
     flags = ["--dataset", "photos", "--cache-dir", "cache", "--out", tmp_path, "--optimizer", "sgd",
              "--learning-rate", "1e60", "--epochs", "1"]
     assert_one_line(run_script(trained, "train_autoencoder", *flags), 1, "not finite", str(tmp_path / "last.pt"))
-    assert checkpoint.load(tmp_path / "last.pt", "autoencoder run")["epoch"] == 0 and not (tmp_path / "autoencoder.pt").exists()
+    assert (checkpoint.load(tmp_path / "last.pt", "autoencoder run")["epoch"] == 0
+            and not (tmp_path / "autoencoder.pt").exists())
 
 
 def test_every_source_of_randomness_follows_seed_and_epoch():

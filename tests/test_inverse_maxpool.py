@@ -10,7 +10,8 @@ from inverse_maxpool import InverseMaxPool2, InverseMaxPool3, inverse_maxpool_co
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 POOLS = {2: InverseMaxPool2, 3: InverseMaxPool3}
 LOOPS = {2: reference.InverseMaxPool2, 3: reference.InverseMaxPool3}
-DECODER = [(3, 400, 256, 4), (3, 256, 144, 7), (3, 144, 64, 13), (2, 64, 16, 25), (2, 16, 3, 50)]  # window, in, out, side
+# window, in, out, side
+DECODER = [(3, 400, 256, 4), (3, 256, 144, 7), (3, 144, 64, 13), (2, 64, 16, 25), (2, 16, 3, 50)]
 EMPTY_OR_THIN = [(0, 3, 4, 5), (2, 3, 1, 6), (2, 3, 5, 1), (2, 3, 1, 1), (1, 1, 2, 3)]
 
 both = pytest.mark.parametrize("window", (2, 3))
@@ -35,7 +36,8 @@ def test_plain_form_is_the_loops_in_value_and_gradient(window, shape, device):
 @on_each_device
 @pytest.mark.parametrize("bias", (True, False))
 @pytest.mark.parametrize("window,inputs,outputs,height,width",
-                         [(w, i, o, s, s) for w, i, o, s in DECODER] + [(w, 5, 4, h, v) for w in (2, 3) for h, v in ((3, 6), (1, 1), (1, 4))])
+                         [(w, i, o, s, s) for w, i, o, s in DECODER]
+                         + [(w, 5, 4, h, v) for w in (2, 3) for h, v in ((3, 6), (1, 1), (1, 4))])
 def test_fused_form_is_the_loops_and_a_convolution_to_1e_12(window, inputs, outputs, height, width, bias, device):
     scale = (9 * inputs) ** -0.5  # as a fresh convolution: outputs of about 1
     leaves = [values((2, inputs, height, width), device), values((outputs, inputs, 3, 3), device, seed=1) * scale]
@@ -60,7 +62,8 @@ def test_fused_form_takes_an_empty_batch(window):
 def test_first_and_second_derivatives_by_finite_differences(window, device):
     x = values((2, 2, 3, 2), device).requires_grad_()
     apply = POOLS[window].apply
-    assert torch.autograd.gradcheck(apply, x, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True)
+    assert torch.autograd.gradcheck(apply, x, check_forward_ad=True, check_batched_grad=True,
+                                    check_batched_forward_grad=True)
     # the layer is linear, so its square is what gives the second derivative something to see
     assert torch.autograd.gradgradcheck(lambda x: apply(x) ** 2, x, check_fwd_over_rev=True)
     weight, bias = values((3, 2, 3, 3), device, seed=1).requires_grad_(), values((3,), device, seed=2).requires_grad_()
@@ -82,8 +85,9 @@ def test_forward_mode_derivative_is_the_layer_itself(window):
 def test_vmap_is_a_loop_over_samples_and_keeps_the_memory_format(window, in_dim, memory_format):
     samples = [values((2, 3, 4, 5), seed=s).contiguous(memory_format=memory_format) for s in range(3)]
     apply = POOLS[window].apply
-    x = torch.stack([s.permute(0, 2, 3, 1) for s in samples]).permute(0, 1, 4, 2, 3) if memory_format == torch.channels_last \
-        else torch.stack(samples)  # (V, B, C, H, W), each sample in its memory format
+    x = (torch.stack([s.permute(0, 2, 3, 1) for s in samples]).permute(0, 1, 4, 2, 3)
+         if memory_format == torch.channels_last else
+         torch.stack(samples))  # (V, B, C, H, W), each sample in its memory format
     out = torch.func.vmap(apply, in_dims=in_dim)(x.movedim(0, in_dim))
     assert torch.equal(out, torch.stack([LOOPS[window].apply(s) for s in samples]))
     assert all(o.is_contiguous(memory_format=memory_format) for o in out)
@@ -93,7 +97,7 @@ def test_vmap_is_a_loop_over_samples_and_keeps_the_memory_format(window, in_dim,
 def test_transforms_compose(window):
     x = values((3, 2, 2, 2, 3))
     square = lambda x: (POOLS[window].apply(x) ** 2).sum()
-    assert torch.equal(torch.func.vmap(torch.func.grad(square))(x), 2 * x)  # each element of x stands in the output once
+    assert torch.equal(torch.func.vmap(torch.func.grad(square))(x), 2 * x)  # each element stands in the output once
     assert torch.equal(torch.func.grad(lambda x: torch.func.vmap(square)(x).sum())(x), 2 * x)
     assert torch.equal(torch.func.vmap(torch.func.vmap(lambda x: POOLS[window].apply(x[None])))(x)[:, :, 0],
                        torch.stack([LOOPS[window].apply(s) for s in x]))
@@ -111,7 +115,8 @@ def test_compiles(window):
 
 @on_each_device
 @both
-@pytest.mark.parametrize("dtype", (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64, torch.bool, torch.complex64))
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64,
+                                   torch.bool, torch.complex64))
 def test_any_dtype(window, dtype, device):
     x = values((2, 3, 4, 5), device).mul(9).to(dtype)
     out = POOLS[window].apply(x)
@@ -127,7 +132,8 @@ def test_any_strides_and_channels_last_stays(window, layout):
          "channels_last of 1 x 1": values((2, 3, 1, 1)).to(memory_format=torch.channels_last)}[layout]
     out = POOLS[window].apply(x)
     assert torch.equal(out, LOOPS[window].apply(x))
-    assert out.is_contiguous(memory_format=torch.channels_last if "channels_last" in layout else torch.contiguous_format)
+    assert out.is_contiguous(memory_format=(torch.channels_last if "channels_last" in layout else
+                                            torch.contiguous_format))
 
 
 @both

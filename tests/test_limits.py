@@ -1,4 +1,4 @@
-"""Guards runs against where they run: full disks, too little memory, missing permission, closed outputs, any terminal."""
+"""Guards runs against where they run: full disks, too little memory, no permission, closed outputs, any terminal."""
 
 import argparse
 import contextlib
@@ -90,7 +90,8 @@ def test_too_little_memory_is_one_line_with_the_flag_to_lower(trained, tmp_path)
 
 
 @pytest.mark.parametrize("message", (
-    "[enforce fail at alloc_cpu.cpp:114] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.",
+    ("[enforce fail at alloc_cpu.cpp:114] err == 0. "
+     "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
     "[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.",
     "MPS backend out of memory (MPS allocated: 9.00 GB, other allocations: 1.00 MB, max allowed: 9.07 GB).",
     "Invalid buffer size: 47.68 GB",
@@ -202,7 +203,8 @@ def test_a_terminal_shows_bars_which_change_no_bit(trained, tmp_path):
     if pid == 0:
         os.chdir(trained)
         flags = " ".join([*COMMON, "--epochs", "2", "--cache-dir", f"{tmp_path}/cache", "--out", f"{tmp_path}/run"])
-        os.execvp("sh", ["sh", "-c", f"stty rows 24 cols 100; exec {sys.executable} {ROOT}/train_autoencoder.py {flags}"])
+        os.execvp("sh", [
+            "sh", "-c", f"stty rows 24 cols 100; exec {sys.executable} {ROOT}/train_autoencoder.py {flags}"])
     shown = b""
     try:
         while piece := os.read(terminal, 4096):

@@ -7,12 +7,13 @@ import torch.nn.functional as F
 
 import models
 
-PARTS = {"Encoder": (2, 3, 100, 100), "Decoder": (2, 400, 4, 4), "AutoEncoder": (2, 3, 100, 100), "Classifier": (4, 400, 4, 4)}
+PARTS = {"Encoder": (2, 3, 100, 100), "Decoder": (2, 400, 4, 4), "AutoEncoder": (2, 3, 100, 100),
+         "Classifier": (4, 400, 4, 4)}
 
 
 @pytest.fixture(scope="module")
 def classifier():
-    """One fresh classifier for all tests that do not mind each other's steps: making 149 million weights takes seconds."""
+    """One classifier for all tests that do not mind each other's steps: making 149 million weights takes seconds."""
     torch.manual_seed(0)
     return models.Classifier()
 
@@ -171,7 +172,7 @@ def test_the_autoencoder_overfits_one_batch():
 @pytest.mark.parametrize("unpooling", models.UNPOOLINGS)
 @with_and_without_batch_norm
 def test_autoencoders_differ_in_the_unpooling_alone(unpooling, batch_norm):
-    """Against the same layers, each element placed by hand: repeated, scattered to the max's own place, or at the even ones."""
+    """Against the same layers, each element placed by hand: repeated, at the max's own place, or at the even ones."""
     torch.manual_seed(0)
     model = models.AutoEncoder(batch_norm, unpooling).double().eval()
     x = torch.rand(2, 3, 100, 100, dtype=torch.float64)
@@ -199,7 +200,8 @@ def test_the_indices_are_where_the_maxima_were():
     encoder, last_map = models.Encoder().eval(), []
     encoder.bn5.register_forward_hook(lambda module, inputs, output: last_map.append(output))
     z = encoder(torch.rand(2, 3, 100, 100), indices := [])
-    assert [tuple(where.shape[1:]) for where in indices] == [(16, 50, 50), (64, 25, 25), (144, 13, 13), (256, 7, 7), (400, 4, 4)]
+    assert [tuple(where.shape[1:]) for where in indices] == [
+        (16, 50, 50), (64, 25, 25), (144, 13, 13), (256, 7, 7), (400, 4, 4)]
     assert torch.equal(z, F.relu(last_map[0].flatten(2).gather(2, indices[4].flatten(2)).reshape(z.shape)))
 
 

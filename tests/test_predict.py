@@ -45,7 +45,8 @@ def test_names_and_probabilities_are_those_of_the_networks(trained):
     done = predict(trained, "photos/test/rose", "photos/test/daisy/0.jpg", "--json")
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["photo"] for row in found] == [*(f"photos/test/rose/{i}.jpg" for i in range(3)), "photos/test/daisy/0.jpg"]
+    assert [row["photo"] for row in found] == [*(f"photos/test/rose/{i}.jpg" for i in range(3)),
+                                               "photos/test/daisy/0.jpg"]
     encoder, classifier, content = inference.load_classifier(trained / "classifier.pt", torch.device("cpu"))
     for row in found:
         photo = Image.open(trained / row["photo"])
@@ -80,7 +81,8 @@ def test_odd_photos_are_read_and_bad_ones_named_while_the_others_go_on(trained, 
     done = predict(trained, tmp_path, "absent.jpg", "photos/test/rose/0.jpg", "--json")
     found = {row["photo"].split("/")[-1]: row["names"][0] for row in map(json.loads, done.stdout.splitlines())}
     assert done.returncode == 1 and found.keys() == {"a.tiff", "b.PNG", "c.jpg", "0.jpg"}
-    assert "deeper/d.jpg" in done.stderr and "absent.jpg" in done.stderr and "2 of 6 photos could not be read" in done.stderr
+    assert ("deeper/d.jpg" in done.stderr and "absent.jpg" in done.stderr
+            and "2 of 6 photos could not be read" in done.stderr)
     assert f"left out 3 files, as {tmp_path}/film.mpg (no photo by its name)\n" in done.stderr
     assert "there is no photo absent.jpg" in done.stderr and "Traceback" not in done.stderr
     assert found["c.jpg"]["probability"] == pytest.approx(found["0.jpg"]["probability"], abs=0.02)  # upright again
@@ -90,7 +92,8 @@ def test_a_figure_with_reconstructions_is_all_that_is_written(trained, tmp_path)
     before = sorted(path for path in trained.rglob("*"))
     done = predict(trained, "photos/test", "--figure", tmp_path / "sheet.png", "--autoencoder", "autoencoder.pt")
     assert done.returncode == 0 and Image.open(tmp_path / "sheet.png").width == 850, done.stderr
-    assert sorted(path for path in trained.rglob("*")) == before and [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+    assert (sorted(path for path in trained.rglob("*")) == before
+            and [path.name for path in tmp_path.iterdir()] == ["sheet.png"])
 
 
 def test_more_photos_than_are_decoded_at_once_all_get_their_names_in_linked_folders_too(trained, tmp_path):
@@ -102,7 +105,7 @@ def test_more_photos_than_are_decoded_at_once_all_get_their_names_in_linked_fold
         shutil.copy(trained / "photos/test/rose/0.jpg", tmp_path / f"real/{i:02d}.jpg")
     found = [json.loads(line) for line in predict(trained, tmp_path / "album", "--json").stdout.splitlines()]
     assert [row["photo"] for row in found] == [str(tmp_path / f"album/linked/{i:02d}.jpg") for i in range(70)]
-    assert len({json.dumps(row["names"]) for row in found}) <= 2  # (the last batch is smaller, and rounds in its own way)
+    assert len({json.dumps(row["names"]) for row in found}) <= 2  # (the last batch is smaller, and rounds otherwise)
 
 
 @pytest.mark.parametrize("arguments,words", (
@@ -118,10 +121,11 @@ def test_bad_input_is_one_line(arguments, words, trained):
     assert done.returncode in (1, 2) and words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("field,value,words", (("classes", CLASSES[:2], "names 2 classes, but its classifier has 6 outputs"),
-                                               ("classes", [["rose"]] * 6, "its classes are not all names"),
-                                               ("flags", {"seed": torch.zeros(1)}, "its flags are no plain values"),
-                                               ("crop", "center", "crop is 'center', not one of centre, squash")))
+@pytest.mark.parametrize("field,value,words", (
+    ("classes", CLASSES[:2], "names 2 classes, but its classifier has 6 outputs"),
+    ("classes", [["rose"]] * 6, "its classes are not all names"),
+    ("flags", {"seed": torch.zeros(1)}, "its flags are no plain values"),
+    ("crop", "center", "crop is 'center', not one of centre, squash")))
 def test_a_checkpoint_that_does_not_fit_itself_is_refused(field, value, words, trained, tmp_path):
     content = checkpoint.load(trained / "classifier.pt", "classifier")
     checkpoint.save(tmp_path / "odd.pt", content | {field: value})

@@ -34,7 +34,8 @@ def wait_for(path: Path, child: subprocess.Popen) -> None:
 # --- kills and interrupts ---
 
 
-@pytest.mark.parametrize("stage,kills,flags", (("autoencoder", 2, ["--deterministic"]), ("classifier", 1, ["--optimizer", "sgd"])))
+@pytest.mark.parametrize("stage,kills,flags", (("autoencoder", 2, ["--deterministic"]),
+                                               ("classifier", 1, ["--optimizer", "sgd"])))
 def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, flags, tmp_path):
     """Killed while it saves, the autoencoder then anywhere; kill_runs.py kills each stage twenty times."""
     result = kill_runs.kill_runs(stage, kills, tmp_path, *flags)
@@ -47,7 +48,8 @@ def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, 
     ("autoencoder", signal.SIGTERM, 143, "the same command with --resume continues"),
     ("classifier", signal.SIGINT, 130, "the same command with --resume instead of --overwrite continues")))
 def test_an_interrupt_finishes_the_epoch_says_so_and_can_be_resumed(stage, number, status, advice, trained, tmp_path):
-    flags = [*COMMON, *["--overwrite"] * ("--overwrite" in advice), "--optimizer", "sgd", "--epochs", "100000", "--save-every", "100000", "--out", str(tmp_path / "run")]
+    flags = [*COMMON, *["--overwrite"] * ("--overwrite" in advice), "--optimizer", "sgd",
+             "--epochs", "100000", "--save-every", "100000", "--out", str(tmp_path / "run")]
     child = subprocess.Popen([sys.executable, ROOT / f"train_{stage}.py", *flags], cwd=trained,
                              stdout=subprocess.PIPE, text=True)
     next(line for line in child.stdout if line.startswith("Epoch : 1 "))
@@ -94,14 +96,16 @@ def test_a_second_interrupt_leaves_at_once_and_the_old_checkpoint_is_whole(train
 
 def test_two_processes_do_not_write_one_run(trained, tmp_path):
     run = tmp_path / "run"  # not there yet: the first process makes it
-    child = subprocess.Popen([sys.executable, ROOT / "train_autoencoder.py", *COMMON, "--epochs", "100000", "--out", str(run)],
-                             cwd=trained, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([sys.executable, ROOT / "train_autoencoder.py", *COMMON, "--epochs", "100000",
+                              "--out", str(run)], cwd=trained, stdout=subprocess.PIPE, text=True)
     next(line for line in child.stdout if line.startswith("Epoch"))
     for how in ("--resume", "--overwrite"):
-        assert_one_line(run_script(trained, "train_autoencoder", *COMMON, "--out", run, how), 2, str(run), "another process")
+        assert_one_line(run_script(trained, "train_autoencoder", *COMMON, "--out", run, how),
+                        2, str(run), "another process")
     child.kill()
     child.wait()
-    assert run_script(trained, "train_autoencoder", *COMMON, "--out", run, "--overwrite", "--epochs", "1").returncode == 0
+    assert run_script(trained, "train_autoencoder", *COMMON, "--out", run, "--overwrite",
+                      "--epochs", "1").returncode == 0
 
 
 def test_two_processes_build_one_cache(folder, tmp_path):
@@ -120,7 +124,8 @@ def test_a_killed_run_is_finished_once_by_torchruns_processes_and_keeps_all_that
     (tmp_path / "tiny.py").write_text(
         f"import experiments, recipes, runtime\n"
         f"recipes.ROWS['tiny'] = recipes.Row('', {classifier + ' --optimizer sgd'!r}, {autoencoder!r}, seeds=(0,))\n"
-        f"runtime.run(experiments.main, experiments.parse_args('run --only tiny --results kept --work work'.split()))\n")
+        f"runtime.run(experiments.main, "
+        f"experiments.parse_args('run --only tiny --results kept --work work'.split()))\n")
     first = subprocess.Popen([sys.executable, "tiny.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=OURS)
     next(line for line in first.stdout if line.startswith("Epoch : 2 /"))
     first.kill()
@@ -130,7 +135,8 @@ def test_a_killed_run_is_finished_once_by_torchruns_processes_and_keeps_all_that
     assert done.returncode == 0 and done.stdout.count("== tiny, seed 0\n") == 1
     assert re.search(r"resuming work/autoencoder-0-.*/last.pt after epoch [1-5]\n", done.stdout)
     assert sorted(os.listdir(tmp_path / "kept/runs")) == ["tiny-0.json", "tiny-0.npz"]
-    run, table = json.loads((tmp_path / "kept/runs/tiny-0.json").read_text()), np.load(tmp_path / "kept/runs/tiny-0.npz")
+    run, table = (json.loads((tmp_path / "kept/runs/tiny-0.json").read_text()),
+                  np.load(tmp_path / "kept/runs/tiny-0.npz"))
     assert table["labels"].dtype == np.uint8 and len(table["labels"]) == run["splits"]["test"]["images"] == 9
     assert 100 * (table["labels"] == table["predicted"]).mean() == pytest.approx(run["splits"]["test"]["accuracy"])
     assert {"row", "seed", "flags", "autoencoder_flags", "val_accuracy", "classifier_cost", "classifier_seconds",
@@ -143,7 +149,8 @@ def test_a_killed_run_is_finished_once_by_torchruns_processes_and_keeps_all_that
 def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(lock, printed, tmp_path):
     (tmp_path / "work").mkdir()
     (tmp_path / "flowers-102").mkdir()  # empty: training ends at once where it is begun
-    code = "import experiments, recipes, runtime; recipes.ROWS['tiny'] = recipes.Row('', autoencoder='', seeds=(0,))\n" \
+    code = "import experiments, recipes, runtime; " \
+           "recipes.ROWS['tiny'] = recipes.Row('', autoencoder='', seeds=(0,))\n" \
            "runtime.run(experiments.main, experiments.parse_args('run --only tiny --work work --data-dir .'.split()))"
     with files.lock(tmp_path / f"work/{lock}.lock", wait=False):
         child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,

@@ -53,14 +53,16 @@ def test_each_picture_is_there_and_no_table_is_empty():
 
 
 def test_the_makefiles_commands_are_parsed_by_their_scripts():
-    plan = subprocess.run(["make", "-n", "short", "flowers"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    plan = subprocess.run(["make", "-n", "short", "flowers"], cwd=ROOT, capture_output=True, text=True,
+                          check=True).stdout
     commands = re.findall(r"python (\w+\.py.*)", plan)
     assert len(commands) == 6
     for command in commands:
         test_each_command_is_parsed_by_its_script(command)
 
 
-@pytest.mark.parametrize("script", sorted(path.stem for path in ROOT.glob("*.py") if "parse_args(argv" in path.read_text()))
+@pytest.mark.parametrize("script", sorted(path.stem for path in ROOT.glob("*.py")
+                                          if "parse_args(argv" in path.read_text()))
 def test_help_shows_two_examples_that_parse(script, capsys):
     module = importlib.import_module(script)
     with pytest.raises(SystemExit) as ended:
@@ -72,7 +74,8 @@ def test_help_shows_two_examples_that_parse(script, capsys):
 
 
 def test_help_needs_neither_matplotlib_nor_scipy_nor_torchvision():
-    code = "import sys, train_classifier, predict, experiments; print({'matplotlib', 'scipy', 'torchvision'} & sys.modules.keys())"
+    code = ("import sys, train_classifier, predict, experiments; "
+            "print({'matplotlib', 'scipy', 'torchvision'} & sys.modules.keys())")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "set()\n"
 
 

@@ -73,7 +73,8 @@ def test_exactly_the_files_of_the_design_are_written(pipeline):
 def test_the_lines_are_the_reports_and_the_first_names_device_and_precision(pipeline):
     _, printed = pipeline
     for script, lines in printed.items():
-        assert re.fullmatch(r"device cpu \(.+, \d+ threads\), precision (fp32|bf16) \(--precision auto\)", lines[0]), script
+        assert re.fullmatch(r"device cpu \(.+, \d+ threads\), precision (fp32|bf16) \(--precision auto\)",
+                            lines[0]), script
     epochs = [line for line in printed["train_autoencoder"] if line.startswith("Epoch")]
     assert len(epochs) == 6 and all(re.fullmatch(rf"Epoch : {e} / 6, cost : \d+\.\d{{4}}", line)
                                     for e, line in enumerate(epochs, 1))
@@ -90,7 +91,8 @@ def test_logs_begin_with_what_a_repetition_needs_and_have_a_row_an_epoch(pipelin
     root, _ = pipeline
     for stage, epochs, splits in (("autoencoder", 6, {"train": 12}), ("classifier", 2, {"train": 12, "val": 6})):
         header, *log = rows(root / f"runs/{stage}/log.jsonl")
-        assert header["splits"] == splits and header["flags"]["seed"] == 0 and header["flags"]["precision"] in ("fp32", "bf16")
+        assert (header["splits"] == splits and header["flags"]["seed"] == 0
+                and header["flags"]["precision"] in ("fp32", "bf16"))
         assert {"commit", "versions", "device", "processor", "precision", "threads", "dataset"} <= header.keys()
         assert [row["epoch"] for row in log] == list(range(1, epochs + 1))
         assert all(row["cost"] > 0 and row["seconds"] > 0 for row in log)
@@ -181,7 +183,8 @@ def test_a_run_is_not_replaced_unasked(pipeline):
     (train_autoencoder, "autoencoder", 4, AUTOENCODER),
     (train_classifier, "classifier", 1, CLASSIFIER),
 ))
-def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, first, flags, pipeline, tmp_path, monkeypatch):
+def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, first, flags, pipeline, tmp_path,
+                                                            monkeypatch):
     """Against the pipeline's own run, in another process: stopped after `first` epochs, then continued to the end."""
     root, _ = pipeline
     monkeypatch.chdir(root)
@@ -204,7 +207,8 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, first
 def test_a_deterministic_run_on_a_gpu_repeats_its_bits(stage, pipeline, tmp_path):
     root, _ = pipeline
     for out in ("once", "again"):
-        flags = [*COMMON, "--device", "cuda", "--epochs", "2", "--batch-size", "6", "--deterministic", "--out", tmp_path / out]
+        flags = [*COMMON, "--device", "cuda", "--epochs", "2", "--batch-size", "6", "--deterministic",
+                 "--out", tmp_path / out]
         done = subprocess.run([sys.executable, ROOT / f"train_{stage}.py", *flags], cwd=root,
                               capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -282,7 +286,8 @@ def test_overwrite_removes_the_old_run_but_not_before_the_new_one_can_begin(pipe
 @pytest.mark.parametrize("stage,flags", ((train_autoencoder, []), (train_classifier, ["--dropout", "0"])))
 def test_each_epoch_has_a_shuffle_of_its_own(stage, flags, folder, tmp_path):
     """The weights stand still, so the cost follows only which photos batch norm sees together."""
-    flags = [*flags, "--optimizer", "sgd", "--learning-rate", "1e-30", "--epochs", "3", "--batch-size", "6", "--device", "cpu"]
+    flags = [*flags, "--optimizer", "sgd", "--learning-rate", "1e-30", "--epochs", "3",
+             "--batch-size", "6", "--device", "cpu"]
     run(stage, *flags, "--dataset", folder, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "run")
     assert len({row["cost"] for row in rows(tmp_path / "run/log.jsonl")[1:]}) == 3
 
@@ -313,7 +318,7 @@ def test_the_encoder_starts_from_the_autoencoder_or_from_random_weights(pipeline
 
 @pytest.mark.parametrize("source", ([], ["--autoencoder", "runs/autoencoder/autoencoder.pt"]))
 def test_a_frozen_encoder_stays_as_it_began(source, pipeline, tmp_path, monkeypatch):
-    """The trained one to the bit; a random one but for its batch norm, which has the training photos' mean and variance."""
+    """The trained one to the bit; a random one but for its batch norm, which has the training photos' statistics."""
     root, _ = pipeline
     monkeypatch.chdir(root)
     flags = [*COMMON, *source, "--optimizer", "sgd", "--epochs", "1", "--freeze-encoder", "--precision", "fp32",
@@ -323,7 +328,8 @@ def test_a_frozen_encoder_stays_as_it_began(source, pipeline, tmp_path, monkeypa
     runtime.seed_epoch(0, 0)
     began = train_classifier.starting_encoder(train_classifier.parse_args(list(map(str, flags))))
     for name, value in began.state_dict().items():
-        assert torch.equal(kept[name], value) == bool(source or not name.endswith(("running_mean", "running_var", "tracked"))), name
+        assert torch.equal(kept[name], value) == bool(
+            source or not name.endswith(("running_mean", "running_var", "tracked"))), name
     if not source:  # of three equal batches the mean is that of all
         with torch.no_grad():
             y = began.conv1(data.load("photos", "train", cache_dir="cache").images / 255)

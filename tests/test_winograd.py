@@ -40,17 +40,20 @@ def test_in_fp32_outputs_and_gradients_are_within_a_ten_thousandth_of_the_larges
     inputs, exact = leaves(*shape, dtype=torch.float32), leaves(*shape)
     y, expected = winograd_conv2d(*inputs), F.conv2d(*exact, padding=1)
     grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
-    pairs = [(y, expected), *zip(torch.autograd.grad(y, inputs, grad), torch.autograd.grad(expected, exact, grad.double()))]
+    pairs = [(y, expected), *zip(torch.autograd.grad(y, inputs, grad),
+                                 torch.autograd.grad(expected, exact, grad.double()))]
     for ours, theirs in pairs:
         assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
 
 
 def test_batches_of_small_maps_in_fp32_on_a_cpu_take_it_and_no_others(monkeypatch):
     calls = []
-    monkeypatch.setattr(winograd, "winograd_conv2d", lambda x, *rest: calls.append(tuple(x.shape)) or winograd_conv2d(x, *rest))
+    monkeypatch.setattr(winograd, "winograd_conv2d",
+                        lambda x, *rest: calls.append(tuple(x.shape)) or winograd_conv2d(x, *rest))
     conv = Conv3x3(2, 3)
     for shape in ((64, 2, 4, 4), (16, 2, 8, 8), (63, 2, 4, 4), (64, 2, 9, 9), (2, 4, 4)):
-        torch.testing.assert_close(conv(torch.ones(shape)), F.conv2d(torch.ones(shape), conv.weight, conv.bias, padding=1))
+        torch.testing.assert_close(conv(torch.ones(shape)),
+                                   F.conv2d(torch.ones(shape), conv.weight, conv.bias, padding=1))
     with torch.autocast("cpu", torch.bfloat16):
         assert conv(torch.ones(64, 2, 4, 4)).dtype == torch.bfloat16
     for dtype in (torch.bfloat16, torch.half):
