@@ -53,7 +53,8 @@ def smooth(x: np.ndarray) -> np.ndarray:
     return x * x * (3 - 2 * x)
 
 
-def project(size: int, blade: Blade, base, along, across, length, light, soft: float, tone) -> list[tuple]:
+def project(size: int, blade: Blade, base: np.ndarray, along: np.ndarray, across: np.ndarray,
+            length: np.ndarray, light: np.ndarray, soft: float, tone: np.ndarray) -> list[tuple]:
     """Blades -> one patch each, for paint: (depth, row, column, alpha (M, M), shade (M, M), rgb (3, M, M)).
 
     base, and the unit vectors along the midrib and across it (P, 3); length (P,); light: the unit vector
@@ -138,7 +139,7 @@ def tones(rng: np.random.Generator, count: int, spread: float) -> np.ndarray:
 
 
 def strewn(rng: np.random.Generator, size: int, blade: Blade, count: int, length: tuple, upright: float,
-           soft: float, light) -> list[tuple]:
+           soft: float, light: np.ndarray) -> list[tuple]:
     """Patches of leaves, grass or discs all over the picture; length: range; upright: 0 to lie anyhow."""
     base = rng.uniform((-0.1, -0.1, -1), (1.1, 1.1, 0), (count, 3))
     along = unit(rng.normal(size=(count, 3)) * (1, 1, 0.5) - upright * DOWN)
@@ -167,7 +168,7 @@ def paint(canvas: np.ndarray, patches: list[tuple]) -> None:
         window += alpha * (rgb - window)
 
 
-def background(rng, light) -> tuple[np.ndarray, float]:
+def background(rng: np.random.Generator, light: np.ndarray) -> tuple[np.ndarray, float]:
     """What lies behind, out of focus (3, BACK, BACK), and how grainy it is."""
     hue = rng.uniform(0.2, 0.34)
     scenes = {  # hue, lightness and saturation of the dark and of the pale colour; grain

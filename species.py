@@ -1,14 +1,15 @@
-"""The 102 made-up species of the built-in data set: what each one's flowers look like, and its name."""
+"""The 102 made-up species of the built-in data set: what each one's flowers look like, its name, a flower."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
-from blades import Blade, mix, rgb
+from blades import DOWN, Blade, mix, project, rgb, tones, unit
 
 CLASSES = 102
 SEED = 102
+GOLDEN = np.pi * (3 - 5**0.5)  # the angle between successive seeds of a sunflower
 
 COLOURS = {  # hue, lightness, saturation
     "white": (0.14, 0.9, 0.3), "cream": (0.13, 0.83, 0.65), "yellow": (0.145, 0.53, 0.95),
@@ -112,3 +113,66 @@ def species(k: int) -> Species:
 def class_names() -> list[str]:
     """A made-up name for each species; its first word says what sets it apart within its genus."""
     return [species(k).name for k in range(CLASSES)]
+
+
+def flower(rng: np.random.Generator, kind: Species, size: int, centre: np.ndarray, radius: float,
+           light: np.ndarray, soft: float, tone: np.ndarray) -> list[tuple]:
+    """Patches of one flower, or of a head of F florets, of the given radius around centre (3,)."""
+    tilt = kind.tilt + rng.normal(0, 0.4 if kind.florets == 1 else 0.25)
+    turn = rng.normal(0, 0.3) if kind.tilt else rng.uniform(-np.pi, np.pi)
+    axis = np.array([np.sin(tilt) * np.sin(turn), np.sin(tilt) * np.cos(turn), np.cos(tilt)])
+    place, axes, scale, patches = centre[None], axis[None], np.array([radius]), []  # (F, 3), (F, 3), (F,)
+    if kind.florets > 1:  # on an ellipsoid, as a sunflower has its seeds
+        height = np.linspace(0.99, -0.8, kind.florets)[:, None]  # (F, 1)
+        around = GOLDEN * np.arange(kind.florets)[:, None] + turn
+        sideways = unit(np.cross(axis, DOWN[::-1]))
+        ring = np.cos(around) * sideways + np.sin(around) * np.cross(axis, sideways)
+        outward = np.sqrt(1 - height**2) * ring + height * axis  # (F, 3)
+        head = radius / (1 + 3.2 / kind.florets**0.5) / kind.stretch**0.5
+        stalks = head * (outward + (kind.stretch - 1) * height * axis)
+        seen = outward[:, 2] > -0.35
+        place = (centre + stalks - 0.3 * kind.droop * head * DOWN)[seen]
+        axes = unit(outward + kind.droop * DOWN + 0.15 * rng.normal(size=outward.shape))[seen]
+        taper = (1 - 0.12 * kind.stretch * height[:, 0]) * rng.uniform(0.85, 1.2, kind.florets)
+        scale = (head * 3.5 / kind.florets**0.5 * taper)[seen]
+        if kind.florets < 9:  # each on a stalk
+            blade, starts, ways = replace(kind.stem, width=0.04), centre + 0 * stalks, stalks
+            length = np.linalg.norm(stalks, axis=1)
+        else:  # a green core fills what the florets leave open
+            blade = replace(kind.leaf, width=0.5 / kind.stretch, base=0.5, tip=0.5, fringe=0.0, bend=0.0)
+            ways, length = unit(axis * (1, 1, 0) - 0.01 * DOWN)[None], np.array([2 * head * kind.stretch])
+            starts = centre - 0.5 * length * ways - (0, 0, 1)
+        patches = project(size, blade, starts, unit(ways), unit(np.cross((0.1, 0.1, 1), ways)), length,
+                          light, soft, tones(rng, len(ways), 0.1))
+    down = unit(DOWN - (axes @ DOWN)[:, None] * axes)[:, None]  # (F, 1, 3), and so is right: a floret's plane
+    right = np.cross(axes[:, None], down)
+    roll = (0.15 if kind.lip else np.pi) * rng.uniform(-1, 1, (len(place), 1))
+
+    def whorl(blade: Blade, angle, rise, reach, out, up) -> list[tuple]:
+        """Patches of N blades a floret: angle (N,) in its plane, rise from it, start out and up of it."""
+        shape = (len(place), len(angle))
+        angle = (angle + roll + 0.06 * rng.normal(size=shape))[..., None]  # (F, N, 1)
+        rise, twist = rise + 0.09 * rng.normal(size=(*shape, 1)), 0.15 * rng.normal(size=(*shape, 1))
+        outward = np.cos(angle) * down + np.sin(angle) * right  # (F, N, 3)
+        across = np.cos(angle) * right - np.sin(angle) * down
+        along = np.cos(rise) * outward + np.sin(rise) * axes[:, None]
+        across = np.cos(twist) * across + np.sin(twist) * np.cross(along, across)
+        length = reach * scale[:, None] * (1 + kind.lip * np.cos(angle[..., 0]))
+        length = length * (1 + 0.06 * rng.normal(size=shape))
+        offset = np.reshape(out, (-1, 1)) * outward + np.reshape(up, (-1, 1)) * axes[:, None]
+        base = place[:, None] + scale[:, None, None] * offset
+        flat = (vectors.reshape(-1, 3) for vectors in (base, along, across))  # (F, N, 3) -> (P, 3)
+        return project(size, blade, *flat, length.ravel(), light, soft, tone * tones(rng, length.size, 0.08))
+
+    for layer in range(kind.layers):
+        rise = kind.opening + (1.25 - kind.opening) * layer / max(kind.layers, 5)
+        angle = 2 * np.pi * (np.arange(kind.petals) + 0.5 * layer) / kind.petals
+        patches += whorl(kind.petal, angle, rise, 1 - 0.14 * layer, 0.5 * kind.centre, 0.04 * layer)
+    dots = 36 // kind.florets or 1
+    share = np.sqrt(np.arange(dots) / dots)  # of the way from the middle to the rim
+    length = 1.6 * kind.centre * (2 / dots**0.5 if dots > 1 else 1)
+    out, up = kind.centre * share - length / 2, 0.6 * kind.centre * np.sqrt(1.05 - share**2)  # a dome
+    patches += whorl(kind.dot, GOLDEN * np.arange(dots), 0.0, length, out, up)
+    if kind.stamens:
+        patches += whorl(kind.stamen, GOLDEN * np.arange(kind.stamens), 1.0, 0.42, 0.3 * kind.centre, 0.0)
+    return patches

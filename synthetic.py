@@ -3,8 +3,8 @@
     python synthetic.py                                        # a contact sheet of 40 flowers, 5 s
     python synthetic.py --columns 10 --rows 102 --sheet all.jpg
 
-Three species of a genus share its form and differ in colour or in one feature; each picture has its own pose, light,
-lens and background, drawn from a seed of its own. Writes the sheet and nothing else.
+Three species of a genus share its form and differ in colour or in one feature; each picture has its own pose,
+light, lens and background, drawn from a seed of its own. Writes the sheet and nothing else.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,75 +27,13 @@ import files
 import runtime
 from blades import BACK, DOWN, background, noise, paint, project, smooth, spread, strewn, tones, unit
 from runtime import UserError
-from species import CLASSES, SEED, Species, class_names, species
+from species import CLASSES, SEED, class_names, flower, species
 
 PER_CLASS = {"train": 10, "val": 10, "test": 60}
-GOLDEN = np.pi * (3 - 5**0.5)  # the angle between successive seeds of a sunflower
-
-
-def _flower(rng, kind: Species, size: int, centre, radius: float, light, soft: float, tone) -> list[tuple]:
-    """Patches of one flower, or of a head of F florets, of the given radius around centre (3,)."""
-    tilt = kind.tilt + rng.normal(0, 0.4 if kind.florets == 1 else 0.25)
-    turn = rng.normal(0, 0.3) if kind.tilt else rng.uniform(-np.pi, np.pi)
-    axis = np.array([np.sin(tilt) * np.sin(turn), np.sin(tilt) * np.cos(turn), np.cos(tilt)])
-    place, axes, scale, patches = centre[None], axis[None], np.array([radius]), []  # (F, 3), (F, 3), (F,)
-    if kind.florets > 1:  # on an ellipsoid, as a sunflower has its seeds
-        height = np.linspace(0.99, -0.8, kind.florets)[:, None]  # (F, 1)
-        around = GOLDEN * np.arange(kind.florets)[:, None] + turn
-        sideways = unit(np.cross(axis, DOWN[::-1]))
-        ring = np.cos(around) * sideways + np.sin(around) * np.cross(axis, sideways)
-        outward = np.sqrt(1 - height**2) * ring + height * axis  # (F, 3)
-        head = radius / (1 + 3.2 / kind.florets**0.5) / kind.stretch**0.5
-        stalks = head * (outward + (kind.stretch - 1) * height * axis)
-        seen = outward[:, 2] > -0.35
-        place = (centre + stalks - 0.3 * kind.droop * head * DOWN)[seen]
-        axes = unit(outward + kind.droop * DOWN + 0.15 * rng.normal(size=outward.shape))[seen]
-        taper = (1 - 0.12 * kind.stretch * height[:, 0]) * rng.uniform(0.85, 1.2, kind.florets)
-        scale = (head * 3.5 / kind.florets**0.5 * taper)[seen]
-        if kind.florets < 9:  # each on a stalk
-            blade, starts, ways = replace(kind.stem, width=0.04), centre + 0 * stalks, stalks
-            length = np.linalg.norm(stalks, axis=1)
-        else:  # a green core fills what the florets leave open
-            blade = replace(kind.leaf, width=0.5 / kind.stretch, base=0.5, tip=0.5, fringe=0.0, bend=0.0)
-            ways, length = unit(axis * (1, 1, 0) - 0.01 * DOWN)[None], np.array([2 * head * kind.stretch])
-            starts = centre - 0.5 * length * ways - (0, 0, 1)
-        patches = project(size, blade, starts, unit(ways), unit(np.cross((0.1, 0.1, 1), ways)), length, light, soft,
-                          tones(rng, len(ways), 0.1))
-    down = unit(DOWN - (axes @ DOWN)[:, None] * axes)[:, None]  # (F, 1, 3): the directions of each floret's plane
-    right = np.cross(axes[:, None], down)
-    roll = (0.15 if kind.lip else np.pi) * rng.uniform(-1, 1, (len(place), 1))
-
-    def whorl(blade, angle, rise, reach, out, up):
-        """Patches of N blades a floret: angle (N,) in its plane, rise from it, start out and up from its place."""
-        shape = (len(place), len(angle))
-        angle = (angle + roll + 0.06 * rng.normal(size=shape))[..., None]  # (F, N, 1)
-        rise, twist = rise + 0.09 * rng.normal(size=(*shape, 1)), 0.15 * rng.normal(size=(*shape, 1))
-        outward = np.cos(angle) * down + np.sin(angle) * right  # (F, N, 3)
-        across = np.cos(angle) * right - np.sin(angle) * down
-        along = np.cos(rise) * outward + np.sin(rise) * axes[:, None]
-        across = np.cos(twist) * across + np.sin(twist) * np.cross(along, across)
-        length = reach * scale[:, None] * (1 + kind.lip * np.cos(angle[..., 0])) * (1 + 0.06 * rng.normal(size=shape))
-        offset = np.reshape(out, (-1, 1)) * outward + np.reshape(up, (-1, 1)) * axes[:, None]
-        base = place[:, None] + scale[:, None, None] * offset
-        flat = (vectors.reshape(-1, 3) for vectors in (base, along, across))  # (F, N, 3) -> (P, 3)
-        return project(size, blade, *flat, length.ravel(), light, soft, tone * tones(rng, length.size, 0.08))
-
-    for layer in range(kind.layers):
-        rise = kind.opening + (1.25 - kind.opening) * layer / max(kind.layers, 5)
-        angle = 2 * np.pi * (np.arange(kind.petals) + 0.5 * layer) / kind.petals
-        patches += whorl(kind.petal, angle, rise, 1 - 0.14 * layer, 0.5 * kind.centre, 0.04 * layer)
-    dots = 36 // kind.florets or 1
-    share = np.sqrt(np.arange(dots) / dots)  # of the way from the middle to the rim
-    length = 1.6 * kind.centre * (2 / dots**0.5 if dots > 1 else 1)
-    out, up = kind.centre * share - length / 2, 0.6 * kind.centre * np.sqrt(1.05 - share**2)  # a dome
-    patches += whorl(kind.dot, GOLDEN * np.arange(dots), 0.0, length, out, up)
-    if kind.stamens:
-        patches += whorl(kind.stamen, GOLDEN * np.arange(kind.stamens), 1.0, 0.42, 0.3 * kind.centre, 0.0)
-    return patches
 
 
 def draw(k: int, split: str, index: int, size: int = 100) -> np.ndarray:
-    """Picture number index of species k in a split -> uint8 (size, size, 3); a pure function of its arguments."""
+    """Picture number index of species k in a split -> uint8 (size, size, 3), by its arguments alone."""
     kind = species(k)
     rng = np.random.default_rng((SEED, list(PER_CLASS).index(split), k, index))
     light = unit(np.array([*rng.normal(size=2), rng.uniform(0.8, 2.0)]))
@@ -106,7 +45,7 @@ def draw(k: int, split: str, index: int, size: int = 100) -> np.ndarray:
         away = rng.uniform(0, 2 * np.pi)
         other = centre + rng.uniform(0.45, 0.65) * np.array([np.cos(away), np.sin(away), 0])
         soft = rng.uniform(0.02, 0.06)
-        paint(back, _flower(rng, kind, BACK, other, radius * rng.uniform(0.5, 0.9), light, soft, 0.9 * tone))
+        paint(back, flower(rng, kind, BACK, other, radius * rng.uniform(0.5, 0.9), light, soft, 0.9 * tone))
     canvas = spread(size, BACK) @ back @ spread(size, BACK).T  # (3, BACK, BACK) -> (3, size, size)
     canvas *= 1 + grain * (noise(rng, size, 25) + noise(rng, size, 50) - 1)
 
@@ -121,20 +60,22 @@ def draw(k: int, split: str, index: int, size: int = 100) -> np.ndarray:
     across = unit(np.cross(rng.normal(size=(count, 3)) * 0.4 + (0, 0, 1), along))
     paint(canvas, project(size, kind.leaf, base, along, across, rng.uniform(0.25, 0.6, count), light,
                           rng.uniform(1.2, 5) / 100, tones(rng, count, 0.15)))
-    paint(canvas, _flower(rng, kind, size, centre, radius, light, focus, tone))
+    paint(canvas, flower(rng, kind, size, centre, radius, light, focus, tone))
     if rng.random() < 0.15:  # grass in front
-        paint(canvas, strewn(rng, size, replace(kind.leaf, width=0.03, base=0.1), 2, (0.5, 1.0), 1.0, 0.03, light))
+        grass = replace(kind.leaf, width=0.03, base=0.1)
+        paint(canvas, strewn(rng, size, grass, 2, (0.5, 1.0), 1.0, 0.03, light))
 
-    # light, lens and sensor
+    # light, which for half of the pictures falls through a tree, lens and sensor
     x, y = np.linspace(-1, 1, size), np.linspace(-1, 1, size)[:, None]
     canvas *= 1 + rng.uniform(0, 0.15) * (light[0] * x + light[1] * y) - rng.uniform(0, 0.12) * (x**2 + y**2)
-    canvas *= 1 - max(0, rng.uniform(-0.5, 0.5)) * smooth(3 * noise(rng, size, 5) - 1)  # half are under a tree
-    canvas *= (np.exp(rng.normal(0.2, 0.14)) * (1 + rng.normal(0, 0.07) * np.array([1, 0, -1])))[:, None, None]
+    canvas *= 1 - max(0, rng.uniform(-0.5, 0.5)) * smooth(3 * noise(rng, size, 5) - 1)
+    exposure = np.exp(rng.normal(0.2, 0.14))
+    canvas *= (exposure * (1 + rng.normal(0, 0.07) * np.array([1, 0, -1])))[:, None, None]
     canvas += rng.uniform(0, 0.3) * (smooth(canvas) - canvas)
     blur = np.exp(-0.5 * ((x - y) / rng.uniform(0.006, 0.016))**2)
     blur /= blur.sum(1, keepdims=True)
     canvas = blur @ canvas @ blur.T + rng.uniform(0.004, 0.02) * rng.normal(size=canvas.shape)
-    return np.clip(np.round(255 * canvas), 0, 255).astype(np.uint8).transpose(1, 2, 0)  # (3, H, W) -> (H, W, 3)
+    return np.clip(np.round(255 * canvas), 0, 255).astype(np.uint8).transpose(1, 2, 0)  # -> (H, W, 3)
 
 
 def _draw_class(k: int, split: str, count: int, size: int) -> np.ndarray:
@@ -144,8 +85,9 @@ def _draw_class(k: int, split: str, count: int, size: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _of_one_thread() -> Iterator[None]:
-    """Processes started meanwhile compute with one thread each: more would spin, waiting, on the same cores."""
-    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    """Processes started meanwhile compute with one thread each: more would spin on the same cores."""
+    names = [f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL")]
+    before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(before, "1"))
     try:
         yield
@@ -154,26 +96,30 @@ def _of_one_thread() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def draw_split(split: str, size: int = 100, per_class: int | None = None) -> tuple[np.ndarray, list[int], list[str]]:
-    """uint8 images (N, 3, size, size), labels and names of a split, class after class; drawn on all cores."""
+def draw_split(split: str, size: int = 100,
+               per_class: int | None = None) -> tuple[np.ndarray, list[int], list[str]]:
+    """uint8 images (N, 3, size, size), labels and names of a split, class by class; drawn on all cores."""
     count = per_class or PER_CLASS[split]
-    spawn, no_interrupts = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+    spawn, deaf = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+    draw_class = partial(_draw_class, split=split, count=count, size=size)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
-        with _of_one_thread(), ProcessPoolExecutor(min(8, cores), spawn, signal.signal, no_interrupts) as pool:
-            drawn = pool.map(_draw_class, range(CLASSES), *([value] * CLASSES for value in (split, count, size)))
+        with _of_one_thread(), ProcessPoolExecutor(min(8, cores), spawn, signal.signal, deaf) as pool:
+            drawn = pool.map(draw_class, range(CLASSES))
             bar = tqdm(drawn, f"drawing {split} flowers", CLASSES, leave=False, disable=None)
             images = np.concatenate(list(bar))
     except BrokenProcessPool as error:
-        raise UserError("the drawing processes ended (out of memory?); a script of your own that loads the drawn flowers "
-                        "needs an `if __name__ == \"__main__\":` around what it does", exit_status=1) from error
+        raise UserError("the drawing processes ended (out of memory?); a script of your own that loads the "
+                        "drawn flowers needs an `if __name__ == \"__main__\":` around it all", 1) from error
     names = [f"{name.replace(' ', '-')}/{split}-{i:02d}" for name in class_names() for i in range(count)]
     return images, np.repeat(np.arange(CLASSES), count).tolist(), names
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sheet", type=Path, default=Path("sheet.png"), help="picture to write, PNG or JPEG (%(default)s)")
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sheet", type=Path, default=Path("sheet.png"),
+                        help="picture to write, PNG or JPEG (%(default)s)")
     parser.add_argument("--columns", type=int, default=8, help="flowers side by side (%(default)s)")
     parser.add_argument("--rows", type=int, default=5, help="rows of flowers (%(default)s)")
     return parser.parse_args(argv)
@@ -188,9 +134,10 @@ def main(args: argparse.Namespace) -> int:
     if (kind := {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(args.sheet.suffix.lower())) is None:
         raise UserError(f"--sheet {args.sheet}: the name has to end in .png or .jpg")
     flowers = np.stack([draw(i * CLASSES // count % CLASSES, "test", i % 60, side) for i in range(count)])
-    grid = flowers.reshape(args.rows, args.columns, side, side, 3).swapaxes(1, 2)  # (rows, side, columns, side, 3)
+    grid = flowers.reshape(args.rows, args.columns, side, side, 3).swapaxes(1, 2)
+    sheet = grid.reshape(args.rows * side, args.columns * side, 3)  # (N, side, side, 3) -> (height, width, 3)
     with files.atomic(args.sheet) as temporary:
-        Image.fromarray(grid.reshape(args.rows * side, args.columns * side, 3)).save(temporary, kind, quality=88)
+        Image.fromarray(sheet).save(temporary, kind, quality=88)
     print(f"wrote {args.sheet}: {count} flowers")
     return 0
 
