@@ -31,9 +31,7 @@ PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # --overwrit
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    training.add_arguments(parser, out="runs/autoencoder", epochs=40, optimizer="adam", save_every=1)
+    parser = training.parser_of(__doc__, out="runs/autoencoder", epochs=40, optimizer="adam", save_every=1)
     group = parser.add_argument_group("model")
     group.add_argument("--batch-norm", action=argparse.BooleanOptionalAction, default=True,
                        help="batch normalisation behind each convolution but the last (%(default)s)")
@@ -122,19 +120,17 @@ def main(args: argparse.Namespace) -> int:
             seconds = time.perf_counter() - epoch_start
             print(f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}", flush=True)
             training.log_row(log, {"epoch": epoch, "cost": cost, "seconds": round(seconds, 3)})
-            if epoch % 5 == 0 or epoch == args.epochs:
-                draw(model, images, device, precision, args.out, epoch)  # before saving: a kill skips none
             stop = bool(interrupted)  # read once: the signal may come at any moment
+            if epoch % 5 == 0 or epoch == args.epochs:  # before the save: a kill leaves none out
+                draw(model, images, device, precision, args.out, epoch)
+            if epoch % 5 == 0 or epoch == args.epochs or stop:
+                figures.curves(args.out / "curve.png", training.read_log(log)[1], "mean squared error")
             if epoch % args.save_every == 0 or epoch == args.epochs or stop:
                 save_last(epoch)
-            if epoch % 5 == 0 or stop:
-                figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (mean squared error)")
             if stop:
-                print(f"stopped after epoch {epoch}; the same command with --resume"
-                      f"{' instead of --overwrite' * args.overwrite} continues")
+                print(f"stopped after epoch {epoch}; the same flags with --resume (no --overwrite) continue")
                 return 128 + interrupted[0]
 
-    figures.curves(args.out / "curve.png", training.read_log(log)[1], "cost (mean squared error)")
     checkpoint.save(args.out / "autoencoder.pt", {
         "kind": "autoencoder", "config": {"batch_norm": args.batch_norm, "unpooling": args.unpooling},
         "model": model.state_dict(), "dataset": args.dataset, "crop": args.crop, "flags": flags,

@@ -32,9 +32,8 @@ PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite rem
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = training.parser_of(__doc__, out="runs/classifier", epochs=40, optimizer="adagrad", save_every=10)
     switch = argparse.BooleanOptionalAction
-    training.add_arguments(parser, out="runs/classifier", epochs=40, optimizer="adagrad", save_every=10)
     group = parser.add_argument_group("model")
     start = group.add_mutually_exclusive_group()
     start.add_argument("--autoencoder", type=Path, help="stage one's checkpoint, to start from (none)")

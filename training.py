@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ OPTIMIZERS = ("adam", "adagrad", "rmsprop", "sgd")
 RESUMED = ("commit", "versions", "processor", "threads")  # of a process that resumes, in the log's header
 
 
-def number(kind: type, low: float, high: float = math.inf, above: bool = False):
+def number(kind: type, low: float, high: float = math.inf, above: bool = False) -> Callable[[str], float]:
     """An argparse type: a number of `kind` in [low, high], or in (low, high] with above=True."""
 
     def parse(text: str):
@@ -39,9 +39,11 @@ def number(kind: type, low: float, high: float = math.inf, above: bool = False):
     return parse
 
 
-def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimizer: str,
-                  save_every: int) -> None:
-    """The flags that mean the same in both training scripts."""
+def parser_of(description: str, out: str, epochs: int, optimizer: str,
+              save_every: int) -> argparse.ArgumentParser:
+    """A parser with the flags that mean the same in both training scripts."""
+    parser = argparse.ArgumentParser(description=description,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     switch = argparse.BooleanOptionalAction
     group = parser.add_argument_group("data")
     group.add_argument("--dataset", default="flowers102", type=data.dataset_name,
@@ -78,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser, out: str, epochs: int, optimi
     runtime.add_arguments(group)
     group.add_argument("--deterministic", action=switch, default=False,
                        help="on a GPU, only kernels that repeat their bits; a CPU's do (%(default)s)")
+    return parser
 
 
 def plain_flags(args: argparse.Namespace, device: torch.device, precision: str) -> dict:
