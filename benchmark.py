@@ -49,7 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def limits(args, device) -> dict[str, float]:
+def limits(args: argparse.Namespace, device: torch.device) -> dict[str, float]:
     """The machine's own: matrix product in FLOP/s, memory copy in bytes/s, read and written."""
     found = {}
     for name in ["float32"] + ["bfloat16"] * (runtime.choose_precision("auto", device) == "bf16"):
@@ -61,7 +61,7 @@ def limits(args, device) -> dict[str, float]:
     return found | {"memory copy": 2 * a.numel() / best}
 
 
-def steps(args, device) -> list[dict]:
+def steps(args: argparse.Namespace, device: torch.device) -> list[dict]:
     """Our step in turns with each other side: the listing, and ours with one lever switched."""
     rows = []
     for stage in LEVERS:
@@ -85,7 +85,7 @@ def steps(args, device) -> list[dict]:
     return rows
 
 
-def growth(args, device) -> list[dict]:
+def growth(args: argparse.Namespace, device: torch.device) -> list[dict]:
     """Our autoencoder step by batch size, and by the number of photos in memory."""
     sizes = [(batch, 1020) for batch in (16, 32, 64, 128, 256, 512)]
     sizes += [(args.batch_size, 1020 * k) for k in (2, 4, 8)]
@@ -97,12 +97,12 @@ def growth(args, device) -> list[dict]:
                  "memory": memory()} for size, (_, memory, _) in sides.items()]
 
 
-def command(script: str, args, *flags) -> list:
+def command(script: str, args: argparse.Namespace, *flags) -> list:
     where = ["--data-dir", args.data_dir, "--device", args.device]
     return [sys.executable, Path(__file__).with_name(f"{script}.py"), *where, *flags]
 
 
-def commands(args, device) -> list[dict]:
+def commands(args: argparse.Namespace, device: torch.device) -> list[dict]:
     """Whole commands on the photos; the classifier that is evaluated has random weights."""
     def first_step(script: str) -> float:
         shutil.rmtree(out, ignore_errors=True)
@@ -138,7 +138,7 @@ def commands(args, device) -> list[dict]:
     return [{"what": what, "seconds": took} for what, took in rows]
 
 
-def full(args, device) -> list[dict]:
+def full(args: argparse.Namespace, device: torch.device) -> list[dict]:
     """30 + 30 epochs, everything included, with batch norm and without, as the report timed them."""
     def run(script: str, *flags: str) -> float:
         with tempfile.TemporaryDirectory() as folder:

@@ -103,7 +103,8 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
         if not len(of_class):
             return np.full((*flowers.images.shape[2:], 3), 255, np.uint8)
         misnamed = of_class[predicted[of_class] == given]
-        return flowers.images[[*misnamed, *of_class][0]].permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
+        first = misnamed[0] if len(misnamed) else of_class[0]
+        return flowers.images[first].permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
 
     figures.confused(out / "confused.png", [
         figures.Confused(classes[i], classes[j], f"{matrix[i, j]} of {counts[i]}",

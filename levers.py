@@ -5,6 +5,7 @@ belong to a process. The listing is tests/reference.py: loops, fp32, contiguous,
 stage two the decoder as well.
 """
 
+import argparse
 import contextlib
 import multiprocessing
 import statistics
@@ -56,14 +57,14 @@ def take_turns(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, 
     return {name: [turn[name] for turn in turns] for name in sides}
 
 
-def layers(args, device: torch.device) -> list[dict]:
+def layers(args: argparse.Namespace, device: torch.device) -> list[dict]:
     """InverseMaxPool, alone and with its convolution, at the decoder's sizes: forward and backward."""
     runtime.keep_memory()
     runtime.keep_fp32()
     rows = []
 
     def measure(what: str, sides: dict[str, Callable], inputs: list[torch.Tensor]) -> None:
-        def both_ways(function):
+        def both_ways(function: Callable) -> Callable[[], float]:
             grad = torch.randn_like(function(*inputs))
             return lambda: seconds(lambda: torch.autograd.grad(function(*inputs), inputs, grad), device)
 
@@ -166,7 +167,7 @@ def arithmetic() -> int:
 
 
 @contextlib.contextmanager
-def process(stage: str, levers: set[str], device, batch_size: int,
+def process(stage: str, levers: set[str], device: torch.device, batch_size: int,
             photos: int = 1020) -> Iterator[tuple[Callable, ...]]:
     """A step in a process of its own: functions that give its seconds, memory added in bytes, arithmetic."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:

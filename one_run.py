@@ -5,6 +5,7 @@ import csv
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def autoencoder_of(row: Row, seed: int, args: argparse.Namespace) -> Path:
     return args.work / "-".join(["autoencoder", str(seed), precision, *(flag.lstrip("-") for flag in flags)])
 
 
-def train(stage, out: Path, finished: str, flags: list[str]) -> None:
+def train(stage: ModuleType, out: Path, finished: str, flags: list[str]) -> None:
     """Run one training script to its end, resuming what an earlier process began."""
     if (out / finished).exists():
         return
