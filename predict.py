@@ -47,9 +47,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.autoencoder and not args.figure:
         parser.error("--autoencoder draws on the figure: it needs --figure FILE")
-    if args.figure and args.figure.exists():
-        parser.error(f"--figure {args.figure} is there already and may be a photo; "
-                     f"remove it, or name another")
     if args.figure and args.figure.suffix.lower() != ".png":
         parser.error(f"--figure {args.figure}: the name has to end in .png")
     return args
@@ -76,6 +73,8 @@ def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    if args.figure and args.figure.exists():
+        raise UserError(f"--figure {args.figure} is there already, maybe as a photo; remove it, or name another")
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         device, precision = runtime.set_up(args.device, args.precision)
         encoder, classifier, content = inference.load_classifier(args.classifier, device)

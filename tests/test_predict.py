@@ -111,12 +111,13 @@ def test_more_photos_than_are_decoded_at_once_all_get_their_names_in_linked_fold
 @pytest.mark.parametrize("arguments,words", (
     (["photos/test", "--autoencoder", "autoencoder.pt"], "--figure"),
     (["photos/test", "--figure", "absent/sheet.png"], "absent/sheet.png"),
-    (["photos/test", "--figure", "photos/test/rose/0.jpg"], "is there already and may be a photo"),
+    (["photos/test", "--figure", "taken.png"], "taken.png is there already, maybe as a photo"),
     (["empty"], "no photos in empty"),
     (["photos/test", "--classifier", "autoencoder.pt"], "'classifier'"),
 ))
 def test_bad_input_is_one_line(arguments, words, trained):
     (trained / "empty").mkdir(exist_ok=True)
+    (trained / "taken.png").touch()
     done = predict(trained, *arguments)
     assert done.returncode in (1, 2) and words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
 
