@@ -74,7 +74,7 @@ def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
 
 def main(args: argparse.Namespace) -> int:
     if args.figure and args.figure.exists():
-        raise UserError(f"--figure {args.figure} is there already, maybe as a photo; remove it, or name another")
+        raise UserError(f"--figure {args.figure} is there already, maybe a photo; remove it, or name another")
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         device, precision = runtime.set_up(args.device, args.precision)
         encoder, classifier, content = inference.load_classifier(args.classifier, device)

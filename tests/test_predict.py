@@ -111,7 +111,7 @@ def test_more_photos_than_are_decoded_at_once_all_get_their_names_in_linked_fold
 @pytest.mark.parametrize("arguments,words", (
     (["photos/test", "--autoencoder", "autoencoder.pt"], "--figure"),
     (["photos/test", "--figure", "absent/sheet.png"], "absent/sheet.png"),
-    (["photos/test", "--figure", "taken.png"], "taken.png is there already, maybe as a photo"),
+    (["photos/test", "--figure", "taken.png"], "taken.png is there already, maybe a photo"),
     (["empty"], "no photos in empty"),
     (["photos/test", "--classifier", "autoencoder.pt"], "'classifier'"),
 ))
