@@ -197,4 +197,4 @@ def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, pat
         raise UserError(f"--resume: the photos or labels are not those that {path} was made with")
     for (name, then), now in zip(rounding(resumed["environment"]).items(), rounding(environment).values()):
         if then != now:
-            print(f"not the bits of a run without a break: {path} was made with {name} {then}, this is {now}")
+            print(f"not the same bits as without a break: {path} was made with {name} {then}, this is {now}")
