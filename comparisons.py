@@ -120,7 +120,7 @@ def signed(difference: Difference | None, unit: str = "") -> str:
 
 def paired(runs: Runs, names: Sequence[str], measures: dict[str, Value]) -> str:
     """Recipes beside the first of them: each measure's mean, deviation, and difference seed by seed."""
-    header = [cell for title in measures for cell in (title, "less the first row's [95 %]")]
+    header = [cell for title in measures for cell in (title, "minus the first row's [95 %]")]
     rows = []
     for name in names:
         cells = []
@@ -175,8 +175,8 @@ def section5(runs: Runs) -> str:
                      spread(REPORT_TRAIN.get(name, (100, 100))), train, precisions(runs[name]),
                      f"{statistics.median(seconds):.0f}" if seconds else ""])
     return markdown(["test accuracy (%)", "the report: mean ± deviation (runs)", "ours, seeds in order",
-                     "mean ± deviation [95 % interval]", "ours less the report's [95 %]", "differs",
-                     "the report's train (%)", "ours", "in", "seconds, not comparable"], rows)
+                     "mean ± deviation [95 % interval]", "ours minus the report's [95 %]", "differs",
+                     "the report's train (%)", "our train (%)", "precision", "seconds, not comparable"], rows)
 
 
 def plotted(runs: Runs) -> list[tuple[str, list[float], tuple[float, ...]]]:

@@ -35,15 +35,15 @@ def changed(stage: str, first: int, last: int, of_its_fall: bool) -> Value:
 
 
 def batch_norm(runs: Runs, step: Steps) -> list[Claim]:
-    falls = "with it the classifier's cost after 5 epochs is below that without it after 30"
-    rises = "without it validation accuracy rose over the second half of training (epoch 15 to 30)"
+    falls = "the classifier's cost after 5 epochs with batch norm is below that after 30 without"
+    rises = "without batch norm validation accuracy rises from epoch 15 to 30"
     without, best_without = "no-batch-norm", BEST["no-batch-norm"]
     at_0001 = gap(runs, "adam", without, after(5), after(30))
     at_best = gap(runs, BEST["adam"], best_without, after(5), after(30))
-    timed = {"bf16": "a step of both stages in bf16 takes", "fp32": "a step of both stages in fp32 takes",
+    timed = {"bf16": "one step of each stage in bf16 takes", "fp32": "one step of each stage in fp32 takes",
              "30 epochs": "30 epochs of both stages take"}
-    alike = [Claim(f"{what} as long with it as without, within 5 %", "% longer with it", step.get(key), -5, 5)
-             for key, what in timed.items()]
+    alike = [Claim(f"{what} as long with batch norm as without, within 5 %", "% longer with batch norm",
+                   step.get(key), -5, 5) for key, what in timed.items()]
     return alike + [
         Claim(f"{falls}, both at 0.001", "nats", at_0001, below=0),
         Claim(f"{falls}, each at its best rate", "nats", at_best, below=0),
@@ -75,7 +75,7 @@ def regularisation(runs: Runs) -> list[Claim]:
 def epochs(runs: Runs) -> list[Claim]:
     costs = [Claim(f"from epoch 40 to 80 the {stage}'s cost changes by less than a tenth of {what}", "%",
                    level(runs, "epochs-80", changed(stage, 40, 80, of_its_fall)), -10, 10)
-             for what, of_its_fall in (("what it is at 40", False), ("its fall up to then", True))
+             for what, of_its_fall in (("its value at 40", False), ("its fall until then", True))
              for stage in ("autoencoder", "classifier")]
     accuracy = "from epoch 40 to 80 the classifier's validation accuracy changes by less than 1 point"
     return [*costs, Claim(accuracy, VALIDATION, level(runs, "epochs-80", gained(40, 80)), -1, 1)]
@@ -94,13 +94,13 @@ def unpooling(runs: Runs) -> list[Claim]:
                   gap(runs, "pretrained", "unpool-nearest", error_on("test")), below=0),
             Claim(f"{better} nearest upsampling's", POINTS,
                   gap(runs, "pretrained", "unpool-nearest"), above=0),
-            Claim(f"{better} one whose decoder knew the places", POINTS,
+            Claim(f"{better} one whose decoder was given the positions", POINTS,
                   gap(runs, "pretrained", "unpool-indices"), above=0)]
 
 
 def pretraining(runs: Runs) -> list[Claim]:
     better = "the final model is more accurate from the trained encoder than from random weights"
-    frozen = "where neither learns, the trained encoder serves the classifier better than a random one"
+    frozen = "with the encoder frozen, the classifier is more accurate on a trained one than on a random one"
     return [Claim(f"{better}, on validation photos", VALIDATION,
                   gap(runs, "pretrained", "final-fp32", val_accuracy), above=0),
             Claim(f"{better}, on test photos", POINTS, gap(runs, "pretrained", "final"), above=0),
@@ -110,21 +110,21 @@ def pretraining(runs: Runs) -> list[Claim]:
 def judged(runs: Runs, step: Steps) -> list[tuple[str, list[Claim], str]]:
     """Each conclusion, its claims, and what no run varies of it; step is the benchmark's."""
     return [
-        ("A step takes as long with batch norm as without, but with it the cost falls far faster; without it "
-         "more epochs would go on raising accuracy", batch_norm(runs, step),
+        ("A step takes as long with batch norm as without, but with it the cost falls far faster; without "
+         "it, more epochs would keep raising accuracy", batch_norm(runs, step),
          "the autoencoder's batch norm, or the number of epochs without it"),
-        ("Adagrad is the best optimizer; RMSprop's steps have the wrong size and direction; SGD's are too "
-         "small: it fits the training photos and lacks on the test's", optimizers(runs),
+        ("Adagrad is the best optimizer; RMSprop's steps have the wrong size and direction; SGD's become "
+         "too small: it fits the training photos but does poorly on the test photos", optimizers(runs),
          "the direction of a step alone"),
         ("Dropout and L2 gain about 1 % at most; the cure is more photos", regularisation(runs),
          "the number of photos"),
         ("Beyond 40 epochs the cost hardly changes", epochs(runs), ""),
         ("With Adagrad the autoencoder's pictures are less complete than with Adam; hence Adam",
          autoencoders(runs), "the learning rate of either"),
-        ("InverseMaxPool, which keeps the feature alone, is what an inverse of max pooling should be; z "
+        ("InverseMaxPool, which keeps only the feature, is what an inverse of max pooling should be; z "
          "stays unflattened, the classifier has no pooling", unpooling(runs),
          "the shape of z, or the classifier's pooling"),
-        ("Training the autoencoder first helps the classifier (its prose takes it for granted)",
+        ("Training the autoencoder first helps the classifier (the report's prose assumes so)",
          pretraining(runs), "how long the autoencoder alone trains, or the rate of its encoder alone"),
     ]
 

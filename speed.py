@@ -62,9 +62,9 @@ def layers(benchmark: dict) -> str:
 
 def growth(benchmark: dict) -> str:
     rows = benchmark["growth"]["rows"]
-    return markdown(["images a step / photos in memory",
+    return markdown(["batch size / photos in memory",
                      *(f"{row['batch']} / {row['photos']}" for row in rows)],
-                    [["ms an image", *(f"{1000 * row['seconds'] / row['batch']:.2f}" for row in rows)],
+                    [["ms per image", *(f"{1000 * row['seconds'] / row['batch']:.2f}" for row in rows)],
                      ["peak memory (GB)", *(f"{row['memory'] / 1e9:.2f}" for row in rows)]])
 
 
@@ -83,5 +83,5 @@ def machine(benchmark: dict) -> str:
                             for name, dtype in DTYPES.items() if f"matrix product, {dtype}" in limit)
     return (f"Measured on {measured['processor']}, {measured['threads']} threads, "
             f"torch {measured['versions']['torch']}, batches of {measured['batch_size']}, "
-            f"medians of {measured['rounds']} rounds. Its limits, in the same run, in GFLOP/s of a matrix "
-            f"product: {products}; memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
+            f"medians of {measured['rounds']} rounds. The machine's limits, in the same run: matrix "
+            f"product (GFLOP/s) {products}; memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")

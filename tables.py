@@ -34,12 +34,11 @@ def synthetic(runs: Runs) -> str:
     train, val, test = (", ".join(f"{accuracy_on(split)(run):.2f}" for run in found)
                         for split in ("train", "val", "test"))
     seeds = ", ".join(str(run["seed"]) for run in found)
-    text = (f"Seed {seeds}: {test} % of the test images right, {val} % of the validation and {train} % of "
-            f"the training images.")
-    others = [f"{ROWS[name].title.removeprefix('the drawn flowers ')} {val_accuracy(run):.2f} %"
+    text = f"Seeds {seeds}: test accuracy {test} %; validation {val} %; training {train} %."
+    others = [f"{val_accuracy(run):.2f} % {ROWS[name].title.removeprefix('the drawn flowers ')}"
               for name in runs if name.startswith("synthetic-") for run in runs[name]]
     if others:
-        text += f" Seed 0 with another recipe, validation images: {', '.join(others)}."
+        text += f" Validation accuracy of seed 0 with another recipe: {', '.join(others)}."
     return text
 
 
@@ -63,10 +62,10 @@ def jumps(runs: Runs) -> str:
                          f"{run['classifier_cost']:.2f}", f"{accuracy_on('test')(run):.2f}"])
     named = ", ".join(f"{ROWS[name].title} ({count} of {len(runs[name])} seeds)"
                       for name, count in risen.items()) or "none"
-    return markdown([f"{ROWS['l2-0.01'].title}, in", "seed", "jumps, highest at epoch", "to (nats)",
+    return markdown([f"{ROWS['l2-0.01'].title}, in", "seed", "peak after a rise: epoch", "peak cost (nats)",
                      "last cost", "test accuracy (%)"], rows) + (
         f"\n\nOf the {len(curves)} runs whose curve is kept, those whose cost rose to more than three "
-        f"times its lowest before: {named}.")
+        f"times its earlier minimum: {named}.")
 
 
 def rates(runs: Runs) -> str:
@@ -102,7 +101,7 @@ def pretraining(runs: Runs) -> str:
                  f"from the trained encoder, between {random_low:.2f} and {random_high:.2f} "
                  f"from random weights; the report's one run lies at {REPORT['final'][0]:.2f}.")
     apart = signed(gap(runs, "frozen", "frozen-random"), "points of test accuracy")
-    return text + (f"\n\nThe trained encoder, frozen, less the random one, frozen: {apart}." if apart else "")
+    return text + (f"\n\nFrozen trained encoder minus frozen random encoder: {apart}." if apart else "")
 
 
 def commands(results: Path) -> str:
@@ -118,7 +117,7 @@ def kills(results: Path) -> str:
     counts = "; ".join(f"{row['stage']}: {row['kills']} kills, {row['while saving']} of them while a "
                        f"checkpoint was written" for row in rows)
     outcome = "not every resume" if any(row["differences"] for row in rows) else "every resume"
-    return f"{counts}: {outcome} ended with the bits of an uninterrupted run."
+    return f"{counts}: {outcome} ended bit-identical to an uninterrupted run."
 
 
 def damage(results: Path) -> str:

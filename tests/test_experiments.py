@@ -237,7 +237,7 @@ def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
     stands = ["holds" + " as far as measured" * (i != 4) if true else "does not hold" for i in range(1, 8)]
     assert [(line[:3], line.split("**")[1]) for line in lines] == [(f"{i}. ", each) for i, each in enumerate(stands, 1)]
     assert lines[3].endswith(f"Of 5 claims, 5 {'hold' if true else 'do not hold'}, e.g. that from epoch 40 to 80 the "
-                             f"autoencoder's cost changes by less than a tenth of what it is at 40 "
+                             f"autoencoder's cost changes by less than a tenth of its value at 40 "
                              f"({'-6.25' if true else '+1875.00'} (every run) %).")
     table = conclusions.conclusions(runs, step)
     assert table.count(f"| {verdicts[0]} |") == 36 and re.findall(r"\| \*\*([^*|]+)\*\* \|$", table, re.M) == stands
