@@ -46,8 +46,8 @@ def save(path: Path | str, content: dict) -> None:
             if isinstance(error, OSError) and error.errno not in DISK_FULL:
                 raise
             needed = sum(t.numel() * t.element_size() for t in _tensors(content))
-            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}; make room",
-                            exit_status=1) from error
+            then = ", then --resume" if Path(path).name == "last.pt" and Path(path).exists() else ""
+            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}; make room{then}", 1) from error
 
 
 def _tensors(content) -> Iterator[torch.Tensor]:
