@@ -47,7 +47,7 @@ def save(path: Path | str, content: dict) -> None:
                 raise
             needed = sum(t.numel() * t.element_size() for t in _tensors(content))
             then = ", then --resume" if Path(path).name == "last.pt" and Path(path).exists() else ""
-            raise UserError(f"cannot write {path}, about {needed:,} bytes: {error}; make room{then}", 1) from error
+            raise UserError(f"cannot write {path} (~{needed:,} bytes): {error}; make room{then}", 1) from error
 
 
 def _tensors(content) -> Iterator[torch.Tensor]:
