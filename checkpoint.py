@@ -45,9 +45,9 @@ def save(path: Path | str, content: dict) -> None:
         except (OSError, RuntimeError) as error:  # torch reports some failed writes as its own
             if isinstance(error, OSError) and error.errno not in DISK_FULL:
                 raise
-            needed = sum(t.numel() * t.element_size() for t in _tensors(content))
+            size = sum(t.numel() * t.element_size() for t in _tensors(content))
             then = ", then --resume" if Path(path).name == "last.pt" and Path(path).exists() else ""
-            raise UserError(f"cannot write {path} (~{needed:,} bytes): {error}; make room{then}", 1) from error
+            raise UserError(f"cannot write {path} (~{size:,} bytes): {error}; make room{then}", 1) from error
 
 
 def _tensors(content) -> Iterator[torch.Tensor]:
