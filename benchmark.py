@@ -2,7 +2,7 @@
 
     python benchmark.py                           # every section but `full`: about 10 minutes on two cores
     python benchmark.py --only steps --levers Winograd "batch norm" --rounds 8 --results results/without-bf16
-    python benchmark.py --only full --data-dir data    # 30 + 30 epochs of training, twice: 16 minutes
+    python benchmark.py --only full --data-dir data    # 30 + 30 epochs of training, twice
 
 Writes results/benchmark.json. Seconds are medians over rounds in which the sides take turns, each side of a
 training step in a process of its own (levers.py): `growth` has nine at once, for which it wants some 15 GB.
@@ -10,13 +10,13 @@ training step in a process of its own (levers.py): `growth` has nine at once, fo
 
 import argparse
 import contextlib
-import json
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
@@ -111,9 +111,10 @@ def commands(args: argparse.Namespace, device: torch.device) -> list[dict]:
                                  stdout=subprocess.DEVNULL)
         while child.poll() is None and not (out / "log.jsonl").exists():  # begun right before the first step
             time.sleep(0.005)
-        took = time.perf_counter() - start
+        took, status = time.perf_counter() - start, child.poll()
         child.kill()
-        if child.wait() > 0:
+        child.wait()
+        if status:
             raise runtime.UserError(f"{script}.py failed, as its line above says", exit_status=1)
         return took
 
@@ -157,15 +158,19 @@ def main(args: argparse.Namespace) -> int:
     device = runtime.choose_device(args.device)
     args.results.mkdir(parents=True, exist_ok=True)
     path = args.results / "benchmark.json"
-    try:
-        result = json.loads(path.read_text()) if path.exists() else {}
-    except ValueError as error:
-        raise runtime.UserError(f"{path} is damaged ({error}); remove it") from error
+    result = files.read_json(path) if path.exists() else {}
     machine = runtime.describe(device, runtime.choose_precision("auto", device)) | {
         "limits": limits(args, device)}
     for name in args.only:
         start = time.perf_counter()
-        rows = SECTIONS[name](args, device)
+        try:
+            rows = SECTIONS[name](args, device)
+        except subprocess.CalledProcessError as error:
+            raise runtime.UserError(f"{name}: {error.cmd[1].name} failed, as its line above says",
+                                    exit_status=1) from error
+        except BrokenProcessPool as error:
+            raise runtime.UserError(f"{name}: a step's process was killed, as where memory is short; "
+                                    f"lower --batch-size", exit_status=1) from error
         result[name] = {**machine, "batch_size": args.batch_size, "rounds": args.rounds, "rows": rows}
         files.write_json(path, result)
         print(f"{name}: {time.perf_counter() - start:.0f} s", *map(str, rows), sep="\n  ", flush=True)

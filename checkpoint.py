@@ -1,14 +1,13 @@
-"""Checkpoints: atomic saving, safe loading, resuming, and refusing what does not fit.
+"""Checkpoints: atomic saving, safe loading, and refusing what does not fit.
 
 A checkpoint is a dict of plain types and tensors, its kind under "kind": to load it runs no code.
 """
 
-import contextlib
 import json
 import math
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -17,9 +16,6 @@ from torch import nn
 import files
 from runtime import DISK_FULL, UserError
 
-# flags that a resume may change: they do not change the result
-FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
-              "dataset"}  # (its photos and labels are compared)
 MISFITS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError)  # how load_state_dict fails
 RUN = {"flags": dict, "environment": dict, "photos": str, "epoch": int, "optimizer": dict}
 FIELDS = {  # what a checkpoint of each kind must hold
@@ -103,17 +99,20 @@ def load(path: Path | str, kind: str) -> dict:
 
 def load_state(target: nn.Module | torch.optim.Optimizer, state: dict, path: Path | str) -> None:
     """Copy a state dict into a module, strictly, or an optimizer; UserError where it does not fit."""
+    is_optimizer = isinstance(target, torch.optim.Optimizer)
     try:
+        if is_optimizer:  # its rates come from the flags, which have been compared
+            groups = zip(target.param_groups, state["param_groups"], strict=True)
+            state = state | {"param_groups": [own | {"params": saved["params"]} for own, saved in groups]}
         target.load_state_dict(state)
-        if isinstance(target, torch.optim.Optimizer):  # checks no shapes; fused, it would write past the end
+        if is_optimizer:  # checks no shapes; fused, it would write past the end
             if len(target.state) not in (0, sum(len(group["params"]) for group in target.param_groups)):
                 raise ValueError("it has the state of some weights and not of others")
             for weight, kept in target.state.items():
                 for name, value in kept.items():
-                    if torch.is_tensor(value) and name != "step" and (
-                            value.shape != weight.shape or value.dtype != weight.dtype):
-                        raise ValueError(f"{name} is {tuple(value.shape)} "
-                                         f"for a weight of {tuple(weight.shape)}")
+                    want = ((), torch.float32) if name == "step" else (weight.shape, weight.dtype)
+                    if (value.shape, value.dtype) != want:
+                        raise ValueError(f"{name} is {tuple(value.shape)} for a weight {tuple(weight.shape)}")
     except MISFITS as error:
         raise UserError(f"{path} does not fit {type(target).__name__}: {error}") from error
 
@@ -129,72 +128,8 @@ def rebuild(kind: type[nn.Module], config: dict, state: dict, path: Path | str) 
     return module.float()
 
 
-def _kind(path: Path) -> str | None:
-    """The kind of a checkpoint, its tensors left unread; None where there is none to read."""
-    with contextlib.suppress(Exception):  # absent, damaged or foreign
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["kind"]
-
-
-def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tuple[str, ...]) -> dict | None:
-    """The content of last.pt with resume, else None; nothing is removed yet but a killed save's remains.
-
-    products: the files (glob patterns) that a run leaves, besides last.pt and log.jsonl. UserError where
-    there is nothing to resume, where a run is there and neither flag, where another process is at work, or
-    where the other stage has its run, finished or not.
-    """
-    last, other = out / "last.pt", {"autoencoder run": "classifier", "classifier run": "autoencoder"}[kind]
-    if (out / f"{other}.pt").exists() or (not resume and _kind(last) == f"{other} run"):
-        raise UserError(f"{out} holds a run of train_{other}.py; name another folder with --out")
-    if out.is_dir():
-        files.claim(out)
-    if resume:
-        if not last.exists():
-            raise UserError(f"--resume: there is no {last}; start without --resume")
-        content = load(last, kind)
-        for orphan in out.glob(files.ORPHANS):
-            orphan.unlink()
-        return content
-    found = [path.name for pattern in ("last.pt", "log.jsonl", *products) for path in out.glob(pattern)]
-    if found and not overwrite:
-        resume = "--resume continues it, " if last.exists() else ""
-        raise UserError(f"{out} holds a run already ({found[0]}); {resume}--overwrite replaces it")
-    return None
-
-
-def begin_run(out: Path, products: tuple[str, ...], save_last: Callable[[int], None]) -> None:
-    """Make a new run's folder with its first last.pt, then remove what an old run left (see open_run)."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        files.claim(out)
-        save_last(0)  # first: where it does not fit on the disk, the old run stays
-        for pattern in ("log.jsonl", files.ORPHANS, *products):
-            for path in out.glob(pattern):
-                path.unlink()
-    except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror}") from error
-
-
 def rounding(environment: dict) -> dict:
     """What decides how a machine rounds, of runtime.describe's fields; None where a file lacks one."""
     versions = environment.get("versions")
     torch_version = versions.get("torch") if isinstance(versions, dict) else None
     return {"torch": torch_version, **{name: environment.get(name) for name in ("processor", "threads")}}
-
-
-def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, path: Path) -> None:
-    """Hold a run against what wants to resume it.
-
-    UserError where a flag or the photos would change the result; a line where this machine rounds otherwise.
-    """
-    for name, value in flags.items():
-        then = resumed["flags"].get(name, value)  # (a flag newer than the run is passed over)
-        if name not in FREE_FLAGS and then != value:
-            raise UserError(f"--resume: --{name.replace('_', '-')} is {value}, "
-                            f"but {path} was made with {then}")
-    if flags["epochs"] < resumed["epoch"]:
-        raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} is at {resumed['epoch']}")
-    if digest != resumed["photos"]:
-        raise UserError(f"--resume: the photos or labels are not those that {path} was made with")
-    for (name, then), now in zip(rounding(resumed["environment"]).items(), rounding(environment).values()):
-        if then != now:
-            print(f"not the same bits as without a break: {path} was made with {name} {then}, this is {now}")

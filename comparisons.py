@@ -5,13 +5,13 @@ not ours (Welch's, or Student's of two samples). Deviations are sample standard 
 over seeds: the photos stay the same. A row that has no two runs yet shows none.
 """
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import files
 from recipes import REPORT, REPORT_TRAIN, ROWS
 
 Runs = dict[str, list[dict]]  # by row, in the order of the seeds
@@ -34,7 +34,7 @@ def finished(results: Path) -> Runs:
     runs = {}
     for name, row in ROWS.items():
         paths = [results / "runs" / f"{name}-{seed}.json" for seed in row.seeds]
-        runs[name] = [json.loads(path.read_text()) for path in paths if path.exists()]
+        runs[name] = [files.read_json(path) for path in paths if path.exists()]
     return runs
 
 

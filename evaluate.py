@@ -22,6 +22,7 @@ import data
 import figures
 import files
 import inference
+import run_folder
 import runtime
 from runtime import UserError
 
@@ -127,6 +128,7 @@ def main(args: argparse.Namespace) -> int:
     out = args.out or args.classifier.parent
     try:
         out.mkdir(parents=True, exist_ok=True)
+        run_folder.claim(out)  # a training run there would take half-written tables for a killed run's
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}") from error
 

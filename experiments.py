@@ -17,13 +17,13 @@ is 1. Checkpoints lie in runs/experiments/ until their run is finished.
 
 import argparse
 import contextlib
-import json
 import statistics
 import sys
 import time
 from pathlib import Path
 
 import files
+import run_folder
 import runtime
 import training
 from one_run import autoencoder_of, clear, measure, path_of, precision_of
@@ -75,7 +75,7 @@ def misfit(args: argparse.Namespace, name: str) -> str:
     for seed in ROWS[name].seeds:
         log = args.work / f"{name}-{seed}/log.jsonl"  # of a run that was begun
         if (finished := path_of(args, name, seed)).exists():
-            found.add(json.loads(finished.read_text())["precision"])
+            found.add(files.read_json(finished)["precision"])
         elif log.exists():
             with contextlib.suppress(ValueError, KeyError):  # damaged: told when the run is resumed
                 found.add(training.read_log(log)[0]["precision"])
@@ -89,7 +89,7 @@ def plan(args: argparse.Namespace) -> int:
     import train_classifier
 
     here, minutes, trained, sources = runtime.processor(runtime.choose_device("auto")), [], set(), {}
-    known = [json.loads(path.read_text()) for path in (args.results / "runs").glob("*.json")]
+    known = [files.read_json(path) for path in (args.results / "runs").glob("*.json")]
 
     def stage_minutes(name: str, flags: argparse.Namespace) -> float:
         precision, took = precision_of(flags), f"{name}_seconds"
@@ -152,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
                         failed.append((name, seed))
                         continue
                     finally:
-                        files.give_up()
+                        run_folder.give_up()
                     print(f"== {name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
         time.sleep(0 if done else 2)
     return int(bool(failed or left_out))

@@ -1,6 +1,5 @@
 """Files written whole or not at all, and locks between processes."""
 
-import atexit
 import contextlib
 import json
 import os
@@ -24,7 +23,8 @@ def atomic(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
         if os.name == "posix":
             folder = os.open(path.parent, os.O_RDONLY)  # the rename itself lives in the folder
-            os.fsync(folder)
+            with contextlib.suppress(OSError):  # some file systems cannot, and the file is in place
+                os.fsync(folder)
             os.close(folder)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}", exit_status=1) from error
@@ -36,6 +36,14 @@ def atomic(path: Path | str) -> Iterator[Path]:
 def write_json(path: Path, content) -> None:
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_json(path: Path):
+    """What a JSON file holds; UserError where it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); remove it") from error
 
 
 @contextlib.contextmanager
@@ -61,21 +69,3 @@ def lock(path: Path, wait: bool) -> Iterator[bool]:
         yield held
     finally:
         os.close(descriptor)
-
-
-CLAIMED, LOCKS = set(), contextlib.ExitStack()  # this process's runs, locked until it ends or gives them up
-
-
-def claim(out: Path) -> None:
-    """Lock a run's folder until this process ends or calls give_up. UserError where another has it."""
-    if out.resolve() not in CLAIMED:
-        atexit.register(give_up)  # before the interpreter takes modules apart
-        if not LOCKS.enter_context(lock(out, wait=False)):
-            raise UserError(f"--out {out}: another process writes a run there; wait, or name another folder")
-        CLAIMED.add(out.resolve())
-
-
-def give_up() -> None:
-    """Unlock this process's runs, for whoever comes next: it goes on with other work."""
-    LOCKS.close()
-    CLAIMED.clear()

@@ -2,15 +2,14 @@
 
 import argparse
 import csv
-import json
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
-import checkpoint
 import files
+import run_folder
 import runtime
 import training
 from recipes import Row
@@ -46,7 +45,7 @@ def train(stage: ModuleType, out: Path, finished: str, flags: list[str]) -> None
 
 def recipe(flags: dict) -> dict:
     """The flags that make the result, without those that say where things are."""
-    places = checkpoint.FREE_FLAGS - {"epochs", "dataset"} | {"autoencoder"}
+    places = run_folder.FREE_FLAGS - {"epochs", "dataset"} | {"autoencoder"}
     return {name: value for name, value in flags.items() if name not in places}
 
 
@@ -98,7 +97,7 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
         evaluate.main(evaluate.parse_args([
             "--classifier", str(out / "classifier.pt"), "--precision", header["precision"],
             "--data-dir", args.data_dir, *source]))
-        result["splits"] = json.loads((out / "evaluation.json").read_text())["splits"]
+        result["splits"] = files.read_json(out / "evaluation.json")["splits"]
         keep_predictions(out / "predictions.csv", path_of(args, name, seed).with_suffix(".npz"))
     files.write_json(path_of(args, name, seed), result)
     clear(args, name, seed)

@@ -3,7 +3,6 @@
 `python experiments.py table` prints them; with --readme it writes each between its markers in either page.
 """
 
-import json
 import re
 from collections import Counter
 from itertools import accumulate
@@ -113,7 +112,7 @@ def commands(results: Path) -> str:
 
 def kills(results: Path) -> str:
     """What tests/kill_runs.py counted."""
-    rows = json.loads((results / "kills.json").read_text())["rows"]
+    rows = files.read_json(results / "kills.json")["rows"]
     counts = "; ".join(f"{row['stage']}: {row['kills']} kills, {row['while saving']} of them while a "
                        f"checkpoint was written" for row in rows)
     outcome = "not every resume" if any(row["differences"] for row in rows) else "every resume"
@@ -122,7 +121,7 @@ def kills(results: Path) -> str:
 
 def damage(results: Path) -> str:
     """What tests/damage.py counted."""
-    rows, given = json.loads((results / "damage.json").read_text())["rows"], ("checkpoint", "bytes", "damage")
+    rows, given = files.read_json(results / "damage.json")["rows"], ("checkpoint", "bytes", "damage")
     counts = list(dict.fromkeys(key for row in rows for key in row if key not in given))  # tried, outcomes
     return markdown(["checkpoint", "damage", *counts],
                     [[f"{row['checkpoint']}, {row['bytes']:,} bytes", row["damage"],
@@ -142,7 +141,7 @@ def tables(results: Path) -> dict[str, str]:
         "unpooling": paired(runs, ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder"),
                             errors | test),
     }
-    benchmark, without_bf16 = (json.loads(path.read_text()) if path.exists() else {} for path in (
+    benchmark, without_bf16 = (files.read_json(path) if path.exists() else {} for path in (
         results / "benchmark.json", results / "without-bf16/benchmark.json"))
     step = with_batch_norm(benchmark, without_bf16)
     found |= {"answers": answers(runs, step), "conclusions": conclusions(runs, step)}

@@ -22,6 +22,7 @@ import checkpoint
 import data
 import figures
 import inference
+import run_folder
 import runtime
 import training
 from models import UNPOOLINGS, AutoEncoder
@@ -65,12 +66,12 @@ def main(args: argparse.Namespace) -> int:
     device, precision = runtime.set_up(args.device, args.precision, args.deterministic)
     flags, environment = training.plain_flags(args, device, precision), runtime.describe(device, precision)
     last, log = args.out / "last.pt", args.out / "log.jsonl"
-    resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
+    resumed = run_folder.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
 
     flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, crop=args.crop)
     digest = flowers.digest()
     if resumed:
-        checkpoint.check_resume(resumed, flags, environment, digest, last)
+        run_folder.check_resume(resumed, flags, environment, digest, last)
     training.check_photos(flowers, args.dataset)
     images = flowers.images.to(device)  # uint8 (N, 3, 100, 100)
 
@@ -91,7 +92,7 @@ def main(args: argparse.Namespace) -> int:
             checkpoint.load_state(part, resumed.pop(name), last)
         print(f"resuming {last} after epoch {resumed['epoch']}")
     else:
-        checkpoint.begin_run(args.out, PRODUCTS, save_last)
+        run_folder.begin_run(args.out, args.overwrite, PRODUCTS, save_last)
     first_epoch = resumed["epoch"] + 1 if resumed else 1
     header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers)}}
     training.start_log(log, header, first_epoch - 1)

@@ -23,6 +23,7 @@ import data
 import evaluate
 import figures
 import inference
+import run_folder
 import runtime
 import training
 from models import DROPOUTS_AFTER, AutoEncoder, Classifier, Encoder
@@ -82,13 +83,13 @@ def main(args: argparse.Namespace) -> int:
     device, precision = runtime.set_up(args.device, args.precision, args.deterministic)
     flags, environment = training.plain_flags(args, device, precision), runtime.describe(device, precision)
     last, log = args.out / "last.pt", args.out / "log.jsonl"
-    resumed = checkpoint.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
+    resumed = run_folder.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
 
     flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir, crop=args.crop)
                     for split in ("train", "val"))
     digest = flowers.digest() + val.digest()
     if resumed:
-        checkpoint.check_resume(resumed, flags, environment, digest, last)
+        run_folder.check_resume(resumed, flags, environment, digest, last)
     training.check_photos(flowers, args.dataset, classes=2)
     images, labels = flowers.images.to(device), flowers.labels.to(device)  # uint8 (N, 3, 100, 100), (N,)
 
@@ -122,7 +123,7 @@ def main(args: argparse.Namespace) -> int:
             checkpoint.load_state(part, resumed.pop(name), last)
         print(f"resuming {last} after epoch {resumed['epoch']}")
     else:
-        checkpoint.begin_run(args.out, PRODUCTS, save_last)
+        run_folder.begin_run(args.out, args.overwrite, PRODUCTS, save_last)
     first_epoch = resumed["epoch"] + 1 if resumed else 1
     training.start_log(log, {"flags": flags, **environment, "dataset": args.dataset,
                              "splits": {"train": len(flowers), "val": len(val)}}, first_epoch - 1)
@@ -169,9 +170,8 @@ def main(args: argparse.Namespace) -> int:
                 print(f"stopped after epoch {epoch}; the same flags with --resume (no --overwrite) continue")
                 return 128 + interrupted[0]
 
-    checkpoint.save(args.out / "classifier.pt", {
-        "kind": "classifier", **weights(), "classes": flowers.classes, "dataset": args.dataset,
-        "crop": args.crop})
+    product = {"kind": "classifier", **weights(), "classes": flowers.classes, "dataset": args.dataset}
+    checkpoint.save(args.out / "classifier.pt", product | {"crop": args.crop})
     print(f"wrote {args.out / 'classifier.pt'} after {time.perf_counter() - start:.1f} s")
     return 0
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from conftest import ROOT, draw_folder, run_script
 
-import checkpoint
 import files
+import run_folder
 import runtime
 import training
 
@@ -58,7 +58,7 @@ def differences(a: Path, b: Path, unlike: tuple[str, ...] = TIME_FIELDS) -> list
 
     contents = [torch.load(run / "last.pt", weights_only=True, mmap=True) for run in (a, b)]
     for content in contents:
-        for flag in checkpoint.FREE_FLAGS - {"epochs"}:
+        for flag in run_folder.FREE_FLAGS - {"epochs"}:
             content["flags"].pop(flag)
     compare("last.pt", *contents)
     logs = [training.read_log(run / "log.jsonl")[1] for run in (a, b)]

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import decoding
 import experiments
 import files
 import recipes
+import run_folder
 import runtime
 import train_autoencoder
 import train_classifier
@@ -115,7 +117,8 @@ def test_a_run_whose_weights_do_not_fit_is_not_resumed(trained, tmp_path, monkey
         train_autoencoder.main(args)
 
 
-@pytest.mark.parametrize("change", ("a moment of another shape", "a weight without moments", "no list"))
+@pytest.mark.parametrize("change", ("a moment of another shape", "a weight without moments", "no list",
+                                    "a step count of many", "a moment that is text"))
 def test_an_optimizer_whose_state_does_not_fit_is_not_resumed(change, trained, tmp_path):
     """PyTorch checks no shapes here, and its fused step then writes past a tensor's end."""
     content = checkpoint.load(trained / "runs/autoencoder/last.pt", "autoencoder run")
@@ -126,15 +129,33 @@ def test_an_optimizer_whose_state_does_not_fit_is_not_resumed(change, trained, t
         del state[0]
     elif change == "no list":
         content["optimizer"]["param_groups"] = 7
+    elif change == "a step count of many":
+        state[0]["step"] = torch.zeros(3)
+    elif change == "a moment that is text":
+        state[0]["exp_avg"] = "much"
     checkpoint.save(tmp_path / "last.pt", content)
     (tmp_path / "log.jsonl").write_bytes((trained / "runs/autoencoder/log.jsonl").read_bytes())
     done = run_script(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", tmp_path)
     assert_one_line(done, 2, "last.pt does not fit Adam")
 
 
+@pytest.mark.parametrize("odd", ({"lr": 7.0}, {"lr": "fast"}, {"betas": None}))
+def test_the_rates_of_a_resumed_run_are_its_flags_whatever_its_optimizer_holds(odd, trained, tmp_path):
+    content = checkpoint.load(trained / "runs/autoencoder/last.pt", "autoencoder run")
+    content["optimizer"]["param_groups"][0] |= odd
+    for name, state in (("as it was", None), ("odd", content)):
+        shutil.copytree(trained / "runs/autoencoder", tmp_path / name)
+        if state:
+            checkpoint.save(tmp_path / name / "last.pt", state)
+        done = run_script(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    models = [checkpoint.load(tmp_path / name / "last.pt", "autoencoder run")["model"] for name in ("as it was", "odd")]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
 def test_an_environment_without_versions_is_another_machines(trained, tmp_path, capsys):
     content = checkpoint.load(trained / "runs/autoencoder/last.pt", "autoencoder run")
-    checkpoint.check_resume(content | {"environment": {"versions": None}}, content["flags"], content["environment"],
+    run_folder.check_resume(content | {"environment": {"versions": None}}, content["flags"], content["environment"],
                             content["photos"], tmp_path / "last.pt")
     assert capsys.readouterr().out.count("not the same bits as without a break") == 3
 
@@ -278,7 +299,26 @@ def test_a_resume_compares_each_flag_that_changes_the_result(stage):
                                 "dataset"}:
         made = {"flags": flags | {name: "other"}, "epoch": 0, "photos": "", "environment": {"versions": {}}}
         with pytest.raises(UserError, match=f"--{name.replace('_', '-')} is .* was made with other"):
-            checkpoint.check_resume(made, flags, {"versions": {}}, "", Path("last.pt"))
+            run_folder.check_resume(made, flags, {"versions": {}}, "", Path("last.pt"))
+
+
+def test_a_resume_takes_the_same_autoencoder_by_another_spelling(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    flags = vars(train_classifier.parse_args(["--autoencoder", "runs/autoencoder/autoencoder.pt"]))
+    flags["autoencoder"] = str(flags["autoencoder"])
+    made = {"kind": "classifier run", "flags": flags, "epoch": 0, "photos": "", "environment": {"versions": {}}}
+    for spelling in ("runs/../runs/autoencoder/autoencoder.pt", str(trained / "runs/autoencoder/autoencoder.pt")):
+        run_folder.check_resume(made, flags | {"autoencoder": spelling}, {"versions": {}}, "", Path("last.pt"))
+    with pytest.raises(UserError, match="--autoencoder is other.pt, but last.pt was made with runs/autoencoder/"):
+        run_folder.check_resume(made, flags | {"autoencoder": "other.pt"}, {"versions": {}}, "", Path("last.pt"))
+
+
+def test_a_run_that_goes_on_past_its_end_says_that_its_product_is_older(trained, tmp_path):
+    shutil.copytree(trained / "runs/autoencoder", tmp_path / "run")
+    done = run_script(trained, "train_autoencoder", *COMMON, "--resume", "--epochs", "3", "--out", tmp_path / "run")
+    assert f"{tmp_path / 'run/autoencoder.pt'} is of fewer epochs until this run ends\n" in done.stdout
+    done = run_script(trained, "train_autoencoder", *COMMON, "--resume", "--epochs", "3", "--out", tmp_path / "run")
+    assert done.returncode == 0 and "fewer epochs" not in done.stdout
 
 
 def test_a_resume_to_fewer_epochs_than_are_done_is_refused(trained, monkeypatch):
@@ -369,6 +409,23 @@ def test_an_experiment_that_fails_is_named_and_the_others_go_on(tmp_path, capsys
     failed = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in failed] == ["== first, seed 0", "== second, seed 0"]
     assert all(f"there is no {tmp_path}/{name}/train/" in line for name, line in zip(("first", "second"), failed))
+
+
+def test_a_damaged_result_is_named(tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/final-0.json").write_text("{")
+    for command in (["run", "--dry-run", "--work", tmp_path / "work"], ["table"], ["plot"]):
+        done = run_script(tmp_path, "experiments", *command, "--results", tmp_path)
+        assert_one_line(done, 2, f"{tmp_path}/runs/final-0.json is damaged", "remove it")
+
+
+def test_a_benchmark_whose_script_fails_is_one_line_and_keeps_what_was_measured(tmp_path, capfd):
+    (tmp_path / "data/flowers-102").mkdir(parents=True)
+    done = run_script(tmp_path, "benchmark", "--only", "full", "--rounds", "1", "--data-dir", tmp_path / "data",
+                      "--device", "cpu", "--results", tmp_path)
+    assert_one_line(done, 1, "full: train_autoencoder.py failed, as its line above says")
+    assert_one_line(subprocess.CompletedProcess([], 1, "", capfd.readouterr().err), 1, str(tmp_path / "data"))
+    assert not (tmp_path / "benchmark.json").exists()
 
 
 def test_a_finished_experiment_is_not_done_again(tmp_path, capsys):

@@ -13,11 +13,12 @@ import kill_runs
 import numpy as np
 import pytest
 import torch
-from conftest import COMMON, OURS, ROOT, assert_one_line, run_script
+from conftest import COMMON, OURS, ROOT, assert_one_line, contents, run_script
 
 import checkpoint
 import files
 import one_run
+import run_folder
 import runtime
 import train_autoencoder
 import training
@@ -76,6 +77,18 @@ def test_after_a_stage_interrupts_are_what_they_were():
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_an_interrupt_that_the_caller_ignores_stays_ignored():
+    """A script that starts a stage with `&` ignores SIGINT for it: Ctrl-C is meant for the script."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with training.interrupts() as interrupted:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert interrupted == [] and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_second_interrupt_leaves_at_once_and_the_old_checkpoint_is_whole(trained, tmp_path):
     slow = "import torch.nn.functional as F, time, sys; mse = F.mse_loss; " \
            "F.mse_loss = lambda *x: (time.sleep(60), mse(*x))[1]"
@@ -107,6 +120,42 @@ def test_two_processes_do_not_write_one_run(trained, tmp_path):
     child.wait()
     assert run_script(trained, "train_autoencoder", *COMMON, "--out", run, "--overwrite",
                       "--epochs", "1").returncode == 0
+
+
+def test_a_run_that_appears_while_the_photos_are_loaded_is_not_replaced(trained, tmp_path):
+    """Two processes begin in one new folder; the second is slow to load, and comes when the first is done."""
+    slow = "import data, sys, time; load = data.load; data.load = lambda *x, **y: (print('loading', flush=True), " \
+           "sys.stdin.read(), load(*x, **y))[2]"
+    code = f"{slow}; sys.argv[0] = 'train_autoencoder.py'; import runtime, train_autoencoder as t; " \
+           f"runtime.run(t.main, t.parse_args())"
+    child = subprocess.Popen([sys.executable, "-c", code, *COMMON, "--out", str(tmp_path / "run")], cwd=trained,
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=OURS)
+    next(line for line in child.stdout if line == "loading\n")
+    assert run_script(trained, "train_autoencoder", *COMMON, "--out", tmp_path / "run", "--epochs", "1").returncode == 0
+    run_folder.give_up()  # as when that process ends
+    before = contents(tmp_path / "run")
+    _, errors = child.communicate("")
+    assert_one_line(subprocess.CompletedProcess([], child.returncode, "", errors), 2, "holds a run already")
+    assert contents(tmp_path / "run") == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_an_evaluation_does_not_write_into_a_folder_that_a_run_has(trained, tmp_path):
+    flags = [*COMMON, "--epochs", "1", "--out", tmp_path / "run"]
+    assert run_script(trained, "train_classifier", *flags).returncode == 0
+    run_folder.give_up()
+    before = contents(tmp_path / "run")
+    evaluation = "--cache-dir", "cache", "--classifier", tmp_path / "run/classifier.pt"
+    hold = "import pathlib, run_folder, sys; run_folder.claim(pathlib.Path(sys.argv[1])); " \
+           "print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", hold, tmp_path / "run"], env=OURS, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        assert_one_line(run_script(trained, "evaluate", *evaluation), 2, str(tmp_path / "run"), "another process")
+        assert contents(tmp_path / "run") == before
+        assert run_script(trained, "evaluate", *evaluation, "--out", tmp_path / "apart").returncode == 0
+        other.communicate("")
+    assert run_script(trained, "evaluate", *evaluation).returncode == 0
 
 
 def test_two_processes_build_one_cache(folder, tmp_path):
