@@ -105,7 +105,7 @@ def _source(dataset: str, split: str, data_dir: str) -> tuple[Path, list[str]]:
                         and entry.name not in SPLITS and not decoding.is_hidden(entry.name))
         print(f"--dataset {dataset}: there is no val/, so every fifth photo of each class in train/ validates"
               f"{'; nothing reads ' * bool(unread)}{', '.join(unread)}")
-    source = [str(held_out)]
+    source = [os.path.realpath(root), str(held_out)]  # two folders may list the same names, sizes and times
     for name in dict.fromkeys((folder, "train")):  # train/ names the classes
         source += [name, *_listing(root / name)]
     return root, source

@@ -59,6 +59,18 @@ def test_the_cache_holds_what_a_fresh_decode_gives_and_its_name_follows_the_sour
     assert not torch.equal(changed.images[0], fresh.images[0]) and torch.equal(changed.images[1:], fresh.images[1:])
 
 
+def test_two_folders_that_list_alike_have_a_cache_each(tmp_path):
+    for name, colour in (("one", "red"), ("two", "blue")):
+        for split in data.SPLITS:
+            (tmp_path / name / "photos" / split / "rose").mkdir(parents=True)
+            photo = tmp_path / name / "photos" / split / "rose/0.bmp"  # as large in each colour
+            Image.new("RGB", (20, 20), colour).save(photo)
+            os.utime(photo, (1, 1))
+    red, blue = (load(tmp_path / name / "photos", "test", tmp_path).images[0, :, 0, 0].tolist()
+                 for name in ("one", "two"))
+    assert (red, blue) == ([255, 0, 0], [0, 0, 255])
+
+
 def test_the_cache_follows_linked_folders_and_does_not_mind_lying_in_the_data(folder, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     (folder / "train" / "daisy").rename(elsewhere)
