@@ -174,7 +174,8 @@ def interrupts() -> Iterator[list[int]]:
             os.write(sys.stdout.fileno(),
                      b"\ninterrupted: finishing this epoch and saving it (again to leave at once)\n")
 
-    former = {each: signal.signal(each, remember) for each in (signal.SIGINT, signal.SIGTERM)}
+    former = {each: signal.signal(each, remember) for each in (signal.SIGINT, signal.SIGTERM)
+              if signal.getsignal(each) != signal.SIG_IGN}  # ignored, as `&` in a script has it: stays so
     try:
         yield caught
     finally:
