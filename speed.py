@@ -20,7 +20,7 @@ def steps(benchmark: dict) -> str:
             cells.setdefault(row["side"], {})[stage] = [
                 f"{row['seconds']:.2f}", f"{batch / row['seconds']:.0f}",
                 f"{listing['to ours'] / row['to ours']:.2f}",
-                f"{100 * share:.0f} %", f"{row['memory'] / 1e9:.2f}"]
+                f"{100 * share:.0f} %", gigabytes(row)]
     columns = ["s", "images/s", "times the listing's speed", "share of the limit", "peak GB"]
     rows = [[side.replace("without no decoder", "with the decoder"), *stages.get("autoencoder", [""] * 5),
              *stages.get("classifier", [""] * 5)] for side, stages in cells.items()]
@@ -48,6 +48,10 @@ def with_batch_norm(*benchmarks: dict) -> dict[str, Difference]:
     return found
 
 
+def gigabytes(row: dict) -> str:
+    return f"{row['memory'] / 1e9:.2f}" if row["memory"] else ""  # (not every system tells)
+
+
 def layers(benchmark: dict) -> str:
     """InverseMaxPool alone and with its convolution: ms, summed over the decoder's five sizes."""
     total = {}
@@ -57,7 +61,8 @@ def layers(benchmark: dict) -> str:
     sides = ["loops", "max_unpool2d", "nearest", "plain", "fused"]
     return markdown(["forward and backward (ms)", *sides],
                     [[what, *(f"{ms[side]:.1f}" if side in ms else "" for side in sides)]
-                     for what, ms in total.items()])
+                     for what, ms in total.items()]) + (
+        f"\n\nMeasured on {where(benchmark['layers'])}.")
 
 
 def growth(benchmark: dict) -> str:
@@ -65,23 +70,29 @@ def growth(benchmark: dict) -> str:
     return markdown(["batch size / photos in memory",
                      *(f"{row['batch']} / {row['photos']}" for row in rows)],
                     [["ms per image", *(f"{1000 * row['seconds'] / row['batch']:.2f}" for row in rows)],
-                     ["peak memory (GB)", *(f"{row['memory'] / 1e9:.2f}" for row in rows)]])
+                     ["peak memory (GB)", *map(gigabytes, rows)]]) + f"\n\nMeasured on {where(benchmark['growth'])}."
 
 
 def seconds(benchmark: dict) -> str:
+    measured = [benchmark[section] for section in ("commands", "full") if section in benchmark]
+    machines = "; ".join(dict.fromkeys(where(section, medians=False) for section in measured))
     return markdown(["command", "seconds"], [
-        [row["what"], f"{row['seconds']:.1f}"] for section in ("commands", "full")
-        for row in benchmark.get(section, {"rows": []})["rows"]] + [
+        [row["what"], f"{row['seconds']:.1f}"] for section in measured for row in section["rows"]] + [
         [f"the report's 30 + 30 epochs, {what} batch norm, on a GPU that it does not name",
-         f"{statistics.mean(times):.1f}"] for what, times in REPORT_SECONDS.items()])
+         f"{statistics.mean(times):.1f}"] for what, times in REPORT_SECONDS.items()]) + (
+        f"\n\nMeasured on {machines}.")
+
+
+def where(section: dict, medians: bool = True) -> str:
+    """Whose numbers a section's are."""
+    made = (f"{section['processor']}, {section['threads']} threads, torch {section['versions']['torch']}, "
+            f"at commit {section['commit']}")
+    return made + medians * f", batches of {section['batch_size']}, medians of {section['rounds']} rounds"
 
 
 def machine(benchmark: dict) -> str:
-    """Whose numbers these are."""
     measured, limit = benchmark["steps"], benchmark["steps"]["limits"]
     products = " and ".join(f"{limit[f'matrix product, {dtype}'] / 1e9:.0f} in {name}"
                             for name, dtype in DTYPES.items() if f"matrix product, {dtype}" in limit)
-    return (f"Measured on {measured['processor']}, {measured['threads']} threads, "
-            f"torch {measured['versions']['torch']}, batches of {measured['batch_size']}, "
-            f"medians of {measured['rounds']} rounds. The machine's limits, in the same run: matrix "
-            f"product (GFLOP/s) {products}; memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
+    return (f"Measured on {where(measured)}. The machine's limits, in the same run: matrix product (GFLOP/s) "
+            f"{products}; memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
