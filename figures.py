@@ -9,7 +9,7 @@ from torch import Tensor
 
 import files
 
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#999999"  # Okabe & Ito: told apart by colour-blind readers
+BLUE, ORANGE = "#0072b2", "#d55e00"  # Okabe & Ito: told apart by colour-blind readers
 
 
 def _figure(width: float, height: float):

@@ -2,10 +2,12 @@
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +68,19 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UserError, match="cannot write .*/absent/result.json: No such file") as caught:
         files.write_json(tmp_path / "absent/result.json", {})
     assert caught.value.exit_status == 1
+
+
+def test_where_a_folder_cannot_be_flushed_its_files_still_are(tmp_path, monkeypatch):
+    flush = os.fsync
+
+    def as_some_network_drives(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", as_some_network_drives)
+    files.write_json(tmp_path / "file.json", {"a": 1})
+    assert contents(tmp_path) == {"file.json": b'{\n "a": 1\n}\n'}
 
 
 def test_a_checkpoint_that_cannot_be_written_for_want_of_something_else_than_room_says_so(tmp_path):
