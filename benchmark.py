@@ -115,7 +115,7 @@ def commands(args: argparse.Namespace, device: torch.device) -> list[dict]:
         child.kill()
         child.wait()
         if status:
-            raise runtime.UserError(f"{script}.py failed, as its line above says", exit_status=1)
+            raise subprocess.CalledProcessError(status, child.args)
         return took
 
     with tempfile.TemporaryDirectory() as folder:
@@ -166,11 +166,11 @@ def main(args: argparse.Namespace) -> int:
         try:
             rows = SECTIONS[name](args, device)
         except subprocess.CalledProcessError as error:
-            raise runtime.UserError(f"{name}: {error.cmd[1].name} failed, as its line above says",
-                                    exit_status=1) from error
+            how = "was killed" if error.returncode < 0 else "failed, as its line above says"
+            raise runtime.UserError(f"{name}: {error.cmd[1].name} {how}", exit_status=1) from error
         except BrokenProcessPool as error:
-            raise runtime.UserError(f"{name}: a step's process was killed, as where memory is short; "
-                                    f"lower --batch-size", exit_status=1) from error
+            raise runtime.UserError(f"{name}: a step's process was killed, as where memory is short",
+                                    exit_status=1) from error
         result[name] = {**machine, "batch_size": args.batch_size, "rounds": args.rounds, "rows": rows}
         files.write_json(path, result)
         print(f"{name}: {time.perf_counter() - start:.0f} s", *map(str, rows), sep="\n  ", flush=True)

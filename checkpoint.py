@@ -17,6 +17,8 @@ import files
 from runtime import DISK_FULL, UserError
 
 MISFITS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError)  # how load_state_dict fails
+STATE = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "Adagrad": {"step", "sum"},  # optimizers', of each weight
+         "RMSprop": {"step", "square_avg"}, "SGD": set()}
 RUN = {"flags": dict, "environment": dict, "photos": str, "epoch": int, "optimizer": dict}
 FIELDS = {  # what a checkpoint of each kind must hold
     "autoencoder": {"config": dict, "model": dict, "dataset": str, "crop": str},
@@ -99,22 +101,33 @@ def load(path: Path | str, kind: str) -> dict:
 
 def load_state(target: nn.Module | torch.optim.Optimizer, state: dict, path: Path | str) -> None:
     """Copy a state dict into a module, strictly, or an optimizer; UserError where it does not fit."""
-    is_optimizer = isinstance(target, torch.optim.Optimizer)
     try:
-        if is_optimizer:  # its rates come from the flags, which have been compared
-            groups = zip(target.param_groups, state["param_groups"], strict=True)
-            state = state | {"param_groups": [own | {"params": saved["params"]} for own, saved in groups]}
-        target.load_state_dict(state)
-        if is_optimizer:  # checks no shapes; fused, it would write past the end
-            if len(target.state) not in (0, sum(len(group["params"]) for group in target.param_groups)):
-                raise ValueError("it has the state of some weights and not of others")
-            for weight, kept in target.state.items():
-                for name, value in kept.items():
-                    want = ((), torch.float32) if name == "step" else (weight.shape, weight.dtype)
-                    if (value.shape, value.dtype) != want:
-                        raise ValueError(f"{name} is {tuple(value.shape)} for a weight {tuple(weight.shape)}")
+        if isinstance(target, torch.optim.Optimizer):
+            _load_optimizer(target, state)
+        else:
+            target.load_state_dict(state)
     except MISFITS as error:
         raise UserError(f"{path} does not fit {type(target).__name__}: {error}") from error
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Its weights' state; rates stay as they are, from the flags. One of MISFITS where it does not fit."""
+    groups = zip(optimizer.param_groups, state["param_groups"], strict=True)
+    optimizer.load_state_dict(state | {
+        "param_groups": [own | {"params": saved["params"]} for own, saved in groups]})
+    # PyTorch checks no names and no shapes; fused, a step would write past a tensor's end
+    want, weights = STATE[type(optimizer).__name__], sum(len(own["params"]) for own in optimizer.param_groups)
+    begun = bool(optimizer.state) or "sum" in want  # (Adagrad has its sums before the first step)
+    if begun and len(optimizer.state) != weights:
+        raise ValueError("it has the state of some weights and not of others")
+    for weight, kept in optimizer.state.items():
+        if kept.keys() != want:
+            raise ValueError(f"a weight's state is {sorted(kept)}, not {sorted(want)}")
+        for name, value in kept.items():
+            shape, dtype = ((), torch.float32) if name == "step" else (weight.shape, weight.dtype)
+            if (value.shape, value.dtype) != (shape, dtype):
+                raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}, "
+                                 f"for a weight {weight.dtype} {tuple(weight.shape)}")
 
 
 def rebuild(kind: type[nn.Module], config: dict, state: dict, path: Path | str) -> nn.Module:

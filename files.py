@@ -1,6 +1,7 @@
 """Files written whole or not at all, and locks between processes."""
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -23,9 +24,13 @@ def atomic(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
         if os.name == "posix":
             folder = os.open(path.parent, os.O_RDONLY)  # the rename itself lives in the folder
-            with contextlib.suppress(OSError):  # some file systems cannot, and the file is in place
+            try:
                 os.fsync(folder)
-            os.close(folder)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # (some file systems cannot)
+                    raise
+            finally:
+                os.close(folder)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}", exit_status=1) from error
     finally:

@@ -16,11 +16,11 @@ from runtime import UserError
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
               "dataset"}  # (its photos and labels are compared)
 
-CLAIMED, LOCKS = set(), contextlib.ExitStack()  # this process's runs, locked until it ends or gives them up
+CLAIMED, LOCKS = set(), contextlib.ExitStack()  # this process's folders, until it ends or gives them up
 
 
 def claim(out: Path) -> None:
-    """Lock a run's folder until this process ends or calls give_up. UserError where another has it."""
+    """Lock a folder to write in, until this process ends or calls give_up. UserError where another has it."""
     if out.resolve() not in CLAIMED:
         atexit.register(give_up)  # before the interpreter takes modules apart
         if not LOCKS.enter_context(files.lock(out, wait=False)):
@@ -29,7 +29,7 @@ def claim(out: Path) -> None:
 
 
 def give_up() -> None:
-    """Unlock this process's runs, for whoever comes next: it goes on with other work."""
+    """Unlock this process's folders, for whoever comes next: it goes on with other work."""
     LOCKS.close()
     CLAIMED.clear()
 
@@ -59,26 +59,19 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tupl
         for orphan in out.glob(files.ORPHANS):
             orphan.unlink()
         return content
-    if not overwrite:
-        _refuse_a_run(out, products)
+    found = [path.name for pattern in ("last.pt", "log.jsonl", *products) for path in out.glob(pattern)]
+    if found and not overwrite:
+        resume = "--resume continues it, " if last.exists() else ""
+        raise UserError(f"{out} holds a run already ({found[0]}); {resume}--overwrite replaces it")
     return None
 
 
-def _refuse_a_run(out: Path, products: tuple[str, ...]) -> None:
-    found = [path.name for pattern in ("last.pt", "log.jsonl", *products) for path in out.glob(pattern)]
-    if found:
-        resume = "--resume continues it, " if (out / "last.pt").exists() else ""
-        raise UserError(f"{out} holds a run already ({found[0]}); {resume}--overwrite replaces it")
-
-
-def begin_run(out: Path, overwrite: bool, products: tuple[str, ...],
+def begin_run(out: Path, overwrite: bool, kind: str, products: tuple[str, ...],
               save_last: Callable[[int], None]) -> None:
-    """Make a new run's folder with its first last.pt, then remove what an old run left (see open_run)."""
+    """Make a new run's folder with its first last.pt, then remove what an old run left. Fails as open_run."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        claim(out)
-        if not overwrite:  # another process may have made one while this one loaded the photos
-            _refuse_a_run(out, products)
+        open_run(out, False, overwrite, kind, products)  # again: a run may have appeared since
         save_last(0)  # first: where it does not fit on the disk, the old run stays
         for pattern in ("log.jsonl", files.ORPHANS, *products):
             for path in out.glob(pattern):
@@ -90,11 +83,12 @@ def begin_run(out: Path, overwrite: bool, products: tuple[str, ...],
 def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, path: Path) -> None:
     """Hold a run against what wants to resume it.
 
-    UserError where a flag or the photos would change the result; a line where this machine rounds otherwise.
+    UserError where a flag or the photos would change the result; a line where this machine rounds otherwise,
+    or where there is a product of fewer epochs.
     """
     for name, value in flags.items():
         then = resumed["flags"].get(name, value)  # (a flag newer than the run is passed over)
-        same_file = name == "autoencoder" and os.path.realpath(str(then)) == os.path.realpath(str(value))
+        same_file = name == "autoencoder" and os.path.abspath(str(then)) == os.path.abspath(str(value))
         if name not in FREE_FLAGS and then != value and not same_file:
             raise UserError(f"--resume: --{name.replace('_', '-')} is {value}, "
                             f"but {path} was made with {then}")
@@ -104,7 +98,7 @@ def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, pat
         raise UserError(f"--resume: the photos or labels are not those that {path} was made with")
     product = path.with_name(resumed["kind"].replace(" run", ".pt"))
     if product.exists() and flags["epochs"] > resumed["epoch"]:
-        print(f"{product} is of fewer epochs until this run ends")
+        print(f"{product} stays as it was until this run ends")
     here = checkpoint.rounding(environment)
     for name, then in checkpoint.rounding(resumed["environment"]).items():
         if then != here[name]:

@@ -104,7 +104,7 @@ def add_arguments(group) -> None:
     """The flags of device and precision."""
     add_device(group)
     group.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
-                       help="auto: bf16 where a GPU or an x86 CPU multiplies it (%(default)s)")
+                       help="auto: bf16 where a CUDA GPU or an x86 CPU multiplies it (%(default)s)")
 
 
 def choose_device(name: str) -> torch.device:

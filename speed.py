@@ -62,7 +62,7 @@ def layers(benchmark: dict) -> str:
     return markdown(["forward and backward (ms)", *sides],
                     [[what, *(f"{ms[side]:.1f}" if side in ms else "" for side in sides)]
                      for what, ms in total.items()]) + (
-        f"\n\nMeasured on {where(benchmark['layers'])}.")
+        f"\n\nMeasured on {where(benchmark['layers'])}{turns(benchmark['layers'])}.")
 
 
 def growth(benchmark: dict) -> str:
@@ -70,29 +70,35 @@ def growth(benchmark: dict) -> str:
     return markdown(["batch size / photos in memory",
                      *(f"{row['batch']} / {row['photos']}" for row in rows)],
                     [["ms per image", *(f"{1000 * row['seconds'] / row['batch']:.2f}" for row in rows)],
-                     ["peak memory (GB)", *map(gigabytes, rows)]]) + f"\n\nMeasured on {where(benchmark['growth'])}."
+                     ["peak memory (GB)", *map(gigabytes, rows)]]) + (
+        f"\n\nMeasured on {where(benchmark['growth'])}, medians of {benchmark['growth']['rounds']} rounds.")
 
 
 def seconds(benchmark: dict) -> str:
-    measured = [benchmark[section] for section in ("commands", "full") if section in benchmark]
-    machines = "; ".join(dict.fromkeys(where(section, medians=False) for section in measured))
+    sections = {"the commands": "commands", "30 epochs": "full"}
+    measured = {what: benchmark[name] for what, name in sections.items() if name in benchmark}
+    machines = "; ".join(f"{what} on {where(section)}" for what, section in measured.items())
     return markdown(["command", "seconds"], [
-        [row["what"], f"{row['seconds']:.1f}"] for section in measured for row in section["rows"]] + [
+        [row["what"], f"{row['seconds']:.1f}"]
+        for section in measured.values() for row in section["rows"]] + [
         [f"the report's 30 + 30 epochs, {what} batch norm, on a GPU that it does not name",
          f"{statistics.mean(times):.1f}"] for what, times in REPORT_SECONDS.items()]) + (
-        f"\n\nMeasured on {machines}.")
+        f"\n\nMeasured: {machines}.")
 
 
-def where(section: dict, medians: bool = True) -> str:
+def where(section: dict) -> str:
     """Whose numbers a section's are."""
-    made = (f"{section['processor']}, {section['threads']} threads, torch {section['versions']['torch']}, "
+    return (f"{section['processor']}, {section['threads']} threads, torch {section['versions']['torch']}, "
             f"at commit {section['commit']}")
-    return made + medians * f", batches of {section['batch_size']}, medians of {section['rounds']} rounds"
+
+
+def turns(section: dict) -> str:
+    return f", batches of {section['batch_size']}, medians of {section['rounds']} rounds"
 
 
 def machine(benchmark: dict) -> str:
     measured, limit = benchmark["steps"], benchmark["steps"]["limits"]
     products = " and ".join(f"{limit[f'matrix product, {dtype}'] / 1e9:.0f} in {name}"
                             for name, dtype in DTYPES.items() if f"matrix product, {dtype}" in limit)
-    return (f"Measured on {where(measured)}. The machine's limits, in the same run: matrix product (GFLOP/s) "
-            f"{products}; memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
+    return (f"Measured on {where(measured)}{turns(measured)}. The machine's limits, in the same run: "
+            f"matrix product (GFLOP/s) {products}; memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")

@@ -92,7 +92,7 @@ def main(args: argparse.Namespace) -> int:
             checkpoint.load_state(part, resumed.pop(name), last)
         print(f"resuming {last} after epoch {resumed['epoch']}")
     else:
-        run_folder.begin_run(args.out, args.overwrite, PRODUCTS, save_last)
+        run_folder.begin_run(args.out, args.overwrite, KIND, PRODUCTS, save_last)
     first_epoch = resumed["epoch"] + 1 if resumed else 1
     header = {"flags": flags, **environment, "dataset": args.dataset, "splits": {"train": len(flowers)}}
     training.start_log(log, header, first_epoch - 1)

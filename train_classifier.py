@@ -34,16 +34,15 @@ PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite rem
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = training.parser_of(__doc__, out="runs/classifier", epochs=40, optimizer="adagrad", save_every=10)
-    switch = argparse.BooleanOptionalAction
     group = parser.add_argument_group("model")
     start = group.add_mutually_exclusive_group()
     start.add_argument("--autoencoder", type=Path, help="stage one's checkpoint, to start from (none)")
     start.add_argument("--from-scratch", action="store_true", help="from random weights (the default)")
-    group.add_argument("--freeze-encoder", action=switch, default=False,
+    group.add_argument("--freeze-encoder", action=argparse.BooleanOptionalAction, default=False,
                        help="train the classifier alone; the encoder stays, in eval mode (%(default)s)")
     group.add_argument("--encoder-learning-rate", type=training.number(float, 0, above=True),
                        help="learning rate of the encoder (that of the classifier)")
-    group.add_argument("--batch-norm", action=switch,
+    group.add_argument("--batch-norm", action=argparse.BooleanOptionalAction,
                        help="batch normalisation behind all layers but the last (on, or as in --autoencoder)")
     group.add_argument("--dropout", type=training.number(float, 0, 1), default=0.25,
                        help="probability (%(default)s)")
@@ -123,7 +122,7 @@ def main(args: argparse.Namespace) -> int:
             checkpoint.load_state(part, resumed.pop(name), last)
         print(f"resuming {last} after epoch {resumed['epoch']}")
     else:
-        run_folder.begin_run(args.out, args.overwrite, PRODUCTS, save_last)
+        run_folder.begin_run(args.out, args.overwrite, KIND, PRODUCTS, save_last)
     first_epoch = resumed["epoch"] + 1 if resumed else 1
     training.start_log(log, {"flags": flags, **environment, "dataset": args.dataset,
                              "splits": {"train": len(flowers), "val": len(val)}}, first_epoch - 1)
@@ -170,8 +169,9 @@ def main(args: argparse.Namespace) -> int:
                 print(f"stopped after epoch {epoch}; the same flags with --resume (no --overwrite) continue")
                 return 128 + interrupted[0]
 
-    product = {"kind": "classifier", **weights(), "classes": flowers.classes, "dataset": args.dataset}
-    checkpoint.save(args.out / "classifier.pt", product | {"crop": args.crop})
+    checkpoint.save(args.out / "classifier.pt", {
+        "kind": "classifier", **weights(), "classes": flowers.classes, "dataset": args.dataset,
+        "crop": args.crop})
     print(f"wrote {args.out / 'classifier.pt'} after {time.perf_counter() - start:.1f} s")
     return 0
 

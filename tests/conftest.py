@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,11 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import run_folder  # noqa: E402
 import runtime  # noqa: E402
 
 runtime.keep_memory()  # before torch allocates, as the scripts do: the classifier's tests take half the time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a child inherits what `make test &` ignores
 PHOTOS = ROOT.parent / "shared"
 OURS = {**os.environ, "PYTHONPATH": str(ROOT)}  # the environment of a process whose code imports our modules
 COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--batch-size", "6"]
@@ -35,6 +38,7 @@ def run_script(folder: Path, name: str, *flags) -> subprocess.CompletedProcess:
             runtime.run(module.main, module.parse_args())
         finally:
             os.chdir(before)
+            run_folder.give_up()  # as when a process ends
     return subprocess.CompletedProcess(command, ended.value.code or 0, printed.getvalue(), errors.getvalue())
 
 

@@ -18,7 +18,6 @@ from conftest import COMMON, OURS, ROOT, assert_one_line, contents, run_script
 import checkpoint
 import files
 import one_run
-import run_folder
 import runtime
 import train_autoencoder
 import training
@@ -64,7 +63,7 @@ def test_an_interrupt_finishes_the_epoch_says_so_and_can_be_resumed(stage, numbe
 
 
 def test_an_interrupt_outside_the_epochs_is_one_line():
-    code = "import os, runtime, signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); " \
+    code = "import os, runtime, signal, time; " \
            "runtime.run(lambda args: (os.kill(os.getpid(), signal.SIGINT), time.sleep(9)), None)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert_one_line(done, 130, "interrupted")
@@ -132,7 +131,6 @@ def test_a_run_that_appears_while_the_photos_are_loaded_is_not_replaced(trained,
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=OURS)
     next(line for line in child.stdout if line == "loading\n")
     assert run_script(trained, "train_autoencoder", *COMMON, "--out", tmp_path / "run", "--epochs", "1").returncode == 0
-    run_folder.give_up()  # as when that process ends
     before = contents(tmp_path / "run")
     _, errors = child.communicate("")
     assert_one_line(subprocess.CompletedProcess([], child.returncode, "", errors), 2, "holds a run already")
@@ -143,7 +141,6 @@ def test_a_run_that_appears_while_the_photos_are_loaded_is_not_replaced(trained,
 def test_an_evaluation_does_not_write_into_a_folder_that_a_run_has(trained, tmp_path):
     flags = [*COMMON, "--epochs", "1", "--out", tmp_path / "run"]
     assert run_script(trained, "train_classifier", *flags).returncode == 0
-    run_folder.give_up()
     before = contents(tmp_path / "run")
     evaluation = "--cache-dir", "cache", "--classifier", tmp_path / "run/classifier.pt"
     hold = "import pathlib, run_folder, sys; run_folder.claim(pathlib.Path(sys.argv[1])); " \
