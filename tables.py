@@ -88,8 +88,9 @@ def rates(runs: Runs) -> str:
 
 
 def pretraining(runs: Runs) -> str:
-    """What the trained encoder gains on validation photos in one precision, on test photos, and frozen."""
-    others = ("pretrained", "frozen", "frozen-random")
+    """What a trained encoder gains on validation photos in one precision, on test photos, and frozen."""
+    others = ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder",
+              "frozen", "frozen-random")
     text = (paired(runs, ("final-fp32", *others), {"validation accuracy (%)": val_accuracy}) + "\n\n" +
             paired(runs, ("final", *others), {"test accuracy (%)": accuracy_on("test")}))
     if min(len(runs["pretrained"]), len(runs["final"])) > 1:
