@@ -31,6 +31,14 @@ def wait_for(path: Path, child: subprocess.Popen) -> None:
         time.sleep(0.05)
 
 
+def start_changed(change: str, root: Path, out: Path, **pipes) -> subprocess.Popen:
+    """train_autoencoder.py as a process of its own in which `change`, a statement, has run first."""
+    code = f"{change}; sys.argv[0] = 'train_autoencoder.py'; import runtime, train_autoencoder as t; " \
+           f"runtime.run(t.main, t.parse_args())"
+    return subprocess.Popen([sys.executable, "-c", code, *COMMON, "--out", str(out)], cwd=root,
+                            stdout=subprocess.PIPE, text=True, env=OURS, **pipes)
+
+
 # --- kills and interrupts ---
 
 
@@ -91,10 +99,7 @@ def test_an_interrupt_that_the_caller_ignores_stays_ignored():
 def test_a_second_interrupt_leaves_at_once_and_the_old_checkpoint_is_whole(trained, tmp_path):
     slow = "import torch.nn.functional as F, time, sys; mse = F.mse_loss; " \
            "F.mse_loss = lambda *x: (time.sleep(60), mse(*x))[1]"
-    code = f"{slow}; sys.argv[0] = 'train_autoencoder.py'; import runtime, train_autoencoder as t; " \
-           f"runtime.run(t.main, t.parse_args())"
-    child = subprocess.Popen([sys.executable, "-c", code, *COMMON, "--out", str(tmp_path / "run")], cwd=trained,
-                             stdout=subprocess.PIPE, text=True, env=OURS)
+    child = start_changed(slow, trained, tmp_path / "run")
     wait_for(tmp_path / "run/log.jsonl", child)
     time.sleep(1)  # into the epoch of a minute
     child.send_signal(signal.SIGINT)
@@ -123,12 +128,9 @@ def test_two_processes_do_not_write_one_run(trained, tmp_path):
 
 def test_a_run_that_appears_while_the_photos_are_loaded_is_not_replaced(trained, tmp_path):
     """Two processes begin in one new folder; the second is slow to load, and comes when the first is done."""
-    slow = "import data, sys, time; load = data.load; data.load = lambda *x, **y: (print('loading', flush=True), " \
+    slow = "import data, sys; load = data.load; data.load = lambda *x, **y: (print('loading', flush=True), " \
            "sys.stdin.read(), load(*x, **y))[2]"
-    code = f"{slow}; sys.argv[0] = 'train_autoencoder.py'; import runtime, train_autoencoder as t; " \
-           f"runtime.run(t.main, t.parse_args())"
-    child = subprocess.Popen([sys.executable, "-c", code, *COMMON, "--out", str(tmp_path / "run")], cwd=trained,
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=OURS)
+    child = start_changed(slow, trained, tmp_path / "run", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     next(line for line in child.stdout if line == "loading\n")
     assert run_script(trained, "train_autoencoder", *COMMON, "--out", tmp_path / "run", "--epochs", "1").returncode == 0
     before = contents(tmp_path / "run")
