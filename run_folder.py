@@ -48,10 +48,10 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tupl
     where the other stage has its run, finished or not.
     """
     last, other = out / "last.pt", {"autoencoder run": "classifier", "classifier run": "autoencoder"}[kind]
+    if out.is_dir():
+        claim(out)  # first: what the checks find stays so
     if (out / f"{other}.pt").exists() or (not resume and _kind(last) == f"{other} run"):
         raise UserError(f"{out} holds a run of train_{other}.py; name another folder with --out")
-    if out.is_dir():
-        claim(out)
     if resume:
         if not last.exists():
             raise UserError(f"--resume: there is no {last}; start without --resume")
