@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import files
 from recipes import REPORT, REPORT_TRAIN, ROWS
+from runtime import UserError
 
 Runs = dict[str, list[dict]]  # by row, in the order of the seeds
 Value = Callable[[dict], float]  # a number of a run
@@ -29,13 +30,20 @@ class Difference(NamedTuple):
     compared: str = ""  # the precisions of the two rows, where they have not the same
 
 
-def finished(results: Path) -> Runs:
-    """The finished runs of each row, by seed, in the order of the declaration."""
-    runs = {}
-    for name, row in ROWS.items():
-        paths = [results / "runs" / f"{name}-{seed}.json" for seed in row.seeds]
-        runs[name] = [files.read_json(path) for path in paths if path.exists()]
+def finished_of(results: Path, name: str) -> list[dict]:
+    """The finished runs of a row, in the order of its seeds; UserError names a damaged file."""
+    runs, needed = [], {"seed", "flags", "precision", "val_accuracy", *["splits"] * ROWS[name].tested}
+    for seed in ROWS[name].seeds:
+        path = results / "runs" / f"{name}-{seed}.json"
+        if path.exists():
+            runs.append(files.read_json(path))
+            if lacking := needed - set(runs[-1]):
+                raise UserError(f"{path} lacks {', '.join(sorted(lacking))}; remove it to have it run again")
     return runs
+
+
+def finished(results: Path) -> Runs:
+    return {name: finished_of(results, name) for name in ROWS}
 
 
 def accuracy_on(split: str) -> Value:

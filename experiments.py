@@ -12,7 +12,8 @@ one process a core, `OMP_NUM_THREADS=1 python experiments.py run`, twice, or
 `torchrun --nproc-per-node 2 experiments.py run`, where one process that dies ends the others; the same
 command goes on. With torchrun each process takes a GPU of its own. A run that fails is named, as is a row
 begun in a precision that is not this machine's (a row is of one); the others go on, and the exit status
-is 1. Checkpoints lie in runs/experiments/ until their run is finished.
+is 1. A classifier's checkpoints lie in runs/experiments/ until its run is finished; autoencoders stay,
+for other rows.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import sys
 import time
 from pathlib import Path
 
+import comparisons
 import files
 import run_folder
 import runtime
@@ -34,10 +36,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("run", "table", "plot"))
-    parser.add_argument("--only", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROW",
-                        help="rows to run (all)")
+    parser.add_argument("--only", nargs="+", choices=list(ROWS), metavar="ROW",
+                        help="with run: rows to run (all)")
     parser.add_argument("--seeds", nargs="+", type=int,
-                        help="of each row's seeds, those to run (all)")
+                        help="with run: of each row's seeds, those to run (all)")
     parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results"),
                         help="folder of finished runs (%(default)s)")
@@ -50,8 +52,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help="with table: write them into README.md and results/README.md, and plot "
                              "(%(default)s)")
     args = parser.parse_args(argv)
-    if (args.dry_run and args.command != "run") or (args.readme and args.command != "table"):
-        parser.error("--dry-run goes with run, --readme with table")
+    if ((args.only or args.seeds or args.dry_run) and args.command != "run") or (
+            args.readme and args.command != "table"):
+        parser.error("--only, --seeds and --dry-run go with run, --readme with table")
+    args.only = args.only or list(ROWS)
     if odd := set(args.seeds or ()) - {seed for name in args.only for seed in ROWS[name].seeds}:
         parser.error(f"--seeds: none of these rows declares {', '.join(map(str, sorted(odd)))} "
                      f"(see recipes.py)")
@@ -74,12 +78,10 @@ def misfit(args: argparse.Namespace, name: str) -> str:
     ours, found = precision_of(train_classifier.parse_args(ROWS[name].classifier.split())), set()
     for seed in ROWS[name].seeds:
         log = args.work / f"{name}-{seed}/log.jsonl"  # of a run that was begun
-        if (finished := path_of(args, name, seed)).exists():
-            found.add(files.read_json(finished)["precision"])
-        elif log.exists():
+        if log.exists() and not path_of(args, name, seed).exists():
             with contextlib.suppress(ValueError, KeyError):  # damaged: told when the run is resumed
                 found.add(training.read_log(log)[0]["precision"])
-    others = found - {ours}
+    others = found.union(run["precision"] for run in comparisons.finished_of(args.results, name)) - {ours}
     return f"it was begun in {', '.join(others)}, here it would be in {ours}" if others else ""
 
 
@@ -89,7 +91,7 @@ def plan(args: argparse.Namespace) -> int:
     import train_classifier
 
     here, minutes, trained, sources = runtime.processor(runtime.choose_device("auto")), [], set(), {}
-    known = [files.read_json(path) for path in (args.results / "runs").glob("*.json")]
+    known = [run for of in comparisons.finished(args.results).values() for run in of]
 
     def stage_minutes(name: str, flags: argparse.Namespace) -> float:
         precision, took = precision_of(flags), f"{name}_seconds"
@@ -167,7 +169,6 @@ def table(args: argparse.Namespace) -> int:
 
 
 def plot(args: argparse.Namespace) -> int:
-    import comparisons
     import figures
 
     figures.results(args.results / "section5.png", comparisons.plotted(comparisons.finished(args.results)))

@@ -48,12 +48,14 @@ def test_what_is_left_is_what_has_no_file(tmp_path):
 def test_a_dry_run_counts_a_shared_autoencoder_once_and_names_whose_seconds_it_takes(tmp_path, capsys):
     """30 s an epoch of the autoencoder, 60 of the classifier, by this processor in fp32: 20 + 40 minutes, then 40."""
     here = {"processor": runtime.processor(torch.device("cpu")), "precision": "fp32", "flags": {"epochs": 2},
-            "autoencoder_flags": {"epochs": 4}, "classifier_seconds": 120, "autoencoder_seconds": 120}
+            "autoencoder_flags": {"epochs": 4}, "classifier_seconds": 120, "autoencoder_seconds": 120,
+            "seed": 0, "val_accuracy": 40, "splits": {}}
     others = [here | {"classifier_seconds": 9, "autoencoder_seconds": 9, **other}
               for other in ({"processor": "another"}, {"precision": "bf16"})]
     (tmp_path / "runs").mkdir()
     for i, run in enumerate([here, *others]):
-        (tmp_path / f"runs/{i}.json").write_text(json.dumps(run))
+        (tmp_path / f"runs/final-{i}.json").write_text(json.dumps(run))
+    (tmp_path / "runs/final-4.json.77.tmp.json").write_text("{")  # of a process that was killed
     flags = ["run", "--dry-run", "--only", "pretrained", "frozen", "--seeds", "3", "--results", str(tmp_path),
              "--work", str(tmp_path)]
     assert experiments.main(experiments.parse_args(flags)) == 0
@@ -88,6 +90,40 @@ def test_recipes_are_compared_seed_by_seed():
     assert comparisons.gap(shuffled, "adam", "sgd") == comparisons.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")
     assert comparisons.gap(runs_of(adam=[], sgd=base), "adam", "sgd") is None
     assert comparisons.signed(comparisons.gap(runs_of(adam=[45.0], sgd=base), "adam", "sgd")) == "+1.00 (one run)"
+
+
+def test_recipes_stand_beside_the_first_of_them_a_column_a_measure():
+    """Differences of 1 and 3: their mean 2, deviation 2 ** 0.5, and t(0.975, 1) = 12.706205."""
+    runs = runs_of(adagrad=[40.0, 41.0], adam=[41.0, 44.0], sgd=[])
+    for of in runs.values():
+        for run in of:
+            run["val_accuracy"] = run["splits"]["test"]["accuracy"] / 2
+    measures = {"test": comparisons.accuracy_on("test"), "half": comparisons.val_accuracy}
+    assert comparisons.paired(runs, ("adagrad", "adam", "sgd"), measures).splitlines() == [
+        "|  | seeds | test | minus the first row's [95 %] | half | minus the first row's [95 %] |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| Adagrad | 2 | 40.50 ± 0.71 |  | 20.25 ± 0.35 |  |",
+        "| Adam (and batch norm on) | 2 | 42.50 ± 2.12 | +2.00 [-10.71, 14.71] (2 of 5 seeds) "
+        "| 21.25 ± 1.06 | +1.00 [-5.35, 7.35] (2 of 5 seeds) |",
+        "| SGD | 0 |  |  |  |  |"]
+
+
+def test_the_table_of_rates_shows_seed_0_on_validation_images_and_the_best_on_test_images(monkeypatch):
+    """t(0.975, 4) = 2.776445; another seed's validation accuracy, and the test accuracy at 0.001, play no part."""
+    monkeypatch.setattr(tables, "RATES", {"adam": ("0.0001", "0.003")})
+    runs = runs_of(**{"adam": [90.0, 91.0], "rate-adam-0.0001": [0.0], "rate-adam-0.003": [0.0],
+                      "best-adam": [40 + step * 0.4**0.5 for step in (-2, -1, 0, 1, 2)]})
+    accuracies = {"adam": [30.0, 99.0], "rate-adam-0.0001": [35.0], "rate-adam-0.003": [20.0], "best-adam": [0.0] * 5}
+    for name, of in accuracies.items():
+        for run, accuracy in zip(runs[name], of):
+            run["val_accuracy"] = accuracy
+    half = 2.776445 / 5**0.5
+    title = "| Adam (and batch norm on) | "
+    assert tables.rates(runs).splitlines()[2] == (
+        f"{title}0.0001: 35.00, 0.001: 30.00, 0.003: 20.00 | 0.0001 "
+        f"| 40.00 ± 1.00 [{40 - half:.2f}, {40 + half:.2f}] |")
+    runs["rate-adam-0.003"] = []  # not finished: no best yet
+    assert tables.rates(runs).splitlines()[2].startswith(f"{title}0.0001: 35.00, 0.001: 30.00 |  |")
 
 
 def test_a_difference_says_where_its_rows_have_not_the_same_precision():

@@ -413,12 +413,17 @@ def test_an_experiment_that_fails_is_named_and_the_others_go_on(tmp_path, capsys
     assert all(f"there is no {tmp_path}/{name}/train/" in line for name, line in zip(("first", "second"), failed))
 
 
-def test_a_damaged_result_is_named(tmp_path):
+FINISHED = {"seed": 0, "flags": {}, "val_accuracy": 40.0, "splits": {}}  # and its precision: what a result tells
+
+
+@pytest.mark.parametrize("damaged,words", (
+    ("{", "is damaged"), (json.dumps(FINISHED), "lacks precision"), ("{}", "lacks flags, precision, seed, splits, val")))
+def test_a_damaged_result_is_named(damaged, words, tmp_path):
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs/final-0.json").write_text("{")
+    (tmp_path / "runs/final-0.json").write_text(damaged)
     for command in (["run", "--dry-run", "--work", tmp_path / "work"], ["table"], ["plot"]):
         done = run_script(tmp_path, "experiments", *command, "--results", tmp_path)
-        assert_one_line(done, 2, f"{tmp_path}/runs/final-0.json is damaged", "remove it")
+        assert_one_line(done, 2, f"{tmp_path}/runs/final-0.json {words}", "remove it")
 
 
 def test_a_benchmark_whose_script_fails_is_one_line_and_keeps_what_was_measured(tmp_path, capfd):
@@ -443,7 +448,7 @@ def test_a_row_begun_in_another_precision_is_named_and_left_out(begun, tmp_path,
     here = runtime.choose_precision("auto", runtime.choose_device("auto"))
     other = {"fp32": "bf16", "bf16": "fp32"}[here]
     (tmp_path / begun).parent.mkdir(parents=True)
-    (tmp_path / begun).write_text(json.dumps({"precision": other}) + "\n")
+    (tmp_path / begun).write_text(json.dumps(FINISHED | {"precision": other}) + "\n")
     flags = ["run", "--only", "final", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
     assert experiments.main(experiments.parse_args(flags)) == 1
     assert capsys.readouterr().out == f"== final: left out, it was begun in {other}, here it would be in {here}\n"
@@ -459,7 +464,7 @@ def test_a_row_that_another_machine_begins_meanwhile_in_its_precision_is_named(t
     args.only, measure = ["first", "second"], experiments.measure
 
     def measure_beside_another(name, *rest):
-        files.write_json(tmp_path / "runs/second-1.json", {"precision": other})
+        files.write_json(tmp_path / "runs/second-1.json", FINISHED | {"precision": other})
         measure(name, *rest)
 
     monkeypatch.setattr(experiments, "measure", measure_beside_another)

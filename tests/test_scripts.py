@@ -17,6 +17,7 @@ from conftest import ROOT, assert_one_line, draw_folder, run_script
 
 import data
 import evaluate
+import experiments
 import inference
 import runtime
 import train_autoencoder
@@ -242,6 +243,14 @@ def test_bad_input_ends_with_status_2_and_one_line(script, flags, words, pipelin
     assert done.returncode == 2
     message = done.stderr[done.stderr.rindex(f"{script}.py: error: "):]
     assert words in message and message.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("flags", (["table", "--only", "final"], ["plot", "--seeds", "0"], ["table", "--dry-run"],
+                                   ["run", "--readme"]))
+def test_a_flag_of_another_command_is_refused(flags, capsys):
+    with pytest.raises(SystemExit) as refusal:
+        experiments.parse_args(flags)
+    assert refusal.value.code == 2 and "--only, --seeds and --dry-run go with run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags", (("--learning-rate", "0"), ("--learning-rate", "inf"),
