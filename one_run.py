@@ -86,12 +86,14 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
             train(train_autoencoder, out, "autoencoder.pt", [*common, *row.autoencoder.split()])
         source = ["--autoencoder", str(out / "autoencoder.pt")]
         header, log = training.read_log(out / "log.jsonl")
-        result |= {"autoencoder_flags": recipe(header["flags"]), **history("autoencoder", log)}
+        del header["splits"]  # their sizes: below they are what was measured on them
+        result |= {"autoencoder_flags": recipe(header.pop("flags")), "autoencoder_header": header,
+                   **history("autoencoder", log)}
     out = args.work / f"{name}-{seed}"
     train(train_classifier, out, "classifier.pt",
           [*common, *source, "--save-every", "20", *row.classifier.split()])
     header, log = training.read_log(out / "log.jsonl")
-    del header["splits"]  # their sizes: here they are what was measured on them
+    del header["splits"]
     result |= {**header, "flags": recipe(header["flags"]), **history("classifier", log)}
     if row.tested:
         evaluate.main(evaluate.parse_args([

@@ -322,9 +322,6 @@ def test_the_best_rate_is_the_one_that_validation_chose():
     assert recipes.BEST.keys() == measured
 
 
-BEFORE_THESE_FLAGS = {"deterministic": False, "unpooling": "inverse"}  # what earlier versions did
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / "results/runs").glob("*.json")), ids=lambda path: path.stem)
 def test_a_finished_run_is_what_its_row_declares(path):
     run = json.loads(path.read_text())
@@ -336,13 +333,9 @@ def test_a_finished_run_is_what_its_row_declares(path):
     else:  # (search-scratch-0 tells of one that it did not start from)
         assert "autoencoder_flags" not in run or path.stem == "search-scratch-0"
     for stage, args in made.items():
-        told = {**BEFORE_THESE_FLAGS, **run[stage]}
-        if stage == "flags":  # earlier versions recorded None for what follows another flag
-            told["batch_norm"] = told["batch_norm"] is not False
-            told["encoder_learning_rate"] = told["encoder_learning_rate"] or told["learning_rate"]
         declared = {name: value for name, value in one_run.recipe(vars(args)).items()
                     if value not in ("auto", None)}  # what a run settles, and what follows another flag or checkpoint
-        assert {name: told.get(name) for name in declared} == declared
+        assert {name: run[stage].get(name) for name in declared} == declared
     assert path.stem == f"{run['row']}-{run['seed']}" and run["seed"] in row.seeds
 
 

@@ -188,6 +188,7 @@ def test_a_killed_run_is_finished_once_by_torchruns_processes_and_keeps_all_that
                   np.load(tmp_path / "kept/runs/tiny-0.npz"))
     assert table["labels"].dtype == np.uint8 and len(table["labels"]) == run["splits"]["test"]["images"] == 9
     assert 100 * (table["labels"] == table["predicted"]).mean() == pytest.approx(run["splits"]["test"]["accuracy"])
+    assert len(run["autoencoder_header"]["resumes"]) == 1
     assert {"row", "seed", "flags", "autoencoder_flags", "val_accuracy", "classifier_cost", "classifier_seconds",
             "autoencoder_seconds", "versions", "processor", "threads", "precision", "commit"} <= run.keys()
     assert run["splits"].keys() == {"train", "val", "test"} and "per_class_accuracy" in run["splits"]["test"]
