@@ -14,6 +14,7 @@ class Claim(NamedTuple):
     difference: Difference | None
     above: float = -math.inf
     below: float = math.inf
+    measure: str = ""  # where a conclusion may be read in several ways: the way that this claim takes
 
     def verdict(self) -> str:
         if self.difference is None:
@@ -22,7 +23,7 @@ class Claim(NamedTuple):
         if seeds < declared:
             return f"not measured yet ({seeds} of {declared} seeds)"
         if math.isnan(low):
-            return "cannot be told from one run"
+            return "cannot be told from so few"
         if self.above < low and high < self.below:
             return "holds"
         return "does not hold" if high <= self.above or low >= self.below else "cannot be told"
@@ -36,7 +37,14 @@ def deciding(claims: list[Claim]) -> Claim:
 
 
 def standing(claims: list[Claim], not_varied: str = "") -> str:
-    """How a conclusion stands: the verdict of the claim that decides it, and whether of all that it says."""
+    """How a conclusion stands: the verdict of the claim that decides it, and whether of all that it says.
+
+    Where it may be read in several ways, one after the other: no reading decides for another.
+    """
+    measures = dict.fromkeys(claim.measure for claim in claims)
+    if len(measures) > 1:
+        return ", ".join(f"{standing([claim for claim in claims if claim.measure == measure])} by {measure}"
+                         for measure in measures)
     waiting = sum(claim.verdict().startswith("not measured yet") for claim in claims)
     if waiting == len(claims):
         return "not measured yet"

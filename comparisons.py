@@ -120,7 +120,8 @@ def signed(difference: Difference | None, unit: str = "") -> str:
     if difference is None:
         return ""
     mean, low, high, seeds, declared, compared = difference
-    width = "(one run)" if math.isnan(low) else "(every run)" if low == high else f"[{low:.2f}, {high:.2f}]"
+    few = "(one run)" if seeds == 1 else f"({seeds} rounds: too few for an interval)"
+    width = few if math.isnan(low) else "(every run)" if low == high else f"[{low:.2f}, {high:.2f}]"
     text = f"{mean:+.2f} {width} {unit}".rstrip()
     text += f" ({seeds} of {declared} seeds)" if 1 < seeds < declared else ""
     return f"{text}, {compared}" if compared else text

@@ -1,7 +1,6 @@
 """Guards the declared runs and their tables: flags that parse, no test image for a choice, statistics by hand."""
 
 import json
-import math
 import re
 import shlex
 import statistics
@@ -182,18 +181,17 @@ def test_of_two_runs_of_the_reports_students_interval_is_taken():
 
 
 def test_what_a_step_of_both_stages_takes_with_batch_norm_is_compared_round_by_round():
-    """Two rounds of 1.0 + 1.0 s without it, and 1.1 + 1.1 and 1.2 + 1.2 with it: t(0.975, 1) = 12.706205."""
-    row = {"side": "ours without batch norm", "turns": [[1.5, 1.5], [0.5, 0.6]], "precision": "bf16"}
-    other = row | {"turns": [[0.5, 0.7], [1.5, 1.8]]}
+    """Twelve rounds of 1.5 + 0.5 s without it. Of so many the third from either end bounds their median:
+    fewer than three heads in twelve throws have a chance of 79 / 4096, under 2.5 %; fewer than four, 299 / 4096."""
+    more = [4, 1, 9, 2, 500, 7, 3, 8, 5, 0, 6, -90]  # percent; two rounds met something else on the machine
+    row, other = ({"side": "ours without batch norm", "precision": "bf16",
+                   "turns": [[base, base + percent / 100] for percent in more]} for base in (1.5, 0.5))
     found = speed.with_batch_norm({"steps": {"rows": [row, row | {"side": "ours without fusion"}, other]}},
-                                   {"steps": {"rows": [row | {"precision": "fp32"}, row]}})
-    assert found.keys() == {"bf16", "fp32"}
-    assert found["bf16"][:5] == pytest.approx((15, 15 - 63.531025, 15 + 63.531025, 2, 2), abs=1e-5)
-    assert speed.with_batch_norm({}) == {}
-    took = [{"what": "a --epochs 30", "seconds": 40}, {"what": "a --epochs 30 --no-batch-norm", "seconds": 30},
-            {"what": "b --epochs 30", "seconds": 70}, {"what": "b --epochs 30 --no-batch-norm", "seconds": 70}]
-    once = speed.with_batch_norm({"full": {"rows": took}})["30 epochs"]
-    assert once.mean == pytest.approx(10) and Claim("", "", once, -5, 5).verdict() == "cannot be told from one run"
+                                   {"steps": {"rows": [row | {"precision": "fp32", "turns": row["turns"][:4]}]}})
+    assert found.keys() == {"bf16", "fp32"} and speed.with_batch_norm({}) == {}
+    assert found["bf16"][:5] == pytest.approx((4.5, 1, 8, 12, 12))
+    assert comparisons.signed(found["fp32"], "%") == "+2.00 (4 rounds: too few for an interval) %"
+    assert Claim("", "", found["fp32"], -5, 5).verdict() == "cannot be told from so few"
 
 
 def test_a_page_gets_the_tables_that_it_has_markers_for_and_keeps_the_rest(tmp_path, monkeypatch):
@@ -220,7 +218,6 @@ def test_a_jump_is_a_cost_over_three_times_the_lowest_before_it(costs, expected)
 @pytest.mark.parametrize("difference,claimed,said", (
     (None, {"above": 0}, "not measured yet"),
     (Difference(2.0, 0.5, 3.5, 2, 5), {"above": 0}, "not measured yet (2 of 5 seeds)"),
-    (Difference(2.0, math.nan, math.nan, 1, 1), {"above": 0}, "cannot be told from one run"),
     (Difference(2.0, 0.5, 3.5, 5, 5), {"above": 0}, "holds"),
     (Difference(2.0, -0.5, 4.5, 5, 5), {"above": 0}, "cannot be told"),
     (Difference(-2.0, -3.5, -0.5, 5, 5), {"above": 0}, "does not hold"),
@@ -244,6 +241,14 @@ def test_the_worst_of_its_claims_decides_a_conclusion():
     assert standing([holds], "the moon") == "holds as far as measured"
 
 
+def test_a_conclusion_that_may_be_read_in_several_ways_is_told_by_each():
+    def claim(mean, measure):
+        return Claim("", "", Difference(mean, mean - 1, mean + 1, 5, 5), above=0, measure=measure)
+
+    claims = [claim(2, "weight"), claim(-2, "length"), claim(0, "weight"), Claim("", "", None, measure="age")]
+    assert standing(claims) == "cannot be told by weight, does not hold by length, not measured yet by age"
+
+
 @pytest.mark.parametrize("true", (True, False))
 def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
     """Made-up runs in which all that the report says is so, or the opposite."""
@@ -265,18 +270,19 @@ def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
                     **{f"{stage}_costs": [2, *[cost.get(name, (1, 1))[0]] * 78, cost.get(name, (1, 1))[1]]
                        for stage in ("autoencoder", "classifier")}}
                    for seed in row.seeds] for name, row in ROWS.items()}
-    step = {what: Difference(*((1, 0, 2) if true else (9, 8, 10)), 4, 4) for what in ("bf16", "fp32", "30 epochs")}
+    step = {what: Difference(*((1, 0, 2) if true else (9, 8, 10)), 4, 4) for what in ("bf16", "fp32")}
     verdicts = [claim.verdict() for _, claims, _ in conclusions.judged(runs, step) for claim in claims]
-    assert set(verdicts) == {"holds" if true else "does not hold"} and len(verdicts) == 36
+    assert set(verdicts) == {"holds" if true else "does not hold"} and len(verdicts) == 35
     lines = conclusions.answers(runs, step).splitlines()
-    # of 4 alone runs vary each part
-    stands = ["holds" + " as far as measured" * (i != 4) if true else "does not hold" for i in range(1, 8)]
+    said = "holds" if true else "does not hold"
+    stands = [said + " as far as measured" * true for _ in range(7)]
+    stands[3] = f"{said} by its fall until then, {said} by its value at 40, {said} by accuracy"  # runs vary each part
     assert [(line[:3], line.split("**")[1]) for line in lines] == [(f"{i}. ", each) for i, each in enumerate(stands, 1)]
     assert lines[3].endswith(f"Of 5 claims, 5 {'hold' if true else 'do not hold'}, e.g. that from epoch 40 to 80 the "
-                             f"autoencoder's cost changes by less than a tenth of its value at 40 "
-                             f"({'-6.25' if true else '+1875.00'} (every run) %).")
+                             f"autoencoder's cost changes by less than a tenth of its fall until then "
+                             f"({'-0.05' if true else '+15.12'} (every run) %).")
     table = conclusions.conclusions(runs, step)
-    assert table.count(f"| {verdicts[0]} |") == 36 and re.findall(r"\| \*\*([^*|]+)\*\* \|$", table, re.M) == stands
+    assert table.count(f"| {verdicts[0]} |") == 35 and re.findall(r"\| \*\*([^*|]+)\*\* \|$", table, re.M) == stands
 
 
 def test_an_answer_counts_its_claims_by_verdict_and_tells_the_first_of_each(monkeypatch):
