@@ -14,7 +14,7 @@ class Claim(NamedTuple):
     difference: Difference | None
     above: float = -math.inf
     below: float = math.inf
-    measure: str = ""  # where a conclusion may be read in several ways: the way that this claim takes
+    reading: str = ""  # where a conclusion may be read in several ways, the one that the claim belongs to
 
     def verdict(self) -> str:
         if self.difference is None:
@@ -29,26 +29,27 @@ class Claim(NamedTuple):
         return "does not hold" if high <= self.above or low >= self.below else "cannot be told"
 
 
-def deciding(claims: list[Claim]) -> Claim:
-    """The first of the claims with the worst verdict: a conclusion holds where all that it says does."""
-    from_worst = ("does not hold", "cannot be told", "holds", "not measured yet")  # the last decides nothing
-    return min(claims, key=lambda claim: next(i for i, word in enumerate(from_worst)
-                                              if claim.verdict().startswith(word)))
+def worst(claims: list[Claim], not_varied: str = "") -> str:
+    """The worst verdict on the claims that are measured, and whether they are all that is said."""
+    verdicts = [claim.verdict() for claim in claims]
+    waiting = sum(verdict.startswith("not measured yet") for verdict in verdicts)
+    if waiting == len(claims):
+        return "not measured yet"
+    found = next(word for word in ("does not hold", "cannot be told", "holds")
+                 if any(verdict.startswith(word) for verdict in verdicts))
+    if waiting and found != "does not hold":
+        return f"{found} so far"
+    return f"{found} as far as measured" if found == "holds" and not_varied else found
 
 
 def standing(claims: list[Claim], not_varied: str = "") -> str:
-    """How a conclusion stands: the verdict of the claim that decides it, and whether of all that it says.
+    """How a conclusion stands: it holds where all that it says does.
 
-    Where it may be read in several ways, one after the other: no reading decides for another.
+    Where it may be read in several ways: how it stands in each, with the claims that are of none.
     """
-    measures = dict.fromkeys(claim.measure for claim in claims)
-    if len(measures) > 1:
-        return ", ".join(f"{standing([claim for claim in claims if claim.measure == measure])} by {measure}"
-                         for measure in measures)
-    waiting = sum(claim.verdict().startswith("not measured yet") for claim in claims)
-    if waiting == len(claims):
-        return "not measured yet"
-    verdict = deciding(claims).verdict()
-    if waiting and verdict != "does not hold":
-        return f"{verdict} so far"
-    return f"{verdict} as far as measured" if verdict == "holds" and not_varied else verdict
+    readings = dict.fromkeys(claim.reading for claim in claims if claim.reading) or [""]
+    stands = {reading: worst([claim for claim in claims if claim.reading in ("", reading)], not_varied)
+              for reading in readings}
+    if len(set(stands.values())) == 1:
+        return stands.popitem()[1]
+    return ", ".join(f"{verdict} {reading}" for reading, verdict in stands.items())

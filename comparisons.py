@@ -20,7 +20,7 @@ Value = Callable[[dict], float]  # a number of a run
 
 
 class Difference(NamedTuple):
-    """A mean over seeds, or a benchmark's rounds, and its 95 % interval, nan for a single value."""
+    """A mean over seeds, or the median of a benchmark's rounds; its 95 % interval, nan of too few of them."""
 
     mean: float
     low: float
@@ -36,9 +36,10 @@ def finished_of(results: Path, name: str) -> list[dict]:
     for seed in ROWS[name].seeds:
         path = results / "runs" / f"{name}-{seed}.json"
         if path.exists():
-            runs.append(files.read_json(path))
-            if lacking := needed - set(runs[-1]):
-                raise UserError(f"{path} lacks {', '.join(sorted(lacking))}; remove it to have it run again")
+            run = files.read_json(path)
+            if not isinstance(run, dict) or not needed <= run.keys():
+                raise UserError(f"{path} is no whole result; remove it to have it run again")
+            runs.append(run)
     return runs
 
 

@@ -2,7 +2,7 @@
 
 `experiments.py table --readme` writes them into the pages: in a few sentences each, and with every claim. A
 difference is ours over shared seeds (comparisons.py's `gap`), within each run (`level`) or over a benchmark's
-rounds (`Steps`); nothing is told from one run, or before all declared seeds are there.
+rounds (`Steps`); nothing is told before all declared seeds are there.
 """
 
 from claims import Claim, standing
@@ -10,8 +10,8 @@ from comparisons import (Difference, Runs, Value, accuracy_on, error_on, gap, le
                          val_accuracy)
 from recipes import BEST, BEST_RATES
 
-# what a step of both stages takes more with batch norm, by precision, in percent
-Steps = dict[str, Difference]
+Steps = dict[tuple[str, str], Difference]  # what a step takes more with batch norm, in percent: speed.py's
+AT_0001, AT_BEST = "at 0.001", "at the best rates"  # readings of what the report measured at one rate
 POINTS, VALIDATION = "points of test accuracy", "points of validation accuracy"
 ERROR = "thousandths of squared error"
 
@@ -40,22 +40,26 @@ def batch_norm(runs: Runs, step: Steps) -> list[Claim]:
     without, best_without = "no-batch-norm", BEST["no-batch-norm"]
     at_0001 = gap(runs, "adam", without, after(5), after(30))
     at_best = gap(runs, BEST["adam"], best_without, after(5), after(30))
-    alike = [Claim(f"one step of each stage in {precision} takes as long with batch norm as without, within "
-                   f"5 %", "% longer with batch norm", step.get(precision), -5, 5)
-             for precision in ("bf16", "fp32")]
+    alike = [Claim(f"the {stage}'s step in {precision} takes as long with batch norm as without, within 5 %",
+                   "% longer with batch norm", step.get((stage, precision)), -5, 5)
+             for stage in ("autoencoder", "classifier") for precision in ("bf16", "fp32")]
     return alike + [
-        Claim(f"{falls}, both at 0.001", "nats", at_0001, below=0),
-        Claim(f"{falls}, each at its best rate", "nats", at_best, below=0),
-        Claim(f"{rises}, at 0.001", VALIDATION, level(runs, without, gained(15, 30)), above=0),
-        Claim(f"{rises}, at its best rate", VALIDATION, level(runs, best_without, gained(15, 30)), above=0)]
+        Claim(f"{falls}, both at 0.001", "nats", at_0001, below=0, reading=AT_0001),
+        Claim(f"{falls}, each at its best rate", "nats", at_best, below=0, reading=AT_BEST),
+        Claim(f"{rises}, at 0.001", VALIDATION, level(runs, without, gained(15, 30)), above=0,
+              reading=AT_0001),
+        Claim(f"{rises}, at its best rate", VALIDATION, level(runs, best_without, gained(15, 30)), above=0,
+              reading=AT_BEST)]
 
 
 def optimizers(runs: Runs) -> list[Claim]:
     claims = []
     for other, name in (("adam", "Adam"), ("sgd", "SGD"), ("rmsprop", "RMSprop")):
         at_0001, at_best = gap(runs, "adagrad", other), gap(runs, BEST["adagrad"], BEST[other])
-        claims += [Claim(f"Adagrad is above {name}, both at 0.001", POINTS, at_0001, above=0),
-                   Claim(f"Adagrad is above {name}, each at its best rate", POINTS, at_best, above=0)]
+        claims += [Claim(f"Adagrad is above {name}, both at 0.001", POINTS, at_0001, above=0,
+                         reading=AT_0001),
+                   Claim(f"Adagrad is above {name}, each at its best rate", POINTS, at_best, above=0,
+                         reading=AT_BEST)]
     for other, name in (("rmsprop", "RMSprop"), ("sgd", "SGD")):
         claims.append(Claim(f"{name} is better at {BEST_RATES[other]} than at 0.001", POINTS,
                             gap(runs, BEST[other], other), above=0))
@@ -73,11 +77,13 @@ def regularisation(runs: Runs) -> list[Claim]:
 
 def epochs(runs: Runs) -> list[Claim]:
     costs = [Claim(f"from epoch 40 to 80 the {stage}'s cost changes by less than a tenth of {what}", "%",
-                   level(runs, "epochs-80", changed(stage, 40, 80, of_its_fall)), -10, 10, what)
+                   level(runs, "epochs-80", changed(stage, 40, 80, of_its_fall)), -10, 10,
+                   f"for the cost beside {what}")
              for what, of_its_fall in (("its fall until then", True), ("its value at 40", False))
              for stage in ("autoencoder", "classifier")]
     accuracy = "from epoch 40 to 80 the classifier's validation accuracy changes by less than 1 point"
-    return [*costs, Claim(accuracy, VALIDATION, level(runs, "epochs-80", gained(40, 80)), -1, 1, "accuracy")]
+    return [*costs, Claim(accuracy, VALIDATION, level(runs, "epochs-80", gained(40, 80)), -1, 1,
+                          "for the accuracy")]
 
 
 def autoencoders(runs: Runs) -> list[Claim]:
@@ -111,7 +117,7 @@ def judged(runs: Runs, step: Steps) -> list[tuple[str, list[Claim], str]]:
     return [
         ("A step takes as long with batch norm as without, but with it the cost falls far faster; without "
          "it, more epochs would keep raising accuracy", batch_norm(runs, step),
-         "the autoencoder's batch norm, or the number of epochs without it"),
+         "the batch norm of an autoencoder whose costs are kept, or the number of epochs without it"),
         ("Adagrad is the best optimizer; RMSprop's steps have the wrong size and direction; SGD's become "
          "too small: it fits the training photos but does poorly on the test photos", optimizers(runs),
          "the direction of a step alone"),

@@ -91,7 +91,9 @@ def plan(args: argparse.Namespace) -> int:
     import train_classifier
 
     here, minutes, trained, sources = runtime.processor(runtime.choose_device("auto")), [], set(), {}
-    known = [run for of in comparisons.finished(args.results).values() for run in of]
+    ours = Path(__file__).parent / "results"  # where --results has none yet
+    known = next(filter(None, ([run for of in comparisons.finished(folder).values() for run in of]
+                               for folder in (args.results, ours))), [])
 
     def stage_minutes(name: str, flags: argparse.Namespace) -> float:
         precision, took = precision_of(flags), f"{name}_seconds"

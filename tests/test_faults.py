@@ -417,7 +417,7 @@ FINISHED = {"seed": 0, "flags": {}, "val_accuracy": 40.0, "splits": {}}  # and i
 
 
 @pytest.mark.parametrize("damaged,words", (
-    ("{", "is damaged"), (json.dumps(FINISHED), "lacks precision"), ("{}", "lacks flags, precision, seed, splits, val")))
+    ("{", "is damaged"), ("null", "is no whole result"), (json.dumps(FINISHED), "is no whole result")))
 def test_a_damaged_result_is_named(damaged, words, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/final-0.json").write_text(damaged)
