@@ -99,7 +99,7 @@ def unpooling(runs: Runs) -> list[Claim]:
                   gap(runs, "pretrained", "unpool-nearest", error_on("test")), below=0),
             Claim(f"{better} nearest upsampling's", POINTS,
                   gap(runs, "pretrained", "unpool-nearest"), above=0),
-            Claim(f"{better} one whose decoder was given the positions", POINTS,
+            Claim(f"{better} one with the max pools' own indices", POINTS,
                   gap(runs, "pretrained", "unpool-indices"), above=0)]
 
 

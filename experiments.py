@@ -115,7 +115,8 @@ def plan(args: argparse.Namespace) -> int:
                 minutes[-1] += stage_minutes("autoencoder",
                                              train_autoencoder.parse_args(row.autoencoder.split()))
         print(f"{name}, seed {seed}: {minutes[-1]:.0f} minutes")
-    print(f"{len(minutes)} runs, some {sum(minutes) / 60:.1f} hours for one process ({', '.join(sources)})")
+    print(f"{len(minutes)} runs, some {sum(minutes) / 60:.1f} hours for one process ({', '.join(sources)})"
+          if minutes else "no run is left")
     return 0
 
 
