@@ -117,7 +117,8 @@ def judged(runs: Runs, step: Steps) -> list[tuple[str, list[Claim], str]]:
     return [
         ("A step takes as long with batch norm as without, but with it the cost falls far faster; without "
          "it, more epochs would keep raising accuracy", batch_norm(runs, step),
-         "the batch norm of an autoencoder whose costs are kept, or the number of epochs without it"),
+         "the batch norm of an autoencoder whose costs are kept, the number of epochs without it, or the "
+         "kind of processor (all are CPUs)"),
         ("Adagrad is the best optimizer; RMSprop's steps have the wrong size and direction; SGD's become "
          "too small: it fits the training photos but does poorly on the test photos", optimizers(runs),
          "the direction of a step alone"),
