@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import files
+from one_run import path_of
 from recipes import REPORT, REPORT_TRAIN, ROWS
 from runtime import UserError
 
@@ -34,7 +35,7 @@ def finished_of(results: Path, name: str) -> list[dict]:
     """The finished runs of a row, in the order of its seeds; UserError names a damaged file."""
     runs, needed = [], {"seed", "flags", "precision", "val_accuracy", *["splits"] * ROWS[name].tested}
     for seed in ROWS[name].seeds:
-        path = results / "runs" / f"{name}-{seed}.json"
+        path = path_of(results, name, seed)
         if path.exists():
             run = files.read_json(path)
             if not isinstance(run, dict) or not needed <= run.keys():

@@ -68,7 +68,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def left(args: argparse.Namespace) -> list[tuple[str, int]]:
     """Row and seed of each run that was asked for and is not finished."""
     return [(name, seed) for name in args.only for seed in ROWS[name].seeds
-            if seed in (args.seeds or ROWS[name].seeds) and not path_of(args, name, seed).exists()]
+            if seed in (args.seeds or ROWS[name].seeds) and not path_of(args.results, name, seed).exists()]
 
 
 def misfit(args: argparse.Namespace, name: str) -> str:
@@ -78,10 +78,12 @@ def misfit(args: argparse.Namespace, name: str) -> str:
     ours, found = precision_of(train_classifier.parse_args(ROWS[name].classifier.split())), set()
     for seed in ROWS[name].seeds:
         log = args.work / f"{name}-{seed}/log.jsonl"  # of a run that was begun
-        if log.exists() and not path_of(args, name, seed).exists():
+        if log.exists() and not path_of(args.results, name, seed).exists():
             with contextlib.suppress(ValueError, KeyError):  # damaged: told when the run is resumed
                 found.add(training.read_log(log)[0]["precision"])
-    others = found.union(run["precision"] for run in comparisons.finished_of(args.results, name)) - {ours}
+    # after the logs, as a run may be finished meanwhile
+    found |= {run["precision"] for run in comparisons.finished_of(args.results, name)}
+    others = found - {ours}
     return f"it was begun in {', '.join(others)}, here it would be in {ours}" if others else ""
 
 
@@ -91,9 +93,11 @@ def plan(args: argparse.Namespace) -> int:
     import train_classifier
 
     here, minutes, trained, sources = runtime.processor(runtime.choose_device("auto")), [], set(), {}
-    ours = Path(__file__).parent / "results"  # where --results has none yet
-    known = next(filter(None, ([run for of in comparisons.finished(folder).values() for run in of]
-                               for folder in (args.results, ours))), [])
+
+    def runs_in(results: Path) -> list[dict]:
+        return [run for of in comparisons.finished(results).values() for run in of]
+
+    known = runs_in(args.results) or runs_in(Path(__file__).parent / "results")
 
     def stage_minutes(name: str, flags: argparse.Namespace) -> float:
         precision, took = precision_of(flags), f"{name}_seconds"
@@ -134,7 +138,8 @@ def run(args: argparse.Namespace) -> int:
     args.work.mkdir(parents=True, exist_ok=True)
     for name, seed in ((name, seed) for name in args.only for seed in ROWS[name].seeds):
         left_over = any((args.work / f"{name}-{seed}").glob("*.pt"))
-        if left_over and path_of(args, name, seed).exists():  # it may have been killed before it could
+        # its process may have been killed before it could clear it
+        if left_over and path_of(args.results, name, seed).exists():
             with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
                 if is_ours:
                     clear(args, name, seed)
@@ -143,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
         done = 0
         for name, seed in runs:
             with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
-                if is_ours and not path_of(args, name, seed).exists():
+                if is_ours and not path_of(args.results, name, seed).exists():
                     start, done = time.perf_counter(), done + 1
                     print(f"== {name}, seed {seed}", flush=True)
                     try:

@@ -15,8 +15,8 @@ import training
 from recipes import Row
 
 
-def path_of(args: argparse.Namespace, name: str, seed: int) -> Path:
-    return args.results / "runs" / f"{name}-{seed}.json"
+def path_of(results: Path, name: str, seed: int) -> Path:
+    return results / "runs" / f"{name}-{seed}.json"
 
 
 def precision_of(flags: argparse.Namespace) -> str:
@@ -100,8 +100,8 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
             "--classifier", str(out / "classifier.pt"), "--precision", header["precision"],
             "--data-dir", args.data_dir, *source]))
         result["splits"] = files.read_json(out / "evaluation.json")["splits"]
-        keep_predictions(out / "predictions.csv", path_of(args, name, seed).with_suffix(".npz"))
-    files.write_json(path_of(args, name, seed), result)
+        keep_predictions(out / "predictions.csv", path_of(args.results, name, seed).with_suffix(".npz"))
+    files.write_json(path_of(args.results, name, seed), result)
     clear(args, name, seed)
 
 
