@@ -14,7 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 

@@ -1,9 +1,7 @@
 """Guards the three scripts end to end: the files written, the lines printed, a resume, and one-line refusals."""
 
-import contextlib
 import csv
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -22,7 +20,6 @@ import inference
 import runtime
 import train_autoencoder
 import train_classifier
-import training
 from runtime import UserError
 
 FILES = {
