@@ -10,13 +10,9 @@ from pathlib import Path
 
 import torch
 
-import blades
 import checkpoint
-import decoding
-import flowers102
 import runtime
-import species
-import synthetic
+from flowers import blades, decoding, flowers102, species, synthetic
 from runtime import UserError
 
 SPLITS = ("train", "val", "test")
@@ -53,7 +49,7 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     """One split of a data set, from the cache where it is there, else decoded from the photos.
 
     dataset: 'flowers102' (torchvision's, in data_dir/flowers-102, downloaded where that folder is absent),
-        'synthetic' (drawn by synthetic.py) or a folder with train/, val/ and test/, each one folder a class
+        'synthetic' (drawn by flowers.synthetic) or a folder with train/, val/ and test/, each one folder a class
         (torchvision's ImageFolder); without val/, every fifth photo of each class in train/ validates.
     size: pixels a side. crop: 'centre' or 'squash', see decoding.decode.
     UserError for data that is absent or damaged, with the file's name.

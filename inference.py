@@ -9,8 +9,8 @@ from torch.optim.swa_utils import update_bn
 
 import checkpoint
 import data
-import decoding
 import runtime
+from flowers import decoding
 from models import AutoEncoder, Classifier, Encoder
 from runtime import UserError
 

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 import data
-import decoding
 import inference
 import runtime
+from flowers import decoding
 from runtime import UserError
 
 AT_ONCE = 64  # photos decoded, then classified, then printed

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 import data
-import decoding
 import files
 import runtime
+from flowers import decoding
 from runtime import UserError
 
 OPTIMIZERS = ("adam", "adagrad", "rmsprop", "sgd")

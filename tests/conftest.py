@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+import run_folder
+import runtime
 
-import run_folder  # noqa: E402
-import runtime  # noqa: E402
+ROOT = Path(__file__).parent.parent
 
 runtime.keep_memory()  # before torch allocates, as the scripts do: the classifier's tests take half the time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a child inherits what `make test &` ignores

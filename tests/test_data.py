@@ -14,8 +14,7 @@ from PIL import Image
 
 import checkpoint
 import data
-import decoding
-import synthetic
+from flowers import decoding, synthetic
 from runtime import UserError
 
 SIZES = {"train": 1020, "val": 1020, "test": 6149}

@@ -17,7 +17,6 @@ from PIL import Image
 
 import checkpoint
 import data
-import decoding
 import experiments
 import files
 import recipes
@@ -26,8 +25,8 @@ import runtime
 import train_autoencoder
 import train_classifier
 import training
+from flowers import decoding
 from runtime import UserError
-
 
 # --- damaged and hostile checkpoints ---
 

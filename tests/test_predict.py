@@ -13,8 +13,8 @@ from PIL import Image
 
 import checkpoint
 import data
-import decoding
 import inference
+from flowers import decoding
 from models import AutoEncoder, Classifier
 
 CLASSES = ["daisy", "rose", "tulip", "orchid", "lily", "poppy"]

@@ -16,13 +16,21 @@ import tables
 
 README = (ROOT / "README.md").read_text()
 PAGES = README + (ROOT / "results/README.md").read_text()
-COMMANDS = sorted(set(re.findall(r"(?:^ +|`)python ([\w/]+\.py[^#`\n]*)", PAGES, re.MULTILINE)))
+COMMANDS = sorted(set(re.findall(r"(?:^ +|`)python ((?:-m [\w.]+|[\w/]+\.py)\b[^#`\n]*)", PAGES, re.MULTILINE)))
+
+
+def script_of(command: str) -> tuple:
+    """The module that a command runs, as in `train_classifier.py --resume` or `-m study.run`, and its flags."""
+    words = shlex.split(command)
+    if words[0] == "-m":
+        return importlib.import_module(words[1]), words[2:]
+    return importlib.import_module(Path(words[0]).stem), words[1:]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_is_parsed_by_its_script(command):
-    script, *flags = shlex.split(command)
-    importlib.import_module(Path(script).stem).parse_args(flags)
+    script, flags = script_of(command)
+    script.parse_args(flags)
 
 
 def test_the_commands_of_the_pipeline_are_there():
@@ -61,13 +69,15 @@ def test_the_makefiles_commands_are_parsed_by_their_scripts():
         test_each_command_is_parsed_by_its_script(command)
 
 
-@pytest.mark.parametrize("script", sorted(path.stem for path in ROOT.glob("*.py")
-                                          if "parse_args(argv" in path.read_text()))
+@pytest.mark.parametrize("script", sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (*ROOT.glob("*.py"), *ROOT.glob("[a-z]*/*.py"))
+    if path.parent.name != "tests" and "parse_args(argv" in path.read_text()))
 def test_help_shows_two_examples_that_parse(script, capsys):
     module = importlib.import_module(script)
     with pytest.raises(SystemExit) as ended:
         module.parse_args(["--help"])
-    examples = re.findall(rf"^ +python {script}\.py([^#\n]*)", capsys.readouterr().out, re.MULTILINE)
+    command = f"-m {script}" if "." in script else f"{script}.py"
+    examples = re.findall(rf"^ +python {re.escape(command)}([^#\n]*)", capsys.readouterr().out, re.MULTILINE)
     assert ended.value.code == 0 and len(examples) >= 2
     for example in examples:
         module.parse_args(shlex.split(example))
@@ -81,4 +91,5 @@ def test_help_needs_neither_matplotlib_nor_scipy_nor_torchvision():
 
 def test_each_file_has_its_row():
     rows = "".join(re.findall(r"^\| (`[^|]+) \|", README, re.MULTILINE))  # their first cells
-    assert sorted(re.findall(r"`(\w+\.py)`", rows)) == sorted(path.name for path in ROOT.glob("*.py"))
+    files = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    assert sorted(re.findall(r"`([\w/]+\.py)`", rows)) == sorted(f for f in files if not f.startswith("tests/"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import synthetic
+from flowers import synthetic
 from runtime import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +21,7 @@ RECORDED = [  # pixels at SPOTS
 
 def test_a_picture_is_a_function_of_its_arguments_in_any_process():
     assert all(np.array_equal(synthetic.draw(*picture), synthetic.draw(*picture)) for picture in PICTURES)
-    code = f"import sys, synthetic; [sys.stdout.buffer.write(synthetic.draw(*p).tobytes()) for p in {PICTURES[::-1]}]"
+    code = f"import sys; from flowers import synthetic; [sys.stdout.buffer.write(synthetic.draw(*p).tobytes()) for p in {PICTURES[::-1]}]"
     elsewhere = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout
     assert elsewhere == b"".join(synthetic.draw(*picture).tobytes() for picture in PICTURES[::-1])
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from blades import DOWN, Blade, mix, project, rgb, tones, unit
+from flowers.blades import DOWN, Blade, mix, project, rgb, tones, unit
 
 CLASSES = 102
 SEED = 102

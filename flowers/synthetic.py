@@ -1,7 +1,7 @@
 """Procedural flowers: 102 made-up species drawn by numpy, a data set that needs no download.
 
-    python synthetic.py                                        # a contact sheet of 40 flowers, 5 s
-    python synthetic.py --columns 10 --rows 102 --sheet all.jpg
+    python -m flowers.synthetic                                 # a contact sheet of 40 flowers, 5 s
+    python -m flowers.synthetic --columns 10 --rows 102 --sheet all.jpg
 
 Three species of a genus share its form and differ in colour or in one feature; each picture has its own pose,
 light, lens and background, drawn from a seed of its own. Writes the sheet and nothing else.
@@ -25,9 +25,9 @@ from tqdm import tqdm
 
 import files
 import runtime
-from blades import BACK, DOWN, background, noise, paint, project, smooth, spread, strewn, tones, unit
+from flowers.blades import BACK, DOWN, background, noise, paint, project, smooth, spread, strewn, tones, unit
+from flowers.species import CLASSES, SEED, class_names, flower, species
 from runtime import UserError
-from species import CLASSES, SEED, class_names, flower, species
 
 PER_CLASS = {"train": 10, "val": 10, "test": 60}
 
