@@ -21,10 +21,11 @@ from pathlib import Path
 
 import torch
 
-import checkpoint
+from support import checkpoint
 import data
-import files
-import runtime
+from support import files
+from support import errors
+from support import machine
 import training
 from levers import (ALL_LEVERS, LEVERS, LISTING, layers, levers_of_ours, precision, process, seconds,
                     take_turns, to_switch)
@@ -35,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS)[:-1], metavar="SECTION",
                         help=f"of {', '.join(SECTIONS)} (all but full)")
-    runtime.add_device(parser)
+    machine.add_device(parser)
     parser.add_argument("--batch-size", type=training.number(int, 2, 2**31), default=128,
                         help="images a step (%(default)s)")
     parser.add_argument("--rounds", type=training.number(int, 1), default=4,
@@ -52,7 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def limits(args: argparse.Namespace, device: torch.device) -> dict[str, float]:
     """The machine's own: matrix product in FLOP/s, memory copy in bytes/s, read and written."""
     found = {}
-    for name in ["float32"] + ["bfloat16"] * (runtime.choose_precision("auto", device) == "bf16"):
+    for name in ["float32"] + ["bfloat16"] * (machine.choose_precision("auto", device) == "bf16"):
         a, b = (torch.randn(4096, 4096, device=device).to(getattr(torch, name)) for _ in range(2))
         best = min(seconds(lambda: a @ b, device) for _ in range(args.rounds + 1))
         found[f"matrix product, {name}"] = 2 * 4096**3 / best
@@ -155,11 +156,11 @@ SECTIONS = {"layers": layers, "steps": steps, "growth": growth, "commands": comm
 
 
 def main(args: argparse.Namespace) -> int:
-    device = runtime.choose_device(args.device)
+    device = machine.choose_device(args.device)
     args.results.mkdir(parents=True, exist_ok=True)
     path = args.results / "benchmark.json"
     result = files.read_json(path) if path.exists() else {}
-    machine = runtime.describe(device, runtime.choose_precision("auto", device)) | {
+    about = machine.describe(device, machine.choose_precision("auto", device)) | {
         "limits": limits(args, device)}
     for name in args.only:
         start = time.perf_counter()
@@ -167,15 +168,15 @@ def main(args: argparse.Namespace) -> int:
             rows = SECTIONS[name](args, device)
         except subprocess.CalledProcessError as error:
             how = "was killed" if error.returncode < 0 else "failed, as its line above says"
-            raise runtime.UserError(f"{name}: {error.cmd[1].name} {how}", exit_status=1) from error
+            raise errors.UserError(f"{name}: {error.cmd[1].name} {how}", exit_status=1) from error
         except BrokenProcessPool as error:
-            raise runtime.UserError(f"{name}: a step's process was killed, as where memory is short",
+            raise errors.UserError(f"{name}: a step's process was killed, as where memory is short",
                                     exit_status=1) from error
-        result[name] = {**machine, "batch_size": args.batch_size, "rounds": args.rounds, "rows": rows}
+        result[name] = {**about, "batch_size": args.batch_size, "rounds": args.rounds, "rows": rows}
         files.write_json(path, result)
         print(f"{name}: {time.perf_counter() - start:.0f} s", *map(str, rows), sep="\n  ", flush=True)
     return 0
 
 
 if __name__ == "__main__":
-    runtime.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args(sys.argv[1:]))

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import files
 from one_run import path_of
 from recipes import REPORT, REPORT_TRAIN, ROWS
-from runtime import UserError
+from support import files
+from support.errors import UserError
 
 Runs = dict[str, list[dict]]  # by row, in the order of the seeds
 Value = Callable[[dict], float]  # a number of a run

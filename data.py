@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 
-import checkpoint
-import runtime
 from flowers import blades, decoding, flowers102, species, synthetic
-from runtime import UserError
+from support import checkpoint, machine
+from support.errors import UserError
 
 SPLITS = ("train", "val", "test")
 BUILT_IN = ("flowers102", "synthetic")
@@ -182,4 +181,4 @@ def batches(count: int, batch_size: int, generator: torch.Generator | None = Non
 
 def to_input(images: torch.Tensor, device: torch.device) -> torch.Tensor:
     """uint8 (B, 3, H, W) -> float32 in [0, 1] on the device, in its memory format."""
-    return images.to(device).to(torch.float32, memory_format=runtime.memory_format(device)).div_(255)
+    return images.to(device).to(torch.float32, memory_format=machine.memory_format(device)).div_(255)

@@ -19,12 +19,9 @@ import torch
 from torch import Tensor
 
 import data
-import figures
-import files
 import inference
-import run_folder
-import runtime
-from runtime import UserError
+from support import errors, figures, files, machine, run_folder
+from support.errors import UserError
 
 PRODUCTS = ("evaluation.json", "predictions.csv", "per_class.csv", "per_class.png", "confusion.png",
             "confused.png")
@@ -45,7 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
     group = parser.add_argument_group("run")
     group.add_argument("--out", type=Path, help="folder to write to (the checkpoint's)")
-    runtime.add_arguments(group)
+    machine.add_arguments(group)
     return parser.parse_args(argv)
 
 
@@ -115,7 +112,7 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
 
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
-    device, precision = runtime.set_up(args.device, args.precision)
+    device, precision = machine.set_up(args.device, args.precision)
     encoder, classifier, content = inference.load_classifier(args.classifier, device)
     autoencoder = None
     if args.autoencoder:
@@ -171,7 +168,7 @@ def main(args: argparse.Namespace) -> int:
     seconds = time.perf_counter() - start
     files.write_json(out / "evaluation.json", {
         "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"], "splits": splits,
-        "seconds": round(seconds, 2), **runtime.describe(device, precision)})
+        "seconds": round(seconds, 2), **machine.describe(device, precision)})
     write_csv(out / "predictions.csv", ["split", "file", "class", "predicted", "probability"], rows)
     # flowers and predicted are the last split's: the test images, or without test/ the validation images
     show_where_it_goes_wrong(out, measured[-1], flowers, predicted.numpy())
@@ -180,4 +177,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    runtime.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args(sys.argv[1:]))

@@ -24,12 +24,10 @@ import time
 from pathlib import Path
 
 import comparisons
-import files
-import run_folder
-import runtime
 import training
 from one_run import autoencoder_of, clear, measure, path_of, precision_of
 from recipes import ROWS
+from support import errors, files, machine, run_folder
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -92,7 +90,7 @@ def plan(args: argparse.Namespace) -> int:
     import train_autoencoder
     import train_classifier
 
-    here, minutes, trained, sources = runtime.processor(runtime.choose_device("auto")), [], set(), {}
+    here, minutes, trained, sources = machine.processor(machine.choose_device("auto")), [], set(), {}
 
     def runs_in(results: Path) -> list[dict]:
         return [run for of in comparisons.finished(results).values() for run in of]
@@ -153,10 +151,10 @@ def run(args: argparse.Namespace) -> int:
                     print(f"== {name}, seed {seed}", flush=True)
                     try:
                         if why := misfit(args, name):  # another machine has been at it meanwhile
-                            raise runtime.UserError(why)
+                            raise errors.UserError(why)
                         measure(name, ROWS[name], seed, args)
                     except Exception as error:  # as a loss that is not finite: the others go on
-                        if (told := runtime.explain(error, args)) is None:
+                        if (told := errors.explain(error, args)) is None:
                             raise
                         print(f"== {name}, seed {seed}: {told[0]}", file=sys.stderr, flush=True)
                         failed.append((name, seed))
@@ -177,7 +175,7 @@ def table(args: argparse.Namespace) -> int:
 
 
 def plot(args: argparse.Namespace) -> int:
-    import figures
+    from support import figures
 
     figures.results(args.results / "section5.png", comparisons.plotted(comparisons.finished(args.results)))
     print(f"wrote {args.results / 'section5.png'}")
@@ -189,4 +187,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    runtime.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args(sys.argv[1:]))

@@ -7,12 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-import checkpoint
 import data
-import runtime
 from flowers import decoding
 from models import AutoEncoder, Classifier, Encoder
-from runtime import UserError
+from support import checkpoint, machine
+from support.errors import UserError
 
 BATCH_SIZE = 256
 
@@ -29,7 +28,7 @@ def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, Classifi
     if content["crop"] not in decoding.CROPS:
         raise UserError(f"{path}: its crop is {content['crop']!r}, not one of {', '.join(decoding.CROPS)}")
     for model in (encoder, classifier):
-        model.to(device, memory_format=runtime.memory_format(device)).eval()
+        model.to(device, memory_format=machine.memory_format(device)).eval()
     return encoder, classifier, content
 
 
@@ -37,13 +36,13 @@ def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dic
     """An autoencoder in eval mode, rebuilt from an autoencoder.pt, and the rest of its content."""
     content = checkpoint.load(path, "autoencoder")
     model = checkpoint.rebuild(AutoEncoder, content["config"], content.pop("model"), path)
-    return model.to(device, memory_format=runtime.memory_format(device)).eval(), content
+    return model.to(device, memory_format=machine.memory_format(device)).eval(), content
 
 
 def measure_batch_norm(encoder: Encoder, images: Tensor, batch_size: int, seed: int, precision: str) -> None:
     """Set batch norm's mean and variance to the mean over shuffled batches of uint8 images (N, 3, H, W)."""
-    order = data.batches(len(images), batch_size, runtime.seed_epoch(seed, 0))
-    with runtime.autocast(images.device, precision):
+    order = data.batches(len(images), batch_size, machine.seed_epoch(seed, 0))
+    with machine.autocast(images.device, precision):
         update_bn((data.to_input(images[batch], images.device) for batch in order), encoder)
 
 
@@ -55,7 +54,7 @@ def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: 
     encoder.eval()
     classifier.eval()
     logits = []
-    with runtime.autocast(device, precision):  # around the loop: it casts the weights once
+    with machine.autocast(device, precision):  # around the loop: it casts the weights once
         for batch in data.batches(len(images), BATCH_SIZE):
             z = encoder(data.to_input(images[batch], device))  # (B, 400, 4, 4)
             logits.append(classifier(z).float().cpu())  # (B, classes)
@@ -67,7 +66,7 @@ def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: 
 @torch.no_grad()
 def reconstruct(model: AutoEncoder, x: Tensor, precision: str) -> Tensor:
     """A batch x (B, 3, H, W), as from data.to_input -> x_hat (B, 3, H, W), float32; model in eval mode."""
-    with runtime.autocast(x.device, precision):
+    with machine.autocast(x.device, precision):
         _, x_hat = model(x)
     return x_hat.float()
 

@@ -21,9 +21,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import inverse_maxpool
 import models
-import runtime
 import training
 import winograd
+from support import machine
 
 sys.path.append(str(Path(__file__).parent / "tests"))
 import reference  # noqa: E402
@@ -59,8 +59,8 @@ def take_turns(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, 
 
 def layers(args: argparse.Namespace, device: torch.device) -> list[dict]:
     """InverseMaxPool, alone and with its convolution, at the decoder's sizes: forward and backward."""
-    runtime.keep_memory()
-    runtime.keep_fp32()
+    machine.keep_memory()
+    machine.keep_fp32()
     rows = []
 
     def measure(what: str, sides: dict[str, Callable], inputs: list[torch.Tensor]) -> None:
@@ -98,9 +98,9 @@ def layers(args: argparse.Namespace, device: torch.device) -> list[dict]:
 def make_step(stage: str, levers: set[str], device: torch.device, batch_size: int,
               photos: int) -> Callable[[], None]:
     """One training step of a stage on random photos: the report's listing with some levers pulled."""
-    runtime.keep_fp32()
+    machine.keep_fp32()
     if "allocator" in levers:
-        runtime.keep_memory()
+        machine.keep_memory()
     is_listing, batch_norm = levers - {"allocator"} == LISTING, "batch norm" in levers
     if not is_listing:  # where not fused, its decoder has our plain layers
         reference.InverseMaxPool2 = inverse_maxpool.InverseMaxPool2
@@ -128,7 +128,7 @@ def make_step(stage: str, levers: set[str], device: torch.device, batch_size: in
     def step() -> None:
         batch = torch.randint(photos, (batch_size,))
         x = images[batch].to(torch.float32, memory_format=layout).div_(255)
-        with runtime.autocast(device, precision(levers)):
+        with machine.autocast(device, precision(levers)):
             z = encoder(x)
             x_hat = decoder(z) if decoder else None
             logits = head(z) if head else None
@@ -180,7 +180,7 @@ def process(stage: str, levers: set[str], device: torch.device, batch_size: int,
 
 def levers_of_ours(stage: str, device: torch.device) -> set[str]:
     """All, but bf16 only where the scripts take it by default."""
-    return set(LEVERS[stage]) - ({"bf16"} if runtime.choose_precision("auto", device) == "fp32" else set())
+    return set(LEVERS[stage]) - ({"bf16"} if machine.choose_precision("auto", device) == "fp32" else set())
 
 
 def to_switch(stage: str, device: torch.device) -> list[str]:

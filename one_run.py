@@ -8,11 +8,9 @@ from types import ModuleType
 
 import numpy as np
 
-import files
-import run_folder
-import runtime
 import training
 from recipes import Row
+from support import files, machine, run_folder
 
 
 def path_of(results: Path, name: str, seed: int) -> Path:
@@ -21,7 +19,7 @@ def path_of(results: Path, name: str, seed: int) -> Path:
 
 def precision_of(flags: argparse.Namespace) -> str:
     """What a training script's flags come to on this machine."""
-    return runtime.choose_precision(flags.precision, runtime.choose_device(flags.device))
+    return machine.choose_precision(flags.precision, machine.choose_device(flags.device))
 
 
 def autoencoder_of(row: Row, seed: int, args: argparse.Namespace) -> Path:

@@ -22,9 +22,9 @@ import torch
 
 import data
 import inference
-import runtime
 from flowers import decoding
-from runtime import UserError
+from support import errors, machine
+from support.errors import UserError
 
 AT_ONCE = 64  # photos decoded, then classified, then printed
 ON_THE_FIGURE = 40
@@ -42,7 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help=f"also draw the first {ON_THE_FIGURE} photos with their names (off)")
     parser.add_argument("--autoencoder", type=Path,
                         help="draw what this autoencoder makes of each photo beside it (off)")
-    runtime.add_arguments(parser)
+    machine.add_arguments(parser)
     parser.set_defaults(precision="fp32")  # (bf16 ties the less likely names)
     args = parser.parse_args(argv)
     if args.autoencoder and not args.figure:
@@ -76,7 +76,7 @@ def main(args: argparse.Namespace) -> int:
     if args.figure and args.figure.exists():
         raise UserError(f"--figure {args.figure} is there already, maybe a photo; remove it, or name another")
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
-        device, precision = runtime.set_up(args.device, args.precision)
+        device, precision = machine.set_up(args.device, args.precision)
         encoder, classifier, content = inference.load_classifier(args.classifier, device)
         autoencoder = inference.load_autoencoder(args.autoencoder, device)[0] if args.autoencoder else None
     if not (paths := list(find(args.photos))):
@@ -113,7 +113,7 @@ def main(args: argparse.Namespace) -> int:
     if args.figure and not rows:
         print(f"predict.py: no photo could be read, so {args.figure} was not written", file=sys.stderr)
     elif args.figure:
-        import figures
+        from support import figures
 
         figures.predictions(args.figure, rows)
         print(f"wrote {args.figure}, with {len(rows)} of {len(paths) - failed} photos", file=sys.stderr)
@@ -124,4 +124,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    runtime.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args(sys.argv[1:]))

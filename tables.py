@@ -8,7 +8,7 @@ from collections import Counter
 from itertools import accumulate
 from pathlib import Path
 
-import files
+from support import files
 from comparisons import (Runs, accuracy_on, error_on, final, finished, gap, interval_of_mean, markdown,
                          paired, precisions, prediction_interval, section5, signed, val_accuracy)
 from conclusions import answers, conclusions

@@ -18,14 +18,11 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-import checkpoint
 import data
-import figures
 import inference
-import run_folder
-import runtime
 import training
 from models import UNPOOLINGS, AutoEncoder
+from support import checkpoint, errors, figures, machine, run_folder
 
 KIND = "autoencoder run"
 PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # --overwrite removes them, too
@@ -63,8 +60,8 @@ def draw(model: AutoEncoder, images: torch.Tensor, device: torch.device, precisi
 
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
-    device, precision = runtime.set_up(args.device, args.precision, args.deterministic)
-    flags, environment = training.plain_flags(args, device, precision), runtime.describe(device, precision)
+    device, precision = machine.set_up(args.device, args.precision, args.deterministic)
+    flags, environment = training.plain_flags(args, device, precision), machine.describe(device, precision)
     last, log = args.out / "last.pt", args.out / "log.jsonl"
     resumed = run_folder.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
 
@@ -75,10 +72,10 @@ def main(args: argparse.Namespace) -> int:
     training.check_photos(flowers, args.dataset)
     images = flowers.images.to(device)  # uint8 (N, 3, 100, 100)
 
-    runtime.seed_epoch(args.seed, 0)
+    machine.seed_epoch(args.seed, 0)
     model = AutoEncoder(args.batch_norm, args.unpooling)
     training.initialise(model, args.init)
-    model.to(device, memory_format=runtime.memory_format(device))
+    model.to(device, memory_format=machine.memory_format(device))
     optimizer = training.make_optimizer(args.optimizer, [{"params": list(model.parameters())}],
                                         args.learning_rate, args.weight_decay)
 
@@ -100,13 +97,13 @@ def main(args: argparse.Namespace) -> int:
     with training.interrupts() as interrupted:
         for epoch in range(first_epoch, args.epochs + 1):
             epoch_start = time.perf_counter()
-            shuffle = runtime.seed_epoch(args.seed, epoch)
+            shuffle = machine.seed_epoch(args.seed, epoch)
             total = 0.0  # squared error, mean over an image's values, summed over images
             model.train()
             with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images", disable=None) as bar:
                 for step, batch in enumerate(data.batches(len(images), args.batch_size, shuffle), 1):
                     x = data.to_input(images[batch], device)  # (B, 3, 100, 100)
-                    with runtime.autocast(device, precision):
+                    with machine.autocast(device, precision):
                         z, x_hat = model(x)  # (B, 400, 4, 4), (B, 3, 100, 100)
                     loss = F.mse_loss(x_hat.float(), x)
                     optimizer.zero_grad()
@@ -141,4 +138,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    runtime.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args(sys.argv[1:]))

@@ -17,15 +17,12 @@ from pathlib import Path
 import torch.nn.functional as F
 from tqdm import tqdm
 
-import checkpoint
 import data
 import evaluate
-import figures
 import inference
-import run_folder
-import runtime
 import training
 from models import DROPOUTS_AFTER, AutoEncoder, Classifier, Encoder
+from support import checkpoint, errors, figures, machine, run_folder
 
 KIND = "classifier run"
 PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite removes them, too
@@ -78,8 +75,8 @@ def starting_encoder(args: argparse.Namespace) -> Encoder:
 
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
-    device, precision = runtime.set_up(args.device, args.precision, args.deterministic)
-    flags, environment = training.plain_flags(args, device, precision), runtime.describe(device, precision)
+    device, precision = machine.set_up(args.device, args.precision, args.deterministic)
+    flags, environment = training.plain_flags(args, device, precision), machine.describe(device, precision)
     last, log = args.out / "last.pt", args.out / "log.jsonl"
     resumed = run_folder.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
 
@@ -91,14 +88,14 @@ def main(args: argparse.Namespace) -> int:
     training.check_photos(flowers, args.dataset, classes=2)
     images, labels = flowers.images.to(device), flowers.labels.to(device)  # uint8 (N, 3, 100, 100), (N,)
 
-    runtime.seed_epoch(args.seed, 0)
+    machine.seed_epoch(args.seed, 0)
     encoder = Encoder(resumed["config"].get("batch_norm", True)) if resumed else starting_encoder(args)
     config = {"num_classes": len(flowers.classes), "batch_norm": encoder.batch_norm,
               "dropout": args.dropout, "dropout_after": args.dropout_after}
     classifier = Classifier(**config)
     training.initialise(classifier, args.init)
     for model in (encoder, classifier):
-        model.to(device, memory_format=runtime.memory_format(device))
+        model.to(device, memory_format=machine.memory_format(device))
     encoder.requires_grad_(not args.freeze_encoder)
     if args.freeze_encoder and args.from_scratch and args.batch_norm and not resumed:
         print("frozen random encoder: its batch norm is measured once, on the training images")
@@ -129,14 +126,14 @@ def main(args: argparse.Namespace) -> int:
     with training.interrupts() as interrupted:
         for epoch in range(first_epoch, args.epochs + 1):
             epoch_start = time.perf_counter()
-            shuffle = runtime.seed_epoch(args.seed, epoch)
+            shuffle = machine.seed_epoch(args.seed, epoch)
             total, correct = 0.0, 0  # both summed over images; cross-entropy in nats
             encoder.train(not args.freeze_encoder)
             classifier.train()
             with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images", disable=None) as bar:
                 for step, batch in enumerate(data.batches(len(images), args.batch_size, shuffle), 1):
                     x, y = data.to_input(images[batch], device), labels[batch]  # (B, 3, 100, 100), (B,)
-                    with runtime.autocast(device, precision):
+                    with machine.autocast(device, precision):
                         logits = classifier(encoder(x))  # (B, classes)
                     loss = F.cross_entropy(logits.float(), y)
                     optimizer.zero_grad()
@@ -176,4 +173,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    runtime.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args(sys.argv[1:]))

@@ -14,10 +14,9 @@ import torch
 from torch import nn
 
 import data
-import files
-import runtime
 from flowers import decoding
-from runtime import UserError
+from support import files, machine
+from support.errors import UserError
 
 OPTIMIZERS = ("adam", "adagrad", "rmsprop", "sgd")
 RESUMED = ("commit", "versions", "processor", "threads")  # of a process that resumes, in the log's header
@@ -77,7 +76,7 @@ def parser_of(description: str, out: str, epochs: int, optimizer: str,
                         help="continue the run in --out (%(default)s)")
     either.add_argument("--overwrite", action=switch, default=False,
                         help="replace the run in --out (%(default)s)")
-    runtime.add_arguments(group)
+    machine.add_arguments(group)
     group.add_argument("--deterministic", action=switch, default=False,
                        help="on a GPU, only kernels that repeat their bits; a CPU's do (%(default)s)")
     return parser

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from runtime import UserError
+from support.errors import UserError
 
 CROPS = ("centre", "squash")
 MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more

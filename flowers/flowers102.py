@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime import UserError
+from support.errors import UserError
 
 PHOTOS = 8189
 LAYOUT = "flowers-102/ with jpg/image_00001.jpg to image_08189.jpg, imagelabels.mat and setid.mat"

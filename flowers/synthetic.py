@@ -23,11 +23,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-import files
-import runtime
 from flowers.blades import BACK, DOWN, background, noise, paint, project, smooth, spread, strewn, tones, unit
 from flowers.species import CLASSES, SEED, class_names, flower, species
-from runtime import UserError
+from support import errors, files
+from support.errors import UserError
 
 PER_CLASS = {"train": 10, "val": 10, "test": 60}
 
@@ -143,4 +142,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    runtime.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args(sys.argv[1:]))

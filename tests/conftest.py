@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import run_folder
-import runtime
+from support import errors, machine, run_folder
 
 ROOT = Path(__file__).parent.parent
 
-runtime.keep_memory()  # before torch allocates, as the scripts do: the classifier's tests take half the time
+machine.keep_memory()  # before torch allocates, as the scripts do: the classifier's tests take half the time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a child inherits what `make test &` ignores
 PHOTOS = ROOT.parent / "shared"
 OURS = {**os.environ, "PYTHONPATH": str(ROOT)}  # the environment of a process whose code imports our modules
@@ -28,17 +27,17 @@ COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--b
 
 def run_script(folder: Path, name: str, *flags) -> subprocess.CompletedProcess:
     """A script as from a command line in `folder`, but in this process: to import torch again takes seconds a run."""
-    module, printed, errors, before = importlib.import_module(name), io.StringIO(), io.StringIO(), os.getcwd()
+    module, printed, complaints, before = importlib.import_module(name), io.StringIO(), io.StringIO(), os.getcwd()
     command = [f"{name}.py", *map(str, flags)]
     with (mock.patch.object(sys, "argv", command), contextlib.redirect_stdout(printed),
-          contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as ended):
+          contextlib.redirect_stderr(complaints), pytest.raises(SystemExit) as ended):
         try:
             os.chdir(folder)
-            runtime.run(module.main, module.parse_args())
+            errors.run(module.main, module.parse_args())
         finally:
             os.chdir(before)
             run_folder.give_up()  # as when a process ends
-    return subprocess.CompletedProcess(command, ended.value.code or 0, printed.getvalue(), errors.getvalue())
+    return subprocess.CompletedProcess(command, ended.value.code or 0, printed.getvalue(), complaints.getvalue())
 
 
 def assert_one_line(done: subprocess.CompletedProcess, status: int, *words: str) -> None:

@@ -17,10 +17,8 @@ from pathlib import Path
 import torch
 from conftest import ROOT
 
-import checkpoint
-import files
 import models
-import runtime
+from support import checkpoint, errors, files, machine
 
 SMALL = {"kind": "autoencoder", "config": {"batch_norm": True},
          "model": {"weight": torch.arange(7.0), "count": torch.tensor(3)},
@@ -45,7 +43,7 @@ def outcome(path: Path, content: dict) -> str:
     """'refused' in one line that names the file, 'the same values' loaded, or, as must not be, 'other values'."""
     try:
         loaded = checkpoint.load(path, content["kind"])
-    except runtime.UserError as error:
+    except errors.UserError as error:
         return "refused" if str(path) in str(error) and error.exit_status == 2 else f"refused with {error}"
     return "the same values" if same(loaded, content) else "other values"
 
@@ -85,10 +83,10 @@ def main(args: argparse.Namespace) -> int:
             rows += [{"checkpoint": which, "bytes": size_of(content, folder), "damage": how,
                       "tried": sum(found.values()), **found} for how, found in counts[which].items()]
     print(*rows, sep="\n")
-    files.write_json(args.results / "damage.json", {**runtime.describe(torch.device("cpu"), "auto"), "rows": rows})
+    files.write_json(args.results / "damage.json", {**machine.describe(torch.device("cpu"), "auto"), "rows": rows})
     return int(any(row.keys() - {"checkpoint", "bytes", "damage", "tried", "refused", "the same values"}
                    for row in rows))
 
 
 if __name__ == "__main__":
-    runtime.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args(sys.argv[1:]))

@@ -17,10 +17,8 @@ from pathlib import Path
 import torch
 from conftest import ROOT, draw_folder, run_script
 
-import files
-import run_folder
-import runtime
 import training
+from support import errors, files, machine, run_folder
 
 FLAGS = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--batch-size", "6", "--save-every", "1"]
 
@@ -114,9 +112,9 @@ def main(args: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(kill_runs(stage, args.kills, Path(folder)))
             print(rows[-1], flush=True)
-    files.write_json(args.results / "kills.json", {**runtime.describe(torch.device("cpu"), "auto"), "rows": rows})
+    files.write_json(args.results / "kills.json", {**machine.describe(torch.device("cpu"), "auto"), "rows": rows})
     return int(any(row["differences"] for row in rows))
 
 
 if __name__ == "__main__":
-    runtime.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args(sys.argv[1:]))

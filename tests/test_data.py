@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-import checkpoint
 import data
 from flowers import decoding, synthetic
-from runtime import UserError
+from support import checkpoint
+from support.errors import UserError
 
 SIZES = {"train": 1020, "val": 1020, "test": 6149}
 

@@ -16,7 +16,6 @@ import conclusions
 import experiments
 import one_run
 import recipes
-import runtime
 import speed
 import tables
 import train_autoencoder
@@ -24,6 +23,7 @@ import train_classifier
 from claims import Claim, standing
 from comparisons import Difference
 from recipes import ROWS
+from support import machine
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -46,7 +46,7 @@ def test_what_is_left_is_what_has_no_file(tmp_path):
 
 def test_a_dry_run_counts_a_shared_autoencoder_once_and_names_whose_seconds_it_takes(tmp_path, capsys):
     """30 s an epoch of the autoencoder, 60 of the classifier, by this processor in fp32: 20 + 40 minutes, then 40."""
-    here = {"processor": runtime.processor(torch.device("cpu")), "precision": "fp32", "flags": {"epochs": 2},
+    here = {"processor": machine.processor(torch.device("cpu")), "precision": "fp32", "flags": {"epochs": 2},
             "autoencoder_flags": {"epochs": 4}, "classifier_seconds": 120, "autoencoder_seconds": 120,
             "seed": 0, "val_accuracy": 40, "splits": {}}
     others = [here | {"classifier_seconds": 9, "autoencoder_seconds": 9, **other}

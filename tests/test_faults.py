@@ -15,18 +15,15 @@ import torch
 from conftest import COMMON, assert_one_line, contents, draw_folder, run_script
 from PIL import Image
 
-import checkpoint
 import data
 import experiments
-import files
 import recipes
-import run_folder
-import runtime
 import train_autoencoder
 import train_classifier
 import training
 from flowers import decoding
-from runtime import UserError
+from support import checkpoint, files, machine, run_folder
+from support.errors import UserError
 
 # --- damaged and hostile checkpoints ---
 
@@ -388,7 +385,7 @@ def test_a_last_step_that_ruins_the_weights_is_not_saved(trained, tmp_path):
 
 def test_every_source_of_randomness_follows_seed_and_epoch():
     def draw(seed, epoch):
-        shuffle = runtime.seed_epoch(seed, epoch)
+        shuffle = machine.seed_epoch(seed, epoch)
         return torch.randperm(50, generator=shuffle).tolist(), torch.rand(3).tolist()
 
     draws = {(seed, epoch): draw(seed, epoch) for seed in range(3) for epoch in range(3)}
@@ -444,7 +441,7 @@ def test_a_finished_experiment_is_not_done_again(tmp_path, capsys):
 
 @pytest.mark.parametrize("begun", ("runs/final-0.json", "work/final-3/log.jsonl"))  # finished, or not yet
 def test_a_row_begun_in_another_precision_is_named_and_left_out(begun, tmp_path, capsys):
-    here = runtime.choose_precision("auto", runtime.choose_device("auto"))
+    here = machine.choose_precision("auto", machine.choose_device("auto"))
     other = {"fp32": "bf16", "bf16": "fp32"}[here]
     (tmp_path / begun).parent.mkdir(parents=True)
     (tmp_path / begun).write_text(json.dumps(FINISHED | {"precision": other}) + "\n")
@@ -455,7 +452,7 @@ def test_a_row_begun_in_another_precision_is_named_and_left_out(begun, tmp_path,
 
 def test_a_row_that_another_machine_begins_meanwhile_in_its_precision_is_named(tmp_path, capsys, monkeypatch):
     """The first row fails, which gives the other machine its moment: it finishes a seed of the second."""
-    here = runtime.choose_precision("auto", runtime.choose_device("auto"))
+    here = machine.choose_precision("auto", machine.choose_device("auto"))
     other = {"fp32": "bf16", "bf16": "fp32"}[here]
     for name in ("first", "second"):
         monkeypatch.setitem(recipes.ROWS, name, recipes.Row("", f"--dataset {tmp_path}/{name}", seeds=(0, 1)))

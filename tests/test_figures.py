@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import evaluate
-import figures
+from support import figures
 
 PHOTO = np.zeros((100, 100, 3), np.uint8)
 

@@ -16,12 +16,10 @@ import kill_runs
 import pytest
 from conftest import COMMON, OURS, ROOT, assert_one_line, contents, draw_folder, run_script
 
-import checkpoint
 import data
-import files
-import runtime
 import training
-from runtime import UserError
+from support import checkpoint, errors, files
+from support.errors import UserError
 
 # as Python's output is by default
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -96,9 +94,9 @@ def test_a_cache_that_does_not_fit_is_done_without(trained, tmp_path, capsys):
 
 
 def test_too_little_memory_is_one_line_with_the_flag_to_lower(trained, tmp_path):
-    code = "import resource, runtime, train_classifier as t, torch; torch.ones(10) @ torch.ones(10)\n" \
+    code = "import resource, train_classifier as t, torch; from support import errors; torch.ones(10) @ torch.ones(10)\n" \
            "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n" \
-           "resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000,) * 2); runtime.run(t.main, t.parse_args())"
+           "resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000,) * 2); errors.run(t.main, t.parse_args())"
     command = [sys.executable, "-c", code, *COMMON, "--out", tmp_path / "run"]
     done = subprocess.run(command, cwd=trained, capture_output=True, text=True, env=OURS)
     assert_one_line(done, 1, "not enough memory", "--batch-size")
@@ -114,9 +112,9 @@ def test_too_little_memory_is_one_line_with_the_flag_to_lower(trained, tmp_path)
     "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
 ))
 def test_each_devices_words_for_too_little_memory_are_known(message):
-    told, status = runtime.explain(RuntimeError(message), argparse.Namespace(batch_size=128))
+    told, status = errors.explain(RuntimeError(message), argparse.Namespace(batch_size=128))
     assert message in told and told.endswith("; lower --batch-size") and status == 1
-    assert runtime.explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), argparse.Namespace()) is None
+    assert errors.explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), argparse.Namespace()) is None
 
 
 def unprivileged(folder, *runs) -> list[subprocess.CompletedProcess]:
@@ -129,7 +127,7 @@ def unprivileged(folder, *runs) -> list[subprocess.CompletedProcess]:
             pytest.skip("root, and no setpriv to give up root's rights with")
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True,
-                          env={**os.environ, "PYTHONPATH": str(ROOT / "tests")})
+                          env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"})
     return [subprocess.CompletedProcess(**run) for run in json.loads(done.stdout)]
 
 
@@ -177,7 +175,7 @@ def test_a_full_disk_under_the_output_is_one_line(trained, tmp_path):
 
 
 def test_a_disk_that_is_full_at_the_last_line_is_one_line():
-    code = "import runtime; runtime.run(lambda args: print('wrote autoencoder.pt'), None)"
+    code = "from support import errors; errors.run(lambda args: print('wrote autoencoder.pt'), None)"
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True,
                               env={**os.environ, "PYTHONUNBUFFERED": ""})  # so that the line waits for the end

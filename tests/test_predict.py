@@ -11,11 +11,11 @@ import torch
 from conftest import ROOT, draw_folder, run_script
 from PIL import Image
 
-import checkpoint
 import data
 import inference
 from flowers import decoding
 from models import AutoEncoder, Classifier
+from support import checkpoint
 
 CLASSES = ["daisy", "rose", "tulip", "orchid", "lily", "poppy"]
 

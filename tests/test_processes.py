@@ -15,14 +15,12 @@ import pytest
 import torch
 from conftest import COMMON, OURS, ROOT, assert_one_line, contents, run_script
 
-import checkpoint
-import files
 import one_run
-import runtime
 import train_autoencoder
 import training
+from support import checkpoint, files, machine
 
-PRECISION = runtime.choose_precision("auto", runtime.choose_device("auto"))
+PRECISION = machine.choose_precision("auto", machine.choose_device("auto"))
 
 
 def wait_for(path: Path, child: subprocess.Popen) -> None:
@@ -33,8 +31,8 @@ def wait_for(path: Path, child: subprocess.Popen) -> None:
 
 def start_changed(change: str, root: Path, out: Path, **pipes) -> subprocess.Popen:
     """train_autoencoder.py as a process of its own in which `change`, a statement, has run first."""
-    code = f"{change}; sys.argv[0] = 'train_autoencoder.py'; import runtime, train_autoencoder as t; " \
-           f"runtime.run(t.main, t.parse_args())"
+    code = f"{change}; sys.argv[0] = 'train_autoencoder.py'; import train_autoencoder as t; from support import errors; " \
+           f"errors.run(t.main, t.parse_args())"
     return subprocess.Popen([sys.executable, "-c", code, *COMMON, "--out", str(out)], cwd=root,
                             stdout=subprocess.PIPE, text=True, env=OURS, **pipes)
 
@@ -71,8 +69,8 @@ def test_an_interrupt_finishes_the_epoch_says_so_and_can_be_resumed(stage, numbe
 
 
 def test_an_interrupt_outside_the_epochs_is_one_line():
-    code = "import os, runtime, signal, time; " \
-           "runtime.run(lambda args: (os.kill(os.getpid(), signal.SIGINT), time.sleep(9)), None)"
+    code = "import os, signal, time; from support import errors; " \
+           "errors.run(lambda args: (os.kill(os.getpid(), signal.SIGINT), time.sleep(9)), None)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert_one_line(done, 130, "interrupted")
 
@@ -134,8 +132,8 @@ def test_a_run_that_appears_while_the_photos_are_loaded_is_not_replaced(trained,
     next(line for line in child.stdout if line == "loading\n")
     assert run_script(trained, "train_autoencoder", *COMMON, "--out", tmp_path / "run", "--epochs", "1").returncode == 0
     before = contents(tmp_path / "run")
-    _, errors = child.communicate("")
-    assert_one_line(subprocess.CompletedProcess([], child.returncode, "", errors), 2, "holds a run already")
+    _, complaint = child.communicate("")
+    assert_one_line(subprocess.CompletedProcess([], child.returncode, "", complaint), 2, "holds a run already")
     assert contents(tmp_path / "run") == before
 
 
@@ -145,7 +143,7 @@ def test_an_evaluation_does_not_write_into_a_folder_that_a_run_has(trained, tmp_
     assert run_script(trained, "train_classifier", *flags).returncode == 0
     before = contents(tmp_path / "run")
     evaluation = "--cache-dir", "cache", "--classifier", tmp_path / "run/classifier.pt"
-    hold = "import pathlib, run_folder, sys; run_folder.claim(pathlib.Path(sys.argv[1])); " \
+    hold = "import pathlib, sys; from support import run_folder; run_folder.claim(pathlib.Path(sys.argv[1])); " \
            "print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", hold, tmp_path / "run"], env=OURS, stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, text=True) as other:
@@ -171,9 +169,9 @@ def test_a_killed_run_is_finished_once_by_torchruns_processes_and_keeps_all_that
     (tmp_path / "photos").symlink_to(trained / "photos")
     classifier, autoencoder = (" ".join([*COMMON, "--epochs", epochs]) for epochs in ("1", "6"))
     (tmp_path / "tiny.py").write_text(
-        f"import experiments, recipes, runtime\n"
+        f"import experiments, recipes; from support import errors\n"
         f"recipes.ROWS['tiny'] = recipes.Row('', {classifier + ' --optimizer sgd'!r}, {autoencoder!r}, seeds=(0,))\n"
-        f"runtime.run(experiments.main, "
+        f"errors.run(experiments.main, "
         f"experiments.parse_args('run --only tiny --results kept --work work'.split()))\n")
     first = subprocess.Popen([sys.executable, "tiny.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=OURS)
     next(line for line in first.stdout if line.startswith("Epoch : 2 /"))
@@ -199,9 +197,9 @@ def test_a_killed_run_is_finished_once_by_torchruns_processes_and_keeps_all_that
 def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(lock, printed, tmp_path):
     (tmp_path / "work").mkdir()
     (tmp_path / "flowers-102").mkdir()  # empty: training ends at once where it is begun
-    code = "import experiments, recipes, runtime; " \
+    code = "import experiments, recipes; from support import errors; " \
            "recipes.ROWS['tiny'] = recipes.Row('', autoencoder='', seeds=(0,))\n" \
-           "runtime.run(experiments.main, experiments.parse_args('run --only tiny --work work --data-dir .'.split()))"
+           "errors.run(experiments.main, experiments.parse_args('run --only tiny --work work --data-dir .'.split()))"
     with files.lock(tmp_path / f"work/{lock}.lock", wait=False):
         child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
                                  env=OURS)
@@ -214,7 +212,7 @@ def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(l
 
 def test_an_experiment_that_was_interrupted_ends_and_is_resumed(trained, tmp_path, capsys, monkeypatch):
     flags = [*COMMON, "--epochs", "100000", "--save-every", "100000"]
-    code = f"import one_run, pathlib, runtime, train_autoencoder as t\nruntime.run(lambda out: " \
+    code = f"import one_run, pathlib, train_autoencoder as t; from support import errors\nerrors.run(lambda out: " \
            f"(one_run.train(t, out, 'autoencoder.pt', {flags!r}), print('went on')), pathlib.Path({str(tmp_path)!r}))"
     child = subprocess.Popen([sys.executable, "-c", code], cwd=trained, stdout=subprocess.PIPE, text=True,
                              env=OURS)

@@ -17,10 +17,10 @@ import data
 import evaluate
 import experiments
 import inference
-import runtime
 import train_autoencoder
 import train_classifier
-from runtime import UserError
+from support import machine
+from support.errors import UserError
 
 FILES = {
     "autoencoder": {"last.pt", "autoencoder.pt", "log.jsonl", "curve.png", "reconstruction_005.png",
@@ -331,7 +331,7 @@ def test_a_frozen_encoder_stays_as_it_began(source, pipeline, tmp_path, monkeypa
              "--batch-size", "4", "--out", tmp_path]
     run(train_classifier, *flags)
     kept = torch.load(tmp_path / "classifier.pt", weights_only=True)["encoder"]
-    runtime.seed_epoch(0, 0)
+    machine.seed_epoch(0, 0)
     began = train_classifier.starting_encoder(train_classifier.parse_args(list(map(str, flags))))
     for name, value in began.state_dict().items():
         assert torch.equal(kept[name], value) == bool(
@@ -386,10 +386,10 @@ def test_where_each_class_is_all_right_or_all_wrong_the_mean_of_the_classes_has_
 def test_each_of_torchruns_processes_has_a_gpu_of_its_own_and_fp32_is_not_tf32_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert runtime.choose_device("auto") == torch.device("cuda", 0)
+    assert machine.choose_device("auto") == torch.device("cuda", 0)
     for rank, index in (("0", 0), ("1", 1), ("2", 0)):
         monkeypatch.setenv("LOCAL_RANK", rank)
-        assert runtime.choose_device("cuda") == torch.device("cuda", index)
+        assert machine.choose_device("cuda") == torch.device("cuda", index)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    runtime.set_up("cpu", "fp32")
+    machine.set_up("cpu", "fp32")
     assert torch.backends.cudnn.allow_tf32 is False

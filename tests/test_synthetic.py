@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flowers import synthetic
-from runtime import UserError
+from support.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 PICTURES = [(0, "train", 0), (47, "val", 9), (101, "test", 59)]

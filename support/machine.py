@@ -1,78 +1,18 @@
-"""Where and how a script runs: device, precision, seeds, allocator, and how errors end it."""
+"""Where and how a script runs: device, precision, seeds, allocator."""
 
-import argparse
 import ctypes
-import errno
 import functools
 import os
 import platform
 import re
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# as CPU, CUDA with its libraries, and MPS say it, each in its words and most as a plain RuntimeError
-MEMORY_FULL = re.compile("allocate memory|out of memory|not enough memory|ALLOC_FAILED|Invalid buffer size")
-
-
-class UserError(Exception):
-    """Something the user can put right: shown as one line, without a traceback, before the script exits.
-
-    exit_status is 2 for bad input, 1 for what went wrong underway (a full disk, a loss that is not finite).
-    """
-
-    def __init__(self, message: str, exit_status: int = 2):
-        super().__init__(" ".join(message.split()))
-        self.exit_status = exit_status
-
-
-def explain(error: Exception, args: argparse.Namespace) -> tuple[str, int] | None:
-    """The line and the exit status for what the user can put right; None for anything else, a bug of ours."""
-    if isinstance(error, UserError):
-        return str(error), error.exit_status
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-            isinstance(error, (RuntimeError, OSError)) and MEMORY_FULL.search(str(error))):
-        advice = "; lower --batch-size" if hasattr(args, "batch_size") else ""
-        return f"not enough memory ({str(error)[:200]}){advice}", 1
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
-        return f"cannot write {error.filename or 'the output'}: {error.strerror}; make room", 1
-    if isinstance(error, OSError) and error.filename:  # as a folder that may not be searched
-        return f"{error.filename}: {error.strerror}", 2
-    return None
-
-
-def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> None:
-    """Run a script's main and exit: with its status, or with one line for what the user can put right."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed
-            setattr(sys, name, open(os.devnull, "w"))
-        if hasattr(getattr(sys, name), "reconfigure"):  # (a notebook's has none)
-            getattr(sys, name).reconfigure(errors="backslashreplace")  # for names that the encoding lacks
-    try:
-        status = main(args)
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        message, status = "interrupted", 130
-    except BrokenPipeError:  # the reader of our output is gone, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as error:
-        if (told := explain(error, args)) is None:
-            raise
-        message, status = told
-    else:
-        sys.exit(status)
-    print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
-    try:
-        sys.stdout.flush()
-    except OSError:  # nobody reads on, or the disk is full: the interpreter would say so once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(status)
+from support import distributed
+from support.errors import UserError
 
 
 def keep_memory() -> None:
@@ -116,7 +56,7 @@ def choose_device(name: str) -> torch.device:
         found = ", ".join(device for device, is_present in present.items() if is_present)
         raise UserError(f"--device {name}: this machine has none that PyTorch can use (it has {found})")
     if name == "cuda":  # each process of torchrun has its own
-        return torch.device(name, int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+        return torch.device(name, distributed.local_rank() % torch.cuda.device_count())
     return torch.device(name)
 
 

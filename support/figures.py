@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-import files
+from support import files
 
 BLUE, ORANGE = "#0072b2", "#d55e00"  # Okabe & Ito: told apart by colour-blind readers
 

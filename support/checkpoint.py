@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-import files
-from runtime import DISK_FULL, UserError
+from support import files
+from support.errors import DISK_FULL, UserError
 
 MISFITS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError)  # how load_state_dict fails
 STATE = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "Adagrad": {"step", "sum"},  # optimizers', of each weight
@@ -142,7 +142,7 @@ def rebuild(kind: type[nn.Module], config: dict, state: dict, path: Path | str) 
 
 
 def rounding(environment: dict) -> dict:
-    """What decides how a machine rounds, of runtime.describe's fields; None where a file lacks one."""
+    """What decides how a machine rounds, of machine.describe's fields; None where a file lacks one."""
     versions = environment.get("versions")
     torch_version = versions.get("torch") if isinstance(versions, dict) else None
     return {"torch": torch_version, **{name: environment.get(name) for name in ("processor", "threads")}}

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 
-import checkpoint
-import files
-from runtime import UserError
+from support import checkpoint, files
+from support.errors import UserError
 
 # flags that a resume may change: they do not change the result
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",

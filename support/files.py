@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime import UserError
+from support.errors import UserError
 
 ORPHANS = "*.[0-9]*.tmp*"  # what a killed `atomic` leaves
 
