@@ -16,15 +16,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 import data
-import inference
-from support import errors, figures, files, machine, run_folder
+from flowers import decoding
+from models import AutoEncoder, Classifier, Encoder
+from support import checkpoint, errors, figures, files, machine, run_folder
 from support.errors import UserError
 
 PRODUCTS = ("evaluation.json", "predictions.csv", "per_class.csv", "per_class.png", "confusion.png",
             "confused.png")
+BATCH_SIZE = 256
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -44,6 +48,70 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--out", type=Path, help="folder to write to (the checkpoint's)")
     machine.add_arguments(group)
     return parser.parse_args(argv)
+
+
+def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, Classifier, dict]:
+    """Encoder and classifier in eval mode, rebuilt from a classifier.pt, and the rest of its content."""
+    content = checkpoint.load(path, "classifier")
+    config, batch_norm = content["config"], {"batch_norm": content["config"].get("batch_norm")}
+    encoder = checkpoint.rebuild(Encoder, batch_norm, content.pop("encoder"), path)
+    classifier = checkpoint.rebuild(Classifier, config, content.pop("classifier"), path)
+    classes, outputs = content["classes"], classifier.linear4.out_features
+    if len(classes) != outputs:
+        raise UserError(f"{path} names {len(classes)} classes, but its classifier has {outputs} outputs")
+    if content["crop"] not in decoding.CROPS:
+        raise UserError(f"{path}: its crop is {content['crop']!r}, not one of {', '.join(decoding.CROPS)}")
+    for model in (encoder, classifier):
+        model.to(device, memory_format=machine.memory_format(device)).eval()
+    return encoder, classifier, content
+
+
+def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dict]:
+    """An autoencoder in eval mode, rebuilt from an autoencoder.pt, and the rest of its content."""
+    content = checkpoint.load(path, "autoencoder")
+    model = checkpoint.rebuild(AutoEncoder, content["config"], content.pop("model"), path)
+    return model.to(device, memory_format=machine.memory_format(device)).eval(), content
+
+
+def measure_batch_norm(encoder: Encoder, images: Tensor, batch_size: int, seed: int, precision: str) -> None:
+    """Set batch norm's mean and variance to the mean over shuffled batches of uint8 images (N, 3, H, W)."""
+    order = data.batches(len(images), batch_size, machine.seed_epoch(seed, 0))
+    with machine.autocast(images.device, precision):
+        update_bn((data.to_input(images[batch], images.device) for batch in order), encoder)
+
+
+@torch.no_grad()
+def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: torch.device,
+             precision: str) -> Tensor:
+    """uint8 images (N, 3, H, W) -> logits (N, classes), float32 on the CPU; in eval mode, restored after."""
+    modes = [(model, model.training) for model in (encoder, classifier)]
+    encoder.eval()
+    classifier.eval()
+    logits = []
+    with machine.autocast(device, precision):  # around the loop: it casts the weights once
+        for batch in data.batches(len(images), BATCH_SIZE):
+            z = encoder(data.to_input(images[batch], device))  # (B, 400, 4, 4)
+            logits.append(classifier(z).float().cpu())  # (B, classes)
+    for model, mode in modes:
+        model.train(mode)
+    return torch.cat(logits)
+
+
+@torch.no_grad()
+def reconstruct(model: AutoEncoder, x: Tensor, precision: str) -> Tensor:
+    """A batch x (B, 3, H, W), as from data.to_input -> x_hat (B, 3, H, W), float32; model in eval mode."""
+    with machine.autocast(x.device, precision):
+        _, x_hat = model(x)
+    return x_hat.float()
+
+
+def reconstruction_error(model: AutoEncoder, images: Tensor, device: torch.device, precision: str) -> float:
+    """Mean squared error per value of uint8 images (N, 3, H, W), in [0, 1] units; model in eval mode."""
+    total = 0.0
+    for batch in data.batches(len(images), BATCH_SIZE):
+        x = data.to_input(images[batch], device)  # (B, 3, H, W)
+        total += F.mse_loss(reconstruct(model, x, precision), x).item() * len(batch)
+    return total / len(images)
 
 
 def summarise(correct: Tensor, labels: Tensor) -> dict:
@@ -113,10 +181,10 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = machine.set_up(args.device, args.precision)
-    encoder, classifier, content = inference.load_classifier(args.classifier, device)
+    encoder, classifier, content = load_classifier(args.classifier, device)
     autoencoder = None
     if args.autoencoder:
-        autoencoder, saved = inference.load_autoencoder(args.autoencoder, device)
+        autoencoder, saved = load_autoencoder(args.autoencoder, device)
         for name in ("dataset", "crop"):
             if saved[name] != content[name]:
                 print(f"{args.autoencoder} was trained with --{name} {saved[name]}, "
@@ -142,11 +210,11 @@ def main(args: argparse.Namespace) -> int:
                      "the order differs")
             raise UserError(f"{args.classifier} knows {len(classes)} classes, {dataset} has "
                             f"{len(flowers.classes)}; {which}")
-        logits = inference.classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
+        logits = classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
         confidence, predicted = logits.softmax(1).max(1)  # (N,)
         splits[split] = summarise(predicted == flowers.labels, flowers.labels)
         if autoencoder is not None:
-            error = inference.reconstruction_error(autoencoder, flowers.images, device, precision)
+            error = reconstruction_error(autoencoder, flowers.images, device, precision)
             splits[split]["reconstruction_error"] = error
         rows += [[split, name, classes[label], classes[guess], f"{p:.4f}"] for name, label, guess, p in
                  zip(flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist())]

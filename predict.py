@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import data
-import inference
+import evaluate
 from flowers import decoding
 from support import errors, machine
 from support.errors import UserError
@@ -77,8 +77,8 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(f"--figure {args.figure} is there already, maybe a photo; remove it, or name another")
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         device, precision = machine.set_up(args.device, args.precision)
-        encoder, classifier, content = inference.load_classifier(args.classifier, device)
-        autoencoder = inference.load_autoencoder(args.autoencoder, device)[0] if args.autoencoder else None
+        encoder, classifier, content = evaluate.load_classifier(args.classifier, device)
+        autoencoder = evaluate.load_autoencoder(args.autoencoder, device)[0] if args.autoencoder else None
     if not (paths := list(find(args.photos))):
         raise UserError(f"no photos in {', '.join(map(str, args.photos))}")
 
@@ -95,13 +95,13 @@ def main(args: argparse.Namespace) -> int:
                 continue
             images = torch.from_numpy(np.stack([image for _, image in photos]))  # (N, H, W, 3)
             images = images.permute(0, 3, 1, 2)  # -> (N, 3, H, W)
-            logits = inference.classify(encoder, classifier, images, device, precision)  # (N, classes)
+            logits = evaluate.classify(encoder, classifier, images, device, precision)  # (N, classes)
             best = logits.softmax(1).topk(min(5, len(content["classes"])))  # values and indices (N, 5)
             likely = [[(content["classes"][i], p) for i, p in zip(*row)]
                       for row in zip(best.indices.tolist(), best.values.tolist())]
             pictures = [[image] for _, image in photos]
             if autoencoder and len(rows) < ON_THE_FIGURE:
-                made = inference.reconstruct(autoencoder, data.to_input(images, device), precision)
+                made = evaluate.reconstruct(autoencoder, data.to_input(images, device), precision)
                 made = made.clamp(0, 1).cpu().permute(0, 2, 3, 1).numpy()  # (N, 3, H, W) -> (N, H, W, 3)
                 pictures = [[image, x_hat] for (_, image), x_hat in zip(photos, made)]
             for (path, _), names, shown in zip(photos, likely, pictures):

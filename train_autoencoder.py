@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 import data
-import inference
+import evaluate
 import training
 from models import UNPOOLINGS, AutoEncoder
 from support import checkpoint, errors, figures, machine, run_folder
@@ -53,7 +53,7 @@ def draw(model: AutoEncoder, images: torch.Tensor, device: torch.device, precisi
     """Write reconstruction_{epoch}.png, of the images `pictured` names; leaves the model in eval mode."""
     model.eval()
     x = data.to_input(images[pictured(len(images))], device)  # (B, 3, 100, 100), B up to 8
-    x_hat = inference.reconstruct(model, x, precision)  # (B, 3, 100, 100)
+    x_hat = evaluate.reconstruct(model, x, precision)  # (B, 3, 100, 100)
     figures.reconstructions(out / f"reconstruction_{epoch:03d}.png", x, x_hat,
                             f"training images after epoch {epoch}")
 

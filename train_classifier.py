@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 import data
 import evaluate
-import inference
 import training
 from models import DROPOUTS_AFTER, AutoEncoder, Classifier, Encoder
 from support import checkpoint, errors, figures, machine, run_folder
@@ -99,7 +98,7 @@ def main(args: argparse.Namespace) -> int:
     encoder.requires_grad_(not args.freeze_encoder)
     if args.freeze_encoder and args.from_scratch and args.batch_norm and not resumed:
         print("frozen random encoder: its batch norm is measured once, on the training images")
-        inference.measure_batch_norm(encoder, images, args.batch_size, args.seed, precision)
+        evaluate.measure_batch_norm(encoder, images, args.batch_size, args.seed, precision)
     groups = [{"params": list(classifier.parameters())}]
     if not args.freeze_encoder:
         groups.append({"params": list(encoder.parameters()), "lr": args.encoder_learning_rate})
@@ -149,7 +148,7 @@ def main(args: argparse.Namespace) -> int:
             seconds = round(time.perf_counter() - epoch_start, 3)
             line = f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}"
             if epoch % 5 == 0 or epoch == args.epochs:
-                predicted = inference.classify(encoder, classifier, val.images, device, precision).argmax(1)
+                predicted = evaluate.classify(encoder, classifier, val.images, device, precision).argmax(1)
                 val_accuracy = 100 * (predicted == val.labels).sum().item() / len(val)
                 line += f", validation accuracy : {val_accuracy:.2f} %"
             print(line, flush=True)

@@ -10,10 +10,9 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
 import pytest
-from PIL import Image
 
+from bench.kill_runs import draw_folder
 from support import errors, machine, run_folder
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +27,7 @@ COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--b
 def run_script(folder: Path, name: str, *flags) -> subprocess.CompletedProcess:
     """A script as from a command line in `folder`, but in this process: to import torch again takes seconds a run."""
     module, printed, complaints, before = importlib.import_module(name), io.StringIO(), io.StringIO(), os.getcwd()
-    command = [f"{name}.py", *map(str, flags)]
+    command = [f"{name.replace('.', '/')}.py", *map(str, flags)]
     with (mock.patch.object(sys, "argv", command), contextlib.redirect_stdout(printed),
           contextlib.redirect_stderr(complaints), pytest.raises(SystemExit) as ended):
         try:
@@ -70,16 +69,3 @@ def photos() -> str:
 def folder(tmp_path) -> Path:
     """A data set in ImageFolder layout: three classes of drawn JPEGs, each 4 to train, 2 to validate, 3 to test."""
     return draw_folder(tmp_path / "photos")
-
-
-def draw_folder(root: Path) -> Path:
-    random = np.random.default_rng(0)
-    for split, each in (("train", 4), ("val", 2), ("test", 3)):
-        for label, name in enumerate(("daisy", "rose", "tulip")):
-            (root / split / name).mkdir(parents=True)
-            for i in range(each):
-                pixels = random.integers(0, 120, (13, 11 + i, 3), np.uint8)  # a texture of its own, a tint of its class
-                pixels[..., label] += 120
-                photo = Image.fromarray(pixels).resize((110 + 10 * i, 130))
-                photo.save(root / split / name / f"{i}.jpg")
-    return root

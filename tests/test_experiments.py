@@ -11,18 +11,13 @@ import scipy.stats
 import torch
 from conftest import ROOT
 
-import comparisons
-import conclusions
-import experiments
-import one_run
-import recipes
-import speed
-import tables
 import train_autoencoder
 import train_classifier
-from claims import Claim, standing
-from comparisons import Difference
-from recipes import ROWS
+from study import conclusions, intervals, one_run, rows, speed, tables
+from study import run as study_run
+from study.claims import Claim, standing
+from study.intervals import Difference
+from study.rows import ROWS
 from support import machine
 
 
@@ -38,10 +33,10 @@ def test_each_row_is_what_a_user_can_type(name):
 
 
 def test_what_is_left_is_what_has_no_file(tmp_path):
-    args = experiments.parse_args(["run", "--only", "final", "sgd", "--seeds", "0", "1", "--results", str(tmp_path)])
+    args = study_run.parse_args(["run", "--only", "final", "sgd", "--seeds", "0", "1", "--results", str(tmp_path)])
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/final-1.json").touch()
-    assert experiments.left(args) == [("final", 0), ("sgd", 0), ("sgd", 1)]
+    assert study_run.left(args) == [("final", 0), ("sgd", 0), ("sgd", 1)]
 
 
 def test_a_dry_run_counts_a_shared_autoencoder_once_and_names_whose_seconds_it_takes(tmp_path, capsys):
@@ -57,19 +52,19 @@ def test_a_dry_run_counts_a_shared_autoencoder_once_and_names_whose_seconds_it_t
     (tmp_path / "runs/final-4.json.77.tmp.json").write_text("{")  # of a process that was killed
     flags = ["run", "--dry-run", "--only", "pretrained", "frozen", "--seeds", "3", "--results", str(tmp_path),
              "--work", str(tmp_path)]
-    assert experiments.main(experiments.parse_args(flags)) == 0
+    assert study_run.main(study_run.parse_args(flags)) == 0
     first, second, total = capsys.readouterr().out.splitlines()
     assert (first, second) == ("pretrained, seed 3: 60 minutes", "frozen, seed 3: 40 minutes")
     assert total == (
         f"2 runs, some 1.7 hours for one process (classifier in fp32 60 s an epoch, as on {here['processor']}, "
         f"autoencoder in fp32 30 s an epoch, as on {here['processor']})")
-    autoencoder = one_run.autoencoder_of(ROWS["frozen"], 3, experiments.parse_args(flags))
+    autoencoder = one_run.autoencoder_of(ROWS["frozen"], 3, study_run.parse_args(flags))
     autoencoder.mkdir()
     (autoencoder / "autoencoder.pt").touch()  # trained already
-    assert experiments.main(experiments.parse_args(flags)) == 0
+    assert study_run.main(study_run.parse_args(flags)) == 0
     assert capsys.readouterr().out.startswith("pretrained, seed 3: 40 minutes\nfrozen, seed 3: 40 minutes\n")
     flags[-3] = str(tmp_path / "none")  # no run of one's own yet: the project's
-    assert experiments.main(experiments.parse_args(flags)) == 0 and "as on AMD" in capsys.readouterr().out
+    assert study_run.main(study_run.parse_args(flags)) == 0 and "as on AMD" in capsys.readouterr().out
 
 
 def runs_of(**values):
@@ -85,12 +80,12 @@ def test_recipes_are_compared_seed_by_seed():
     gaps = [a - b for a, b in zip(ours, base)]
     mean, half = statistics.mean(gaps), 3.182446 * statistics.stdev(gaps) / 2
     expected = pytest.approx((mean, mean - half, mean + half, 4, 5), abs=1e-5)
-    assert comparisons.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")[:5] == expected
-    assert comparisons.level(runs_of(adam=gaps), "adam", comparisons.accuracy_on("test"))[:5] == expected  # of one row
+    assert intervals.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")[:5] == expected
+    assert intervals.level(runs_of(adam=gaps), "adam", intervals.accuracy_on("test"))[:5] == expected  # of one row
     shuffled = {name: of[::-1] for name, of in runs_of(adam=ours, sgd=base).items()}
-    assert comparisons.gap(shuffled, "adam", "sgd") == comparisons.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")
-    assert comparisons.gap(runs_of(adam=[], sgd=base), "adam", "sgd") is None
-    assert comparisons.signed(comparisons.gap(runs_of(adam=[45.0], sgd=base), "adam", "sgd")) == "+1.00 (one run)"
+    assert intervals.gap(shuffled, "adam", "sgd") == intervals.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")
+    assert intervals.gap(runs_of(adam=[], sgd=base), "adam", "sgd") is None
+    assert intervals.signed(intervals.gap(runs_of(adam=[45.0], sgd=base), "adam", "sgd")) == "+1.00 (one run)"
 
 
 def test_recipes_stand_beside_the_first_of_them_a_column_a_measure():
@@ -99,8 +94,8 @@ def test_recipes_stand_beside_the_first_of_them_a_column_a_measure():
     for of in runs.values():
         for run in of:
             run["val_accuracy"] = run["splits"]["test"]["accuracy"] / 2
-    measures = {"test": comparisons.accuracy_on("test"), "half": comparisons.val_accuracy}
-    assert comparisons.paired(runs, ("adagrad", "adam", "sgd"), measures).splitlines() == [
+    measures = {"test": intervals.accuracy_on("test"), "half": intervals.val_accuracy}
+    assert intervals.paired(runs, ("adagrad", "adam", "sgd"), measures).splitlines() == [
         "|  | seeds | test | minus the first row's [95 %] | half | minus the first row's [95 %] |",
         "| --- | --- | --- | --- | --- | --- |",
         "| Adagrad | 2 | 40.50 ± 0.71 |  | 20.25 ± 0.35 |  |",
@@ -129,57 +124,57 @@ def test_the_table_of_rates_shows_seed_0_on_validation_images_and_the_best_on_te
 
 def test_a_difference_says_where_its_rows_have_not_the_same_precision():
     runs = runs_of(adam=[45.0, 45.0], sgd=[44.0, 44.0])
-    assert comparisons.signed(comparisons.gap(runs, "adam", "sgd")) == "+1.00 (every run) (2 of 5 seeds)"
+    assert intervals.signed(intervals.gap(runs, "adam", "sgd")) == "+1.00 (every run) (2 of 5 seeds)"
     for run in runs["adam"]:
         run["precision"] = "fp32"
-    assert comparisons.signed(comparisons.gap(runs, "adam", "sgd")) == (
+    assert intervals.signed(intervals.gap(runs, "adam", "sgd")) == (
         "+1.00 (every run) (2 of 5 seeds), fp32 against bf16")
     runs["adam"][0]["precision"] = "bf16"
-    assert comparisons.signed(comparisons.gap(runs, "adam", "sgd")).endswith(", bf16 and fp32 against bf16")
+    assert intervals.signed(intervals.gap(runs, "adam", "sgd")).endswith(", bf16 and fp32 against bf16")
 
 
 def test_the_reports_one_run_is_held_against_where_ours_would_lie():
     """Five runs of mean 40 and deviation 1: t(0.975, 4) = 2.776445, times the root of 1 + 1/5."""
     values = [40 + step * 0.4**0.5 for step in (-2, -1, 0, 1, 2)]
-    assert comparisons.prediction_interval(values) == pytest.approx((40 - 3.041443, 40 + 3.041443), abs=1e-5)
+    assert intervals.prediction_interval(values) == pytest.approx((40 - 3.041443, 40 + 3.041443), abs=1e-5)
     runs = runs_of(final=values)
     for run in runs["final"]:
         run["splits"] |= {"train": {"accuracy": 100.0}, "val": {"accuracy": 45.0}}
         run["splits"]["test"]["per_class_accuracy"] = 44.0
-    assert "41.16 (inside 36.96 to 43.04" in comparisons.final(runs)
+    assert "41.16 (inside 36.96 to 43.04" in intervals.final(runs)
 
 
 def test_section_5_differs_where_welchs_interval_leaves_out_zero():
     """Against Welch's formula by hand, the report's five SGD runs against five made-up ones."""
-    ours, theirs = [16.0, 15.5, 16.5, 16.2, 15.8], recipes.REPORT["sgd"]
+    ours, theirs = [16.0, 15.5, 16.5, 16.2, 15.8], rows.REPORT["sgd"]
     a, b = (statistics.variance(of) / len(of) for of in (ours, theirs))
     freedom = (a + b) ** 2 / (a**2 / 4 + b**2 / 4)
     half = scipy.stats.t.ppf(0.975, freedom) * (a + b) ** 0.5
     mean = statistics.mean(ours) - statistics.mean(theirs)
-    runs = runs_of(**{name: ours if name == "sgd" else [] for name in recipes.REPORT})
+    runs = runs_of(**{name: ours if name == "sgd" else [] for name in rows.REPORT})
     for run in runs["sgd"]:
         run["splits"]["train"] = {"accuracy": 100.0}
         run["classifier_seconds"] = 500
-    line = next(line for line in comparisons.section5(runs).splitlines() if line.startswith("| SGD"))
+    line = next(line for line in intervals.section5(runs).splitlines() if line.startswith("| SGD"))
     assert mean > half  # far from the report's
     assert (f"{mean:+.2f} [{mean - half:.2f}, {mean + half:.2f}] | yes | 100.00 ± 0.00 | 100.00 ± 0.00 | "
             f"bf16 | 500 |") in line
     for run, near in zip(runs["sgd"], theirs):
         run["splits"]["test"]["accuracy"] = near
-    assert "+0.00 [" in comparisons.section5(runs) and "| cannot be told |" in comparisons.section5(runs)
+    assert "+0.00 [" in intervals.section5(runs) and "| cannot be told |" in intervals.section5(runs)
     runs["sgd"] = runs["sgd"][:2]
-    assert "| 2 of 5 seeds yet |" in comparisons.section5(runs)
+    assert "| 2 of 5 seeds yet |" in intervals.section5(runs)
 
 
 def test_of_two_runs_of_the_reports_students_interval_is_taken():
     """Five of mean 3 and deviation 1, two at 11.5 ± 1.9: t(0.975, 5) = 2.570582, the pooled spread by hand."""
-    runs = runs_of(**{name: [] for name in recipes.REPORT} | {
+    runs = runs_of(**{name: [] for name in rows.REPORT} | {
         "dropout-0.75": [3 + step * 0.4**0.5 for step in (-2, -1, 0, 1, 2)]})
     for run in runs["dropout-0.75"]:
         run |= {"classifier_seconds": 500}
         run["splits"]["train"] = {"accuracy": 4.0}
     half = 2.570582 * ((4 * 1 + 2 * 1.9**2) / 5 * (1 / 5 + 1 / 2)) ** 0.5
-    assert f"| -8.50 [{-8.5 - half:.2f}, {-8.5 + half:.2f}] | yes |" in comparisons.section5(runs)
+    assert f"| -8.50 [{-8.5 - half:.2f}, {-8.5 + half:.2f}] | yes |" in intervals.section5(runs)
 
 
 def test_what_a_step_takes_with_batch_norm_is_the_median_of_its_rounds():
@@ -196,7 +191,7 @@ def test_what_a_step_takes_with_batch_norm_is_the_median_of_its_rounds():
     assert found["classifier", "bf16"][:5] == pytest.approx((4.5, 1, 8, 12, 12))
     assert found["autoencoder", "fp32"][:5] == pytest.approx((5.5, 1, 500, 8, 8))
     few = found["classifier", "fp32"]
-    assert comparisons.signed(few, "%") == "+3.00 (4 rounds: too few for an interval) %"
+    assert intervals.signed(few, "%") == "+3.00 (4 rounds: too few for an interval) %"
     assert Claim("", "", few, -5, 5).verdict() == "cannot be told from so few"
 
 
@@ -261,7 +256,7 @@ def test_a_conclusion_that_may_be_read_in_several_ways_is_told_by_each():
 @pytest.mark.parametrize("true", (True, False))
 def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
     """Made-up runs in which all that the report says is so, or the opposite."""
-    monkeypatch.setattr(conclusions, "BEST", recipes.BEST | {"adam": "adam", "no-batch-norm": "no-batch-norm"})
+    monkeypatch.setattr(conclusions, "BEST", rows.BEST | {"adam": "adam", "no-batch-norm": "no-batch-norm"})
     s = 1 if true else -1
     test = {"adagrad": 40, "adam": 40 - 5 * s, "sgd": 40 - 9 * s, "rmsprop": 40 - 9 * s, "best-sgd": 40 - 2 * s,
             "best-rmsprop": 40 - 2 * s, "pretrained": 40, "final": 40 - 2 * s, "frozen": 30,
@@ -324,8 +319,8 @@ def test_a_change_of_cost_is_measured_by_what_is_left_and_by_its_fall():
 
 def test_the_best_rate_is_the_one_that_validation_chose():
     """recipes.BEST against the finished runs: nothing is chosen by test images."""
-    runs = comparisons.finished(ROOT / "results")
-    for name, best in recipes.BEST.items():
+    runs = intervals.finished(ROOT / "results")
+    for name, best in rows.BEST.items():
         tried = {row: run["val_accuracy"] for row in ROWS if row == name or row.startswith(f"rate-{name}-")
                  for run in runs[row] if run["seed"] == 0}
         chosen, reported = (train_classifier.parse_args(shlex.split(ROWS[row].classifier))
@@ -333,9 +328,9 @@ def test_the_best_rate_is_the_one_that_validation_chose():
         rates = [train_classifier.parse_args(shlex.split(ROWS[row].classifier)).learning_rate for row in tried]
         assert min(rates) < chosen.learning_rate < max(rates), "look beyond the edge"
         assert len(tried) >= 4 and chosen == reported and ROWS[best].tested
-    measured = {name for name in recipes.RATES
+    measured = {name for name in rows.RATES
                 if all(runs[row] for row in ROWS if row == name or row.startswith(f"rate-{name}-"))}
-    assert recipes.BEST.keys() == measured
+    assert rows.BEST.keys() == measured
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results/runs").glob("*.json")), ids=lambda path: path.stem)
@@ -357,7 +352,7 @@ def test_a_finished_run_is_what_its_row_declares(path):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_is_of_one_precision_and_its_predictions_give_its_accuracies(name):
-    runs = comparisons.finished(ROOT / "results")[name]
+    runs = intervals.finished(ROOT / "results")[name]
     assert len({run["precision"] for run in runs}) <= 1
     assert len({run["autoencoder_flags"]["precision"] for run in runs if "autoencoder_flags" in run}) <= 1
     for run in runs:

@@ -8,7 +8,6 @@ import subprocess
 import zipfile
 from pathlib import Path
 
-import damage
 import numpy as np
 import pytest
 import torch
@@ -16,12 +15,13 @@ from conftest import COMMON, assert_one_line, contents, draw_folder, run_script
 from PIL import Image
 
 import data
-import experiments
-import recipes
 import train_autoencoder
 import train_classifier
 import training
+from bench import damage
 from flowers import decoding
+from study import rows
+from study import run as study_run
 from support import checkpoint, files, machine, run_folder
 from support.errors import UserError
 
@@ -400,10 +400,10 @@ def test_every_source_of_randomness_follows_seed_and_epoch():
 
 def test_an_experiment_that_fails_is_named_and_the_others_go_on(tmp_path, capsys, monkeypatch):
     for name in ("first", "second"):
-        monkeypatch.setitem(recipes.ROWS, name, recipes.Row("", f"--dataset {tmp_path}/{name}", seeds=(0,)))
-    args = experiments.parse_args(["run", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
+        monkeypatch.setitem(rows.ROWS, name, rows.Row("", f"--dataset {tmp_path}/{name}", seeds=(0,)))
+    args = study_run.parse_args(["run", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
     args.only = ["first", "second"]
-    assert experiments.main(args) == 1
+    assert study_run.main(args) == 1
     failed = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in failed] == ["== first, seed 0", "== second, seed 0"]
     assert all(f"there is no {tmp_path}/{name}/train/" in line for name, line in zip(("first", "second"), failed))
@@ -418,14 +418,14 @@ def test_a_damaged_result_is_named(damaged, words, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/final-0.json").write_text(damaged)
     for command in (["run", "--dry-run", "--work", tmp_path / "work"], ["table"], ["plot"]):
-        done = run_script(tmp_path, "experiments", *command, "--results", tmp_path)
+        done = run_script(tmp_path, "study.run", *command, "--results", tmp_path)
         assert_one_line(done, 2, f"{tmp_path}/runs/final-0.json {words}", "remove it")
 
 
 def test_a_benchmark_whose_script_fails_is_one_line_and_keeps_what_was_measured(tmp_path, capfd):
     (tmp_path / "data/flowers-102").mkdir(parents=True)
     (tmp_path / "benchmark.json").write_text('{"layers": 1}')
-    done = run_script(tmp_path, "benchmark", "--only", "full", "--rounds", "1", "--data-dir", tmp_path / "data",
+    done = run_script(tmp_path, "bench.benchmark", "--only", "full", "--rounds", "1", "--data-dir", tmp_path / "data",
                       "--device", "cpu", "--results", tmp_path)
     assert_one_line(done, 1, "full: train_autoencoder.py failed, as its line above says")
     assert_one_line(subprocess.CompletedProcess([], 1, "", capfd.readouterr().err), 1, str(tmp_path / "data"))
@@ -436,7 +436,7 @@ def test_a_finished_experiment_is_not_done_again(tmp_path, capsys):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/final-0.json").touch()
     flags = ["run", "--only", "final", "--seeds", "0", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
-    assert experiments.main(experiments.parse_args(flags)) == 0 and capsys.readouterr().out == ""
+    assert study_run.main(study_run.parse_args(flags)) == 0 and capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("begun", ("runs/final-0.json", "work/final-3/log.jsonl"))  # finished, or not yet
@@ -446,7 +446,7 @@ def test_a_row_begun_in_another_precision_is_named_and_left_out(begun, tmp_path,
     (tmp_path / begun).parent.mkdir(parents=True)
     (tmp_path / begun).write_text(json.dumps(FINISHED | {"precision": other}) + "\n")
     flags = ["run", "--only", "final", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
-    assert experiments.main(experiments.parse_args(flags)) == 1
+    assert study_run.main(study_run.parse_args(flags)) == 1
     assert capsys.readouterr().out == f"== final: left out, it was begun in {other}, here it would be in {here}\n"
 
 
@@ -455,26 +455,26 @@ def test_a_row_that_another_machine_begins_meanwhile_in_its_precision_is_named(t
     here = machine.choose_precision("auto", machine.choose_device("auto"))
     other = {"fp32": "bf16", "bf16": "fp32"}[here]
     for name in ("first", "second"):
-        monkeypatch.setitem(recipes.ROWS, name, recipes.Row("", f"--dataset {tmp_path}/{name}", seeds=(0, 1)))
-    args = experiments.parse_args(["run", "--seeds", "0", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
-    args.only, measure = ["first", "second"], experiments.measure
+        monkeypatch.setitem(rows.ROWS, name, rows.Row("", f"--dataset {tmp_path}/{name}", seeds=(0, 1)))
+    args = study_run.parse_args(["run", "--seeds", "0", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
+    args.only, measure = ["first", "second"], study_run.measure
 
     def measure_beside_another(name, *rest):
         files.write_json(tmp_path / "runs/second-1.json", FINISHED | {"precision": other})
         measure(name, *rest)
 
-    monkeypatch.setattr(experiments, "measure", measure_beside_another)
-    assert experiments.main(args) == 1
+    monkeypatch.setattr(study_run, "measure", measure_beside_another)
+    assert study_run.main(args) == 1
     assert capsys.readouterr().err.splitlines()[1] == (
         f"== second, seed 0: it was begun in {other}, here it would be in {here}")
     assert not (tmp_path / "work/second-0").exists()
 
 
 def test_a_run_that_failed_is_free_for_other_processes(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(recipes.ROWS, "first", recipes.Row("", f"--dataset {tmp_path}/none", seeds=(0,)))
-    args = experiments.parse_args(["run", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
+    monkeypatch.setitem(rows.ROWS, "first", rows.Row("", f"--dataset {tmp_path}/none", seeds=(0,)))
+    args = study_run.parse_args(["run", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
     args.only = ["first"]
     (tmp_path / "work/first-0").mkdir(parents=True)  # an earlier process began it
-    assert experiments.main(args) == 1 and "there is no" in capsys.readouterr().err
+    assert study_run.main(args) == 1 and "there is no" in capsys.readouterr().err
     with files.lock(tmp_path / "work/first-0", wait=False) as free:
         assert free

@@ -1,11 +1,11 @@
 """Guards InverseMaxPool and its fusion: the report's loops, to rounding, under every transform, layout and dtype."""
 
 import pytest
-import reference
 import torch
 import torch.nn.functional as F
 
 from inverse_maxpool import InverseMaxPool2, InverseMaxPool3, inverse_maxpool_conv2d
+from tests import reference
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 POOLS = {2: InverseMaxPool2, 3: InverseMaxPool3}

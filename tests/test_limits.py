@@ -12,12 +12,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import kill_runs
 import pytest
 from conftest import COMMON, OURS, ROOT, assert_one_line, contents, draw_folder, run_script
 
 import data
 import training
+from bench import kill_runs
 from support import checkpoint, errors, files
 from support.errors import UserError
 

@@ -1,11 +1,11 @@
 """Guards the networks: the report's, to the state dict, in value and gradient; and that they can learn."""
 
 import pytest
-import reference
 import torch
 import torch.nn.functional as F
 
 import models
+from tests import reference
 
 PARTS = {"Encoder": (2, 3, 100, 100), "Decoder": (2, 400, 4, 4), "AutoEncoder": (2, 3, 100, 100),
          "Classifier": (4, 400, 4, 4)}

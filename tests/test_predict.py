@@ -12,7 +12,7 @@ from conftest import ROOT, draw_folder, run_script
 from PIL import Image
 
 import data
-import inference
+import evaluate
 from flowers import decoding
 from models import AutoEncoder, Classifier
 from support import checkpoint
@@ -47,7 +47,7 @@ def test_names_and_probabilities_are_those_of_the_networks(trained):
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["photo"] for row in found] == [*(f"photos/test/rose/{i}.jpg" for i in range(3)),
                                                "photos/test/daisy/0.jpg"]
-    encoder, classifier, content = inference.load_classifier(trained / "classifier.pt", torch.device("cpu"))
+    encoder, classifier, content = evaluate.load_classifier(trained / "classifier.pt", torch.device("cpu"))
     for row in found:
         photo = Image.open(trained / row["photo"])
         pixels = np.asarray(photo.resize((100, 100), Image.Resampling.BILINEAR))  # as the crop "squash" does

@@ -9,15 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-import kill_runs
 import numpy as np
 import pytest
 import torch
 from conftest import COMMON, OURS, ROOT, assert_one_line, contents, run_script
 
-import one_run
 import train_autoencoder
 import training
+from bench import kill_runs
+from study import one_run
 from support import checkpoint, files, machine
 
 PRECISION = machine.choose_precision("auto", machine.choose_device("auto"))
@@ -169,10 +169,10 @@ def test_a_killed_run_is_finished_once_by_torchruns_processes_and_keeps_all_that
     (tmp_path / "photos").symlink_to(trained / "photos")
     classifier, autoencoder = (" ".join([*COMMON, "--epochs", epochs]) for epochs in ("1", "6"))
     (tmp_path / "tiny.py").write_text(
-        f"import experiments, recipes; from support import errors\n"
-        f"recipes.ROWS['tiny'] = recipes.Row('', {classifier + ' --optimizer sgd'!r}, {autoencoder!r}, seeds=(0,))\n"
-        f"errors.run(experiments.main, "
-        f"experiments.parse_args('run --only tiny --results kept --work work'.split()))\n")
+        f"from study import rows, run as study_run; from support import errors\n"
+        f"rows.ROWS['tiny'] = rows.Row('', {classifier + ' --optimizer sgd'!r}, {autoencoder!r}, seeds=(0,))\n"
+        f"errors.run(study_run.main, "
+        f"study_run.parse_args('run --only tiny --results kept --work work'.split()))\n")
     first = subprocess.Popen([sys.executable, "tiny.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=OURS)
     next(line for line in first.stdout if line.startswith("Epoch : 2 /"))
     first.kill()
@@ -197,9 +197,9 @@ def test_a_killed_run_is_finished_once_by_torchruns_processes_and_keeps_all_that
 def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(lock, printed, tmp_path):
     (tmp_path / "work").mkdir()
     (tmp_path / "flowers-102").mkdir()  # empty: training ends at once where it is begun
-    code = "import experiments, recipes; from support import errors; " \
-           "recipes.ROWS['tiny'] = recipes.Row('', autoencoder='', seeds=(0,))\n" \
-           "errors.run(experiments.main, experiments.parse_args('run --only tiny --work work --data-dir .'.split()))"
+    code = "from study import rows, run as study_run; from support import errors; " \
+           "rows.ROWS['tiny'] = rows.Row('', autoencoder='', seeds=(0,))\n" \
+           "errors.run(study_run.main, study_run.parse_args('run --only tiny --work work --data-dir .'.split()))"
     with files.lock(tmp_path / f"work/{lock}.lock", wait=False):
         child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
                                  env=OURS)
@@ -212,7 +212,7 @@ def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(l
 
 def test_an_experiment_that_was_interrupted_ends_and_is_resumed(trained, tmp_path, capsys, monkeypatch):
     flags = [*COMMON, "--epochs", "100000", "--save-every", "100000"]
-    code = f"import one_run, pathlib, train_autoencoder as t; from support import errors\nerrors.run(lambda out: " \
+    code = f"import pathlib, train_autoencoder as t; from study import one_run; from support import errors\nerrors.run(lambda out: " \
            f"(one_run.train(t, out, 'autoencoder.pt', {flags!r}), print('went on')), pathlib.Path({str(tmp_path)!r}))"
     child = subprocess.Popen([sys.executable, "-c", code], cwd=trained, stdout=subprocess.PIPE, text=True,
                              env=OURS)

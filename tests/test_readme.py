@@ -11,8 +11,7 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-import comparisons
-import tables
+from study import intervals, tables
 
 README = (ROOT / "README.md").read_text()
 PAGES = README + (ROOT / "results/README.md").read_text()
@@ -51,7 +50,7 @@ def test_each_table_is_what_the_script_makes_of_the_results(name, text):
 
 def test_the_chart_shows_the_results():
     shown = Image.open(ROOT / "results/section5.png").text["Description"]
-    assert shown == repr(comparisons.plotted(comparisons.finished(ROOT / "results")))
+    assert shown == repr(intervals.plotted(intervals.finished(ROOT / "results")))
 
 
 def test_each_picture_is_there_and_no_table_is_empty():
@@ -84,7 +83,7 @@ def test_help_shows_two_examples_that_parse(script, capsys):
 
 
 def test_help_needs_neither_matplotlib_nor_scipy_nor_torchvision():
-    code = ("import sys, train_classifier, predict, experiments; "
+    code = ("import sys, train_classifier, predict, study.run; "
             "print({'matplotlib', 'scipy', 'torchvision'} & sys.modules.keys())")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "set()\n"
 

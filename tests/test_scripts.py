@@ -7,20 +7,19 @@ import shutil
 import subprocess
 import sys
 
-import kill_runs
 import pytest
-import reference
 import torch
 from conftest import ROOT, assert_one_line, draw_folder, run_script
 
 import data
 import evaluate
-import experiments
-import inference
 import train_autoencoder
 import train_classifier
+from bench import kill_runs
+from study import run as study_run
 from support import machine
 from support.errors import UserError
+from tests import reference
 
 FILES = {
     "autoencoder": {"last.pt", "autoencoder.pt", "log.jsonl", "curve.png", "reconstruction_005.png",
@@ -152,8 +151,8 @@ def test_the_reports_code_loads_the_checkpoint_and_gives_the_same_logits(pipelin
     for model, part in zip(theirs, ("encoder", "classifier")):
         model.load_state_dict(content[part], strict=True)
     images = data.load(str(root / "photos"), "test", cache_dir=str(root / "cache")).images
-    encoder, classifier, _ = inference.load_classifier(root / "runs/classifier/classifier.pt", torch.device("cpu"))
-    ours = inference.classify(encoder, classifier, images, torch.device("cpu"), "fp32")
+    encoder, classifier, _ = evaluate.load_classifier(root / "runs/classifier/classifier.pt", torch.device("cpu"))
+    ours = evaluate.classify(encoder, classifier, images, torch.device("cpu"), "fp32")
     with torch.no_grad():
         torch.testing.assert_close(ours, theirs[1](theirs[0](images / 255)), rtol=1e-4, atol=1e-4)
 
@@ -246,7 +245,7 @@ def test_bad_input_ends_with_status_2_and_one_line(script, flags, words, pipelin
                                    ["run", "--readme"]))
 def test_a_flag_of_another_command_is_refused(flags, capsys):
     with pytest.raises(SystemExit) as refusal:
-        experiments.parse_args(flags)
+        study_run.parse_args(flags)
     assert refusal.value.code == 2 and "--only, --seeds and --dry-run go with run" in capsys.readouterr().err
 
 
@@ -270,7 +269,7 @@ def test_a_checkpoint_says_how_its_decoder_unpools(unpooling, pipeline, tmp_path
     assert kill_runs.differences(tmp_path / "once", tmp_path / "twice") == []
     with pytest.raises(UserError, match=f"--unpooling is inverse, but .* was made with {unpooling}"):
         run(train_autoencoder, *COMMON, "--batch-size", "6", "--epochs", "4", "--resume", "--out", tmp_path / "once")
-    model, _ = inference.load_autoencoder(tmp_path / "once/autoencoder.pt", torch.device("cpu"))
+    model, _ = evaluate.load_autoencoder(tmp_path / "once/autoencoder.pt", torch.device("cpu"))
     assert model.decoder.unpooling == unpooling
 
 
@@ -347,16 +346,16 @@ def test_ragged_batches_count_each_image_once(pipeline, batch_size, monkeypatch)
     """Logits and reconstruction error do not depend on how the nine test photos are cut into batches."""
     root, _ = pipeline
     device = torch.device("cpu")
-    encoder, classifier, _ = inference.load_classifier(root / "runs/classifier/classifier.pt", device)
+    encoder, classifier, _ = evaluate.load_classifier(root / "runs/classifier/classifier.pt", device)
     autoencoder = train_autoencoder.AutoEncoder().eval()
     images = data.load(str(root / "photos"), "test", cache_dir=str(root / "cache")).images
-    whole = inference.classify(encoder, classifier, images, device, "fp32")
-    error = inference.reconstruction_error(autoencoder, images, device, "fp32")
-    monkeypatch.setattr(inference, "BATCH_SIZE", batch_size)
-    cut = inference.classify(encoder, classifier, images, device, "fp32")
+    whole = evaluate.classify(encoder, classifier, images, device, "fp32")
+    error = evaluate.reconstruction_error(autoencoder, images, device, "fp32")
+    monkeypatch.setattr(evaluate, "BATCH_SIZE", batch_size)
+    cut = evaluate.classify(encoder, classifier, images, device, "fp32")
     assert cut.shape == (9, 3)
     torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-4)
-    assert inference.reconstruction_error(autoencoder, images, device, "fp32") == pytest.approx(error, rel=1e-5)
+    assert evaluate.reconstruction_error(autoencoder, images, device, "fp32") == pytest.approx(error, rel=1e-5)
 
 
 def test_summary_of_the_reports_final_result():

@@ -1,6 +1,6 @@
 """The tables of README.md and results/README.md, made from the files in results/: none is typed by hand.
 
-`python experiments.py table` prints them; with --readme it writes each between its markers in either page.
+`python -m study.run table` prints them; with --readme it writes each between its markers in either page.
 """
 
 import re
@@ -9,11 +9,11 @@ from itertools import accumulate
 from pathlib import Path
 
 from support import files
-from comparisons import (Runs, accuracy_on, error_on, final, finished, gap, interval_of_mean, markdown,
+from study.intervals import (Runs, accuracy_on, error_on, final, finished, gap, interval_of_mean, markdown,
                          paired, precisions, prediction_interval, section5, signed, val_accuracy)
-from conclusions import answers, conclusions
-from recipes import BEST, RATES, REPORT, ROWS
-from speed import growth, layers, machine, seconds, steps, with_batch_norm
+from study.conclusions import answers, conclusions
+from study.rows import BEST, RATES, REPORT, ROWS
+from study.speed import growth, layers, machine, seconds, steps, with_batch_norm
 
 
 def search(runs: Runs) -> str:
@@ -112,7 +112,7 @@ def commands(results: Path) -> str:
 
 
 def kills(results: Path) -> str:
-    """What tests/kill_runs.py counted."""
+    """What bench/kill_runs.py counted."""
     rows = files.read_json(results / "kills.json")["rows"]
     counts = "; ".join(f"{row['stage']}: {row['kills']} kills, {row['while saving']} of them while a "
                        f"checkpoint was written" for row in rows)
@@ -121,7 +121,7 @@ def kills(results: Path) -> str:
 
 
 def damage(results: Path) -> str:
-    """What tests/damage.py counted."""
+    """What bench/damage.py counted."""
     rows, given = files.read_json(results / "damage.json")["rows"], ("checkpoint", "bytes", "damage")
     counts = list(dict.fromkeys(key for row in rows for key in row if key not in given))  # tried, outcomes
     return markdown(["checkpoint", "damage", *counts],

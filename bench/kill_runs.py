@@ -1,6 +1,7 @@
 """Kill training runs at random moments and compare what their resumes end with to an uninterrupted run.
 
-    python tests/kill_runs.py --kills 20      # about 8 minutes; writes results/kills.json
+    python -m bench.kill_runs --kills 2       # about a minute
+    python -m bench.kill_runs --kills 20      # about 8 minutes; writes results/kills.json
 
 Each stage trains on a dozen drawn photos in its own processes, sent SIGKILL also while a checkpoint is written.
 """
@@ -14,15 +15,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
-from conftest import ROOT, draw_folder, run_script
+from PIL import Image
 
 import training
 from support import errors, files, machine, run_folder
 
 FLAGS = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--batch-size", "6", "--save-every", "1"]
-
-
+ROOT = Path(__file__).parent.parent
 TIME_FIELDS = ("seconds",)  # the only fields of a log that two equal runs do not share
 
 
@@ -31,6 +32,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=20, help="of each stage (%(default)s)")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="folder of kills.json (%(default)s)")
     return parser.parse_args(argv)
+
+
+def draw_folder(root: Path) -> Path:
+    random = np.random.default_rng(0)
+    for split, each in (("train", 4), ("val", 2), ("test", 3)):
+        for label, name in enumerate(("daisy", "rose", "tulip")):
+            (root / split / name).mkdir(parents=True)
+            for i in range(each):
+                pixels = random.integers(0, 120, (13, 11 + i, 3), np.uint8)  # a texture of its own, a tint of its class
+                pixels[..., label] += 120
+                photo = Image.fromarray(pixels).resize((110 + 10 * i, 130))
+                photo.save(root / split / name / f"{i}.jpg")
+    return root
 
 
 def train(stage: str, folder: Path, out: str, epochs: int, *flags: str) -> subprocess.Popen:
@@ -100,8 +114,9 @@ def kill_runs(stage: str, kills: int, folder: Path, *flags: str, seed: int = 0) 
             break  # it had ended
         done += 1
         in_save += is_saving(folder / "killed")
-    resumed = run_script(folder, f"train_{stage}", *FLAGS, "--epochs", epochs, "--out", "killed", *flags, "--resume")
-    assert resumed.returncode == 0, resumed.stderr
+    resumed = train(stage, folder, "killed", epochs, *flags, "--resume")
+    resumed.communicate()
+    assert resumed.returncode == 0, "the resume failed"
     return {"stage": stage, "kills": done, "while saving": in_save, "epochs": epochs,
             "differences": differences(folder / "whole", folder / "killed")}
 

@@ -1,8 +1,8 @@
 """Speed and memory against the report's listing and the alternatives, side by side in one run.
 
-    python benchmark.py                           # every section but `full`: about 10 minutes on two cores
-    python benchmark.py --only steps --levers Winograd "batch norm" --rounds 8 --results results/without-bf16
-    python benchmark.py --only full --data-dir data    # 30 + 30 epochs of training, twice
+    python -m bench.benchmark                           # every section but `full`: about 10 minutes on two cores
+    python -m bench.benchmark --only steps --levers Winograd "batch norm" --rounds 8 --results results/without-bf16
+    python -m bench.benchmark --only full --data-dir data    # 30 + 30 epochs of training, twice
 
 Writes results/benchmark.json. Seconds are medians over rounds in which the sides take turns, each side of a
 training step in a process of its own (levers.py): `growth` has nine at once, for which it wants some 15 GB.
@@ -27,7 +27,7 @@ from support import files
 from support import errors
 from support import machine
 import training
-from levers import (ALL_LEVERS, LEVERS, LISTING, layers, levers_of_ours, precision, process, seconds,
+from bench.steps import (ALL_LEVERS, LEVERS, LISTING, layers, levers_of_ours, precision, process, seconds,
                     take_turns, to_switch)
 
 
@@ -100,7 +100,7 @@ def growth(args: argparse.Namespace, device: torch.device) -> list[dict]:
 
 def command(script: str, args: argparse.Namespace, *flags) -> list:
     where = ["--data-dir", args.data_dir, "--device", args.device]
-    return [sys.executable, Path(__file__).with_name(f"{script}.py"), *where, *flags]
+    return [sys.executable, Path(__file__).parent.parent / f"{script}.py", *where, *flags]
 
 
 def commands(args: argparse.Namespace, device: torch.device) -> list[dict]:

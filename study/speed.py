@@ -2,8 +2,8 @@
 
 import statistics
 
-from comparisons import Difference, markdown
-from recipes import REPORT_SECONDS
+from study.intervals import Difference, markdown
+from study.rows import REPORT_SECONDS
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 

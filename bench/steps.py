@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import multiprocessing
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -24,9 +23,7 @@ import models
 import training
 import winograd
 from support import machine
-
-sys.path.append(str(Path(__file__).parent / "tests"))
-import reference  # noqa: E402
+from tests import reference
 
 # what a step of ours has, each to be switched alone; the listing has batch norm of them
 IN_BOTH_STAGES = ("channels_last", "bf16", "Winograd", "fused optimizer", "allocator", "ReLU after pool",

@@ -1,15 +1,15 @@
 """Measurements over seeds: the runs declared in recipes.py, kept as one file each.
 
-    python experiments.py run                       # every run that is not finished, one after another
-    python experiments.py run --only final          # one row; --seeds 0 1: two of its seeds
-    python experiments.py table --readme            # tables.py's, between the README's markers, and the plot
-    python experiments.py plot                      # results/section5.png, our runs beside the report's
+    python -m study.run run                       # every run that is not finished, one after another
+    python -m study.run run --only final          # one row; --seeds 0 1: two of its seeds
+    python -m study.run table --readme            # tables.py's, between the README's markers, and the plot
+    python -m study.run plot                      # results/section5.png, our runs beside the report's
 
 Writes results/runs/<row>-<seed>.json for each finished run; --dry-run estimates what is left. Any number of
 such processes may run at once, on several machines, too, that share --results and --work on a file system
 with locks: each run is locked by the one that does it, and a run that was killed is resumed. On a CPU start
-one process a core, `OMP_NUM_THREADS=1 python experiments.py run`, twice, or
-`torchrun --nproc-per-node 2 experiments.py run`, where one process that dies ends the others; the same
+one process a core, `OMP_NUM_THREADS=1 python -m study.run run`, twice, or
+`torchrun --nproc-per-node 2 -m study.run run`, where one process that dies ends the others; the same
 command goes on. With torchrun each process takes a GPU of its own. A run that fails is named, as is a row
 begun in a precision that is not this machine's (a row is of one); the others go on, and the exit status
 is 1. A classifier's checkpoints lie in runs/experiments/ until its run is finished; autoencoders stay,
@@ -23,10 +23,10 @@ import sys
 import time
 from pathlib import Path
 
-import comparisons
 import training
-from one_run import autoencoder_of, clear, measure, path_of, precision_of
-from recipes import ROWS
+from study import intervals
+from study.one_run import autoencoder_of, clear, measure, path_of, precision_of
+from study.rows import ROWS
 from support import errors, files, machine, run_folder
 
 
@@ -57,7 +57,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if odd := set(args.seeds or ()) - {seed for name in args.only for seed in ROWS[name].seeds}:
         parser.error(f"--seeds: none of these rows declares {', '.join(map(str, sorted(odd)))} "
                      f"(see recipes.py)")
-    if args.readme and args.results.resolve() != Path(__file__).resolve().parent / "results":
+    if args.readme and args.results.resolve() != Path(__file__).resolve().parent.parent / "results":
         parser.error("--readme writes the project's own pages from its results/: "
                      "call it there, without --results")
     return args
@@ -80,7 +80,7 @@ def misfit(args: argparse.Namespace, name: str) -> str:
             with contextlib.suppress(ValueError, KeyError):  # damaged: told when the run is resumed
                 found.add(training.read_log(log)[0]["precision"])
     # after the logs, as a run may be finished meanwhile
-    found |= {run["precision"] for run in comparisons.finished_of(args.results, name)}
+    found |= {run["precision"] for run in intervals.finished_of(args.results, name)}
     others = found - {ours}
     return f"it was begun in {', '.join(others)}, here it would be in {ours}" if others else ""
 
@@ -93,9 +93,9 @@ def plan(args: argparse.Namespace) -> int:
     here, minutes, trained, sources = machine.processor(machine.choose_device("auto")), [], set(), {}
 
     def runs_in(results: Path) -> list[dict]:
-        return [run for of in comparisons.finished(results).values() for run in of]
+        return [run for of in intervals.finished(results).values() for run in of]
 
-    known = runs_in(args.results) or runs_in(Path(__file__).parent / "results")
+    known = runs_in(args.results) or runs_in(Path(__file__).parent.parent / "results")
 
     def stage_minutes(name: str, flags: argparse.Namespace) -> float:
         precision, took = precision_of(flags), f"{name}_seconds"
@@ -167,9 +167,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def table(args: argparse.Namespace) -> int:
-    import tables
+    from study import tables
 
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent
     tables.write(args.results, [here / "README.md", here / "results/README.md"] if args.readme else [])
     return plot(args) if args.readme else 0  # the picture beside the table
 
@@ -177,7 +177,7 @@ def table(args: argparse.Namespace) -> int:
 def plot(args: argparse.Namespace) -> int:
     from support import figures
 
-    figures.results(args.results / "section5.png", comparisons.plotted(comparisons.finished(args.results)))
+    figures.results(args.results / "section5.png", intervals.plotted(intervals.finished(args.results)))
     print(f"wrote {args.results / 'section5.png'}")
     return 0
 

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 
 import training
-from recipes import Row
+from study.rows import Row
 from support import files, machine, run_folder
 
 

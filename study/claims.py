@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from comparisons import Difference
+from study.intervals import Difference
 
 
 class Claim(NamedTuple):

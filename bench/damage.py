@@ -1,6 +1,7 @@
 """Cut a checkpoint short at every byte, flip every bit of it, and count what is then loaded, refused, or believed.
 
-    python tests/damage.py      # about a minute; writes results/damage.json
+    python -m bench.damage --real 50      # some seconds
+    python -m bench.damage      # about a minute; writes results/damage.json
 
 Every cut and every bit of a small checkpoint, and as many random ones as --real says of one with the
 autoencoder's weights.
@@ -15,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from conftest import ROOT
 
 import models
 from support import checkpoint, errors, files, machine
 
+ROOT = Path(__file__).parent.parent
 SMALL = {"kind": "autoencoder", "config": {"batch_norm": True},
          "model": {"weight": torch.arange(7.0), "count": torch.tensor(3)},
          "dataset": "flowers102", "crop": "centre"}

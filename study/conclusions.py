@@ -1,14 +1,14 @@
 """The report's conclusions, each as claims about differences of recipes, and what their intervals say.
 
-`experiments.py table --readme` writes them into the pages: in a few sentences each, and with every claim. A
+`study.run table --readme` writes them into the pages: in a few sentences each, and with every claim. A
 difference is ours over shared seeds (comparisons.py's `gap`), within each run (`level`) or over a benchmark's
 rounds (`Steps`); nothing is told before all declared seeds are there.
 """
 
-from claims import Claim, standing
-from comparisons import (Difference, Runs, Value, accuracy_on, error_on, gap, level, markdown, signed,
+from study.claims import Claim, standing
+from study.intervals import (Difference, Runs, Value, accuracy_on, error_on, gap, level, markdown, signed,
                          val_accuracy)
-from recipes import BEST, BEST_RATES
+from study.rows import BEST, BEST_RATES
 
 Steps = dict[tuple[str, str], Difference]  # what a step takes more with batch norm, in percent: speed.py's
 AT_0001, AT_BEST = "at 0.001", "at the best rates"  # readings of what the report measured at one rate

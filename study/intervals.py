@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from one_run import path_of
-from recipes import REPORT, REPORT_TRAIN, ROWS
+from study.one_run import path_of
+from study.rows import REPORT, REPORT_TRAIN, ROWS
 from support import files
 from support.errors import UserError
 
