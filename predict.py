@@ -60,7 +60,7 @@ def find(paths: list[Path]) -> Iterator[Path]:
             continue
         photos, others = decoding.photos_below(path)
         if others:
-            print(f"predict.py: left out {decoding.told(others)}", file=sys.stderr, flush=True)
+            print(f"predict.py: left out {decoding.describe_skipped(others)}", file=sys.stderr, flush=True)
         yield from photos
 
 
@@ -86,7 +86,7 @@ def main(args: argparse.Namespace) -> int:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), AT_ONCE):
             batch = paths[start : start + AT_ONCE]
-            tried = pool.map(lambda path: decoding.try_decode(path, 100, content["crop"]), batch)
+            tried = pool.map(lambda path: decoding.try_decode(path, 100), batch)
             decoded = list(zip(batch, tried))
             for error in (error for _, error in decoded if isinstance(error, UserError)):
                 print(f"predict.py: {error}", file=sys.stderr, flush=True)

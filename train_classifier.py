@@ -14,14 +14,15 @@ import sys
 import time
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
-from tqdm import tqdm
+from torch import Tensor
 
 import data
 import evaluate
 import training
 from models import DROPOUTS_AFTER, AutoEncoder, Classifier, Encoder
-from support import checkpoint, errors, figures, machine, run_folder
+from support import checkpoint, errors, machine, run_folder
 
 KIND = "classifier run"
 PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite removes them, too
@@ -30,9 +31,8 @@ PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite rem
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = training.parser_of(__doc__, out="runs/classifier", epochs=40, optimizer="adagrad", save_every=10)
     group = parser.add_argument_group("model")
-    start = group.add_mutually_exclusive_group()
-    start.add_argument("--autoencoder", type=Path, help="stage one's checkpoint, to start from (none)")
-    start.add_argument("--from-scratch", action="store_true", help="from random weights (the default)")
+    group.add_argument("--autoencoder", type=Path,
+                       help="stage one's checkpoint, to start from (none: random weights)")
     group.add_argument("--freeze-encoder", action=argparse.BooleanOptionalAction, default=False,
                        help="train the classifier alone; the encoder stays, in eval mode (%(default)s)")
     group.add_argument("--encoder-learning-rate", type=training.number(float, 0, above=True),
@@ -44,8 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     group.add_argument("--dropout-after", choices=DROPOUTS_AFTER, default="all",
                        help="each activation of the classifier, or those of its linear layers (%(default)s)")
     args = parser.parse_args(argv)
-    args.from_scratch = args.autoencoder is None
-    if args.from_scratch:  # settled here, so that log and checkpoint tell what was done
+    if args.autoencoder is None:  # settled here, so that log and checkpoint record what was done
         args.batch_norm = args.batch_norm is not False
     elif args.batch_norm is not None:
         parser.error("--batch-norm and --no-batch-norm do not go with --autoencoder, which decides")
@@ -56,118 +55,94 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def starting_encoder(args: argparse.Namespace) -> Encoder:
-    """The encoder before the first step; a line tells each way in which it was made for something else."""
-    # drawn even if replaced, so that the classifier's first weights are the same (with --init default)
+def starting_encoder(args: argparse.Namespace, resumed: dict | None = None) -> Encoder:
+    """The encoder before the first step; a line says where it comes from. A resumed run fills it itself."""
+    if resumed:
+        return Encoder(resumed["config"].get("batch_norm", True))
+    # Drawn even if replaced, so that the classifier's first weights are the same either way.
     model = AutoEncoder(args.batch_norm is not False)
-    if args.from_scratch:
+    if args.autoencoder is None:
         print("encoder from random weights (--autoencoder FILE starts from a trained one)")
-        training.initialise(model, args.init)
         return model.encoder
     saved = checkpoint.load(args.autoencoder, "autoencoder")
-    for name in ("dataset", "crop"):
-        if saved[name] != vars(args)[name]:
-            print(f"transfer: {args.autoencoder} was trained with --{name} {saved[name]}, "
-                  f"not {vars(args)[name]}")
+    if saved["dataset"] != args.dataset:
+        print(f"transfer: {args.autoencoder} was trained with --dataset {saved['dataset']}, "
+              f"not {args.dataset}")
     return checkpoint.rebuild(AutoEncoder, saved["config"], saved["model"], args.autoencoder).encoder
+
+
+def freeze(encoder: Encoder, images: Tensor, args: argparse.Namespace, run: run_folder.Run) -> None:
+    """Keep the encoder from learning; a random one first gets batch norm's statistics of the images."""
+    if args.autoencoder is None and args.batch_norm and not run.resumed:
+        print("frozen random encoder: its batch norm is measured once, on the training images")
+        evaluate.measure_batch_norm(encoder, images, args.batch_size, args.seed, run.precision)
+    encoder.requires_grad_(False)
+
+
+def train_one_epoch(encoder: Encoder, classifier: Classifier, optimizer: torch.optim.Optimizer,
+                    images: Tensor, labels: Tensor, epoch: int, args: argparse.Namespace,
+                    run: run_folder.Run) -> dict:
+    """One pass over the training images, uint8 (N, 3, 100, 100), a step a batch; returns the log's row."""
+    start, losses, correct = time.perf_counter(), [], 0
+    encoder.train(not args.freeze_encoder)  # in eval mode its batch norm stays as it is, too
+    classifier.train()
+    batches = data.batches(len(images), args.batch_size, machine.seeded_shuffle(args.seed, epoch))
+    for batch in run.progress(batches, epoch):  # indices (B,)
+        x, y = data.to_input(images[batch], images.device), labels[batch]  # (B, 3, 100, 100), (B,)
+        with machine.autocast(x.device, run.precision):
+            logits = classifier(encoder(x))  # (B, classes)
+        loss = F.cross_entropy(logits.float(), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+        correct += (logits.argmax(1) == y).sum()
+    cost = training.epoch_cost(losses, batches, epoch, args.learning_rate)
+    return {"cost": cost, "seconds": round(time.perf_counter() - start, 3),
+            "train_accuracy": 100 * int(correct) / len(images)}
 
 
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = machine.set_up(args.device, args.precision, args.deterministic)
     flags, environment = training.plain_flags(args, device, precision), machine.describe(device, precision)
-    last, log = args.out / "last.pt", args.out / "log.jsonl"
-    resumed = run_folder.open_run(args.out, args.resume, args.overwrite, KIND, PRODUCTS)
+    with run_folder.open(args.out, KIND, PRODUCTS, flags, environment) as run:
+        flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir)
+                        for split in ("train", "val"))
+        run.check_photos(flowers.digest() + val.digest())
+        training.check_photos(flowers, args.dataset, classes=2)
+        images, labels = flowers.images.to(device), flowers.labels.to(device)  # (N, 3, 100, 100), (N,)
 
-    flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir, crop=args.crop)
-                    for split in ("train", "val"))
-    digest = flowers.digest() + val.digest()
-    if resumed:
-        run_folder.check_resume(resumed, flags, environment, digest, last)
-    training.check_photos(flowers, args.dataset, classes=2)
-    images, labels = flowers.images.to(device), flowers.labels.to(device)  # uint8 (N, 3, 100, 100), (N,)
+        machine.seeded_shuffle(args.seed, 0)
+        encoder = starting_encoder(args, run.resumed)
+        config = {"num_classes": len(flowers.classes), "batch_norm": encoder.batch_norm,
+                  "dropout": args.dropout, "dropout_after": args.dropout_after}
+        classifier = Classifier(**config)
+        for model in (encoder, classifier):
+            model.to(device, memory_format=machine.memory_format(device))
+        groups = [{"params": list(classifier.parameters())}]
+        if args.freeze_encoder:
+            freeze(encoder, images, args, run)
+        else:
+            groups.append({"params": list(encoder.parameters()), "lr": args.encoder_learning_rate})
+        optimizer = training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
 
-    machine.seed_epoch(args.seed, 0)
-    encoder = Encoder(resumed["config"].get("batch_norm", True)) if resumed else starting_encoder(args)
-    config = {"num_classes": len(flowers.classes), "batch_norm": encoder.batch_norm,
-              "dropout": args.dropout, "dropout_after": args.dropout_after}
-    classifier = Classifier(**config)
-    training.initialise(classifier, args.init)
-    for model in (encoder, classifier):
-        model.to(device, memory_format=machine.memory_format(device))
-    encoder.requires_grad_(not args.freeze_encoder)
-    if args.freeze_encoder and args.from_scratch and args.batch_norm and not resumed:
-        print("frozen random encoder: its batch norm is measured once, on the training images")
-        evaluate.measure_batch_norm(encoder, images, args.batch_size, args.seed, precision)
-    groups = [{"params": list(classifier.parameters())}]
-    if not args.freeze_encoder:
-        groups.append({"params": list(encoder.parameters()), "lr": args.encoder_learning_rate})
-    optimizer = training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
-
-    def weights() -> dict:
-        return {"flags": flags, "config": config, "environment": environment,
-                "encoder": encoder.state_dict(), "classifier": classifier.state_dict()}
-
-    def save_last(epoch: int) -> None:
-        checkpoint.save(last, {"kind": KIND, **weights(), "photos": digest, "epoch": epoch,
-                               "optimizer": optimizer.state_dict()})
-
-    if resumed:
-        for name, part in (("encoder", encoder), ("classifier", classifier), ("optimizer", optimizer)):
-            checkpoint.load_state(part, resumed.pop(name), last)
-        print(f"resuming {last} after epoch {resumed['epoch']}")
-    else:
-        run_folder.begin_run(args.out, args.overwrite, KIND, PRODUCTS, save_last)
-    first_epoch = resumed["epoch"] + 1 if resumed else 1
-    training.start_log(log, {"flags": flags, **environment, "dataset": args.dataset,
-                             "splits": {"train": len(flowers), "val": len(val)}}, first_epoch - 1)
-
-    with training.interrupts() as interrupted:
-        for epoch in range(first_epoch, args.epochs + 1):
-            epoch_start = time.perf_counter()
-            shuffle = machine.seed_epoch(args.seed, epoch)
-            total, correct = 0.0, 0  # both summed over images; cross-entropy in nats
-            encoder.train(not args.freeze_encoder)
-            classifier.train()
-            with tqdm(None, f"epoch {epoch}", len(images), leave=False, unit=" images", disable=None) as bar:
-                for step, batch in enumerate(data.batches(len(images), args.batch_size, shuffle), 1):
-                    x, y = data.to_input(images[batch], device), labels[batch]  # (B, 3, 100, 100), (B,)
-                    with machine.autocast(device, precision):
-                        logits = classifier(encoder(x))  # (B, classes)
-                    loss = F.cross_entropy(logits.float(), y)
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-                    batch_cost = loss.item()  # once: on a GPU it waits for the step
-                    training.check_finite(batch_cost, epoch, step, args.learning_rate)
-                    total += batch_cost * len(batch)
-                    correct += (logits.argmax(1) == y).sum()
-                    bar.set_postfix(cost=f"{batch_cost:.4f}", refresh=False)
-                    bar.update(len(batch))
-            cost, val_accuracy = total / len(images), None  # (validation takes its turn every fifth epoch)
-            seconds = round(time.perf_counter() - epoch_start, 3)
-            line = f"Epoch : {epoch} / {args.epochs}, cost : {cost:.4f}"
+        run.begin({"encoder": encoder, "classifier": classifier, "optimizer": optimizer},
+                  splits={"train": len(flowers), "val": len(val)}, config=config)
+        for epoch in run.epochs(args.epochs):
+            row = train_one_epoch(encoder, classifier, optimizer, images, labels, epoch, args, run)
+            row["val_accuracy"] = None
             if epoch % 5 == 0 or epoch == args.epochs:
-                predicted = evaluate.classify(encoder, classifier, val.images, device, precision).argmax(1)
-                val_accuracy = 100 * (predicted == val.labels).sum().item() / len(val)
-                line += f", validation accuracy : {val_accuracy:.2f} %"
-            print(line, flush=True)
-            training.log_row(log, {"epoch": epoch, "cost": cost, "seconds": seconds,
-                                   "train_accuracy": 100 * int(correct) / len(images),
-                                   "val_accuracy": val_accuracy})
-            stop = bool(interrupted)  # read once: the signal may come at any moment
-            if epoch % 5 == 0 or epoch == args.epochs or stop:  # before the save: a kill leaves none out
-                figures.curves(args.out / "curve.png", training.read_log(log)[1], "cross-entropy (nats)")
-            if epoch % args.save_every == 0 or epoch == args.epochs or stop:
-                save_last(epoch)
-            if stop:
-                print(f"stopped after epoch {epoch}; the same flags with --resume (no --overwrite) continue")
-                return 128 + interrupted[0]
+                row["val_accuracy"] = evaluate.accuracy(encoder, classifier, val, device, precision)
+            run.end_epoch(epoch, row, "cross-entropy (nats)")
+        if run.stopped:
+            return run.exit_status()
 
-    checkpoint.save(args.out / "classifier.pt", {
-        "kind": "classifier", **weights(), "classes": flowers.classes, "dataset": args.dataset,
-        "crop": args.crop})
-    print(f"wrote {args.out / 'classifier.pt'} after {time.perf_counter() - start:.1f} s")
+        checkpoint.save(args.out / "classifier.pt", {
+            "kind": "classifier", "flags": flags, "config": config, "environment": environment,
+            "encoder": encoder.state_dict(), "classifier": classifier.state_dict(),
+            "classes": flowers.classes, "dataset": args.dataset})
+        print(f"wrote {args.out / 'classifier.pt'} after {time.perf_counter() - start:.1f} s")
     return 0
 
 

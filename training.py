@@ -1,25 +1,18 @@
-"""What both stages share of training: common flags, optimizers, the epoch's log row, and interrupts."""
+"""What both stages share: flags, the optimizer, the cost of an epoch, and refusals of too few photos."""
 
 import argparse
-import contextlib
-import json
 import math
-import os
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor
 
 import data
-from flowers import decoding
-from support import files, machine
+from support import machine
 from support.errors import UserError
 
 OPTIMIZERS = ("adam", "adagrad", "rmsprop", "sgd")
-RESUMED = ("commit", "versions", "processor", "threads")  # of a process that resumes, in the log's header
 
 
 def number(kind: type, low: float, high: float = math.inf, above: bool = False) -> Callable[[str], float]:
@@ -28,7 +21,7 @@ def number(kind: type, low: float, high: float = math.inf, above: bool = False) 
     def parse(text: str):
         value = kind(text)
         in_range = (low < value if above else low <= value) and value <= high and value != math.inf
-        if not in_range:  # (nan is in no range)
+        if not in_range:  # nan is in no range
             want = (f"{'above' if above else 'at least'} {low}"
                     + (f" and at most {high}" if high < math.inf else ""))
             raise argparse.ArgumentTypeError(f"{text} is out of range: want {want}")
@@ -50,8 +43,6 @@ def parser_of(description: str, out: str, epochs: int, optimizer: str,
     group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     group.add_argument("--cache-dir", default=".cache",
                        help="folder of the decoded photos (%(default)s)")
-    group.add_argument("--crop", choices=decoding.CROPS, default="centre",
-                       help="largest centred square of a photo, or all of it squashed to one (%(default)s)")
     group = parser.add_argument_group("training")
     group.add_argument("--epochs", type=number(int, 1), default=epochs,
                        help="passes over the training images (%(default)s)")
@@ -63,8 +54,6 @@ def parser_of(description: str, out: str, epochs: int, optimizer: str,
                        help="constant (%(default)s)")
     group.add_argument("--weight-decay", type=number(float, 0), default=0.0,
                        help="L2 on all weights (%(default)s)")
-    group.add_argument("--init", choices=("default", "he"), default="default",
-                       help="fresh weights: PyTorch's default, or He's normal with zero bias (%(default)s)")
     group.add_argument("--seed", type=number(int, 0), default=0,
                        help="of weights, shuffling and dropout (%(default)s)")
     group = parser.add_argument_group("run")
@@ -88,14 +77,6 @@ def plain_flags(args: argparse.Namespace, device: torch.device, precision: str) 
     return flags | {"device": str(device.type), "precision": precision}
 
 
-def initialise(model: nn.Module, init: str) -> None:
-    """Fresh weights: 'he', normal, variance 2 / fan-in, zero bias (He et al. 2015), or 'default', as is."""
-    for module in model.modules():
-        if init == "he" and isinstance(module, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            nn.init.zeros_(module.bias)
-
-
 def check_photos(flowers: data.FlowerSet, dataset: str, classes: int = 1) -> None:
     """UserError where there are too few training photos, or classes, to train on."""
     if len(flowers) < 2:
@@ -116,67 +97,17 @@ def make_optimizer(name: str, groups: list[dict], learning_rate: float,
     return kinds[name](groups, lr=learning_rate, weight_decay=weight_decay, **fused)
 
 
-def start_log(path: Path, header: dict, epochs_done: int) -> None:
-    """Begin a log with its header, or, on a resume, cut the rows past the checkpoint and note who goes on."""
-    rows = [json.dumps(header)]
-    if epochs_done:
-        try:
-            first, *rows = path.read_text().splitlines()[: epochs_done + 1]
-            kept = [json.loads(row) for row in rows]
-            if ([row["epoch"] for row in kept] != list(range(1, epochs_done + 1))
-                    or not all(math.isfinite(row["cost"]) for row in kept)):
-                raise ValueError("other epochs")
-            begun = json.loads(first)
-            who = {"after epoch": epochs_done, **{name: header.get(name) for name in RESUMED}}
-            resumes = [*begun.get("resumes", []), who]
-            rows.insert(0, json.dumps(begun | {
-                "flags": header["flags"], "dataset": header.get("dataset"), "resumes": resumes}))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is missing or damaged: "
-                            f"it should hold {epochs_done} finished epochs") from error
-    with files.atomic(path) as temporary:
-        temporary.write_text("".join(row + "\n" for row in rows))
+def epoch_cost(losses: list[Tensor], batches: list[Tensor], epoch: int, learning_rate: float) -> float:
+    """The mean loss over the images of an epoch, from the mean loss of each batch of indices (B,).
 
-
-def log_row(path: Path, row: dict) -> None:
-    try:
-        with open(path, "a") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())  # last.pt, which follows, is flushed too, and a resume wants both
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}", exit_status=1) from error
-
-
-def read_log(path: Path) -> tuple[dict, list[dict]]:
-    """The header of a log, and its rows, an epoch each."""
-    header, *rows = map(json.loads, path.read_text().splitlines())
-    return header, rows
-
-
-def check_finite(loss: float, epoch: int, step: int, learning_rate: float) -> None:
-    if not math.isfinite(loss):
-        raise UserError(f"the loss is {loss} at epoch {epoch}, step {step}, learning rate {learning_rate}; "
+    The losses stay on the device until here, since a GPU would stand still for each that is asked for.
+    UserError (status 1) where the mean is not finite.
+    """
+    total = 0.0
+    for loss, batch in zip(torch.stack(losses).tolist(), batches):
+        total += loss * len(batch)
+    cost = total / sum(map(len, batches))
+    if not math.isfinite(cost):
+        raise UserError(f"the loss is {cost} in epoch {epoch}, learning rate {learning_rate}; "
                         f"the last checkpoint is kept; try a lower --learning-rate", exit_status=1)
-
-
-@contextlib.contextmanager
-def interrupts() -> Iterator[list[int]]:
-    """Yield a list that gets the first SIGINT or SIGTERM, so the epoch can finish; a second ends it all."""
-    caught = []
-
-    def remember(signum, frame):
-        caught.append(signum)
-        for each in former:
-            signal.signal(each, signal.SIG_DFL)
-        with contextlib.suppress(OSError, AttributeError):  # (print may be at work, and is not re-entrant)
-            os.write(sys.stdout.fileno(),
-                     b"\ninterrupted: finishing this epoch and saving it (again to leave at once)\n")
-
-    former = {each: signal.signal(each, remember) for each in (signal.SIGINT, signal.SIGTERM)
-              if signal.getsignal(each) != signal.SIG_IGN}  # ignored, as `&` in a script has it: stays so
-    try:
-        yield caught
-    finally:
-        for each, handler in former.items():
-            signal.signal(each, handler)
+    return cost

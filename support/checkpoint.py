@@ -20,10 +20,13 @@ MISFITS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError)  # how
 STATE = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "Adagrad": {"step", "sum"},  # optimizers', of each weight
          "RMSprop": {"step", "square_avg"}, "SGD": set()}
 RUN = {"flags": dict, "environment": dict, "photos": str, "epoch": int, "optimizer": dict}
+FORMAT = 2  # of the files that `save` writes; 1 had no number
+# fields of format 1 that went, and the value of each that stayed
+GONE = {"crop": "centre", "unpooling": "inverse", "init": "default"}
 FIELDS = {  # what a checkpoint of each kind must hold
-    "autoencoder": {"config": dict, "model": dict, "dataset": str, "crop": str},
+    "autoencoder": {"config": dict, "model": dict, "dataset": str},
     "classifier": {"config": dict, "encoder": dict, "classifier": dict, "classes": list, "dataset": str,
-                   "crop": str, "flags": dict},
+                   "flags": dict},
     "autoencoder run": RUN | {"model": dict},
     "classifier run": RUN | {"config": dict, "encoder": dict, "classifier": dict},
     "photos": {"images": torch.Tensor, "labels": torch.Tensor, "classes": list, "names": list},
@@ -32,14 +35,14 @@ FIELDS = {  # what a checkpoint of each kind must hold
 
 def save(path: Path | str, content: dict) -> None:
     """Write a checkpoint atomically. UserError (status 1) where that fails, or a value is not finite."""
-    for tensor in _tensors(content):  # (the loss before a step that ruins the weights is still a number)
+    for tensor in _tensors(content):  # the loss before a step that ruins the weights is still a number
         numbers = tensor.is_floating_point() and tensor.numel()
         if numbers and not all(map(math.isfinite, torch.aminmax(tensor))):
             raise UserError(f"{path} stays as it was: values are not finite; try a lower --learning-rate", 1)
     with files.atomic(path) as temporary:
         try:
             with open(temporary, "wb") as file:
-                torch.save(content, file)
+                torch.save(content | {"format": FORMAT}, file)
         except (OSError, RuntimeError) as error:  # torch reports some failed writes as its own
             if isinstance(error, OSError) and error.errno not in DISK_FULL:
                 raise
@@ -81,6 +84,7 @@ def load(path: Path | str, kind: str) -> dict:
     if found != kind:
         product = f"; want the run's {kind}.pt" if found == f"{kind} run" else ""
         raise UserError(f"{path} is not of the kind '{kind}', but of {found!r}{product}")
+    _to_current_format(content, path)
     lacking = [name for name, type_ in FIELDS[kind].items() if not isinstance(content.get(name), type_)]
     if lacking:
         raise UserError(f"{path}, of the kind '{kind}', lacks {', '.join(lacking)}: of another version?")
@@ -97,6 +101,18 @@ def load(path: Path | str, kind: str) -> dict:
     if made not in (None, now) and not kind.endswith("run"):
         print(f"{path} was made with torch {made}, this is {now}: it may round differently")
     return content
+
+
+def _to_current_format(content: dict, path: Path | str) -> None:
+    """Take out of a checkpoint what went since; UserError where it needs what this version does not have."""
+    if (number := content.pop("format", 1)) not in (1, FORMAT):
+        raise UserError(f"{path} is of format {number}, newer than this code reads ({FORMAT}): update it")
+    for fields in (content, content.get("config"), content.get("flags")):
+        if isinstance(fields, dict):
+            fields.pop("from_scratch", None)  # --autoencoder says as much
+            for name, stayed in GONE.items():
+                if (value := fields.pop(name, stayed)) != stayed:
+                    raise UserError(f"{path} was made with {name} {value}, which went; only {stayed} stayed")
 
 
 def load_state(target: nn.Module | torch.optim.Optimizer, state: dict, path: Path | str) -> None:

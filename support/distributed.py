@@ -5,4 +5,4 @@ import os
 
 def local_rank() -> int:
     """The number of this process among those of its machine, as torchrun counts; 0 without torchrun."""
-    return int(os.environ.get("LOCAL_RANK", 0))
+    return int(os.environ.get("LOCAL_RANK", "0"))

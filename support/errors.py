@@ -45,8 +45,8 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
     """Run a script's main and exit: with its status, or with one line for what the user can put right."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed
-            setattr(sys, name, open(os.devnull, "w"))
-        if hasattr(getattr(sys, name), "reconfigure"):  # (a notebook's has none)
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (it stays open to the end)
+        if hasattr(getattr(sys, name), "reconfigure"):  # a notebook's has none
             getattr(sys, name).reconfigure(errors="backslashreplace")  # for names that the encoding lacks
     try:
         status = main(args)
@@ -57,9 +57,9 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if (told := explain(error, args)) is None:
+        if (explained := explain(error, args)) is None:
             raise
-        message, status = told
+        message, status = explained
     else:
         sys.exit(status)
     print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)

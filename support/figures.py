@@ -143,23 +143,6 @@ def confused(path: Path, pairs: list[Confused]) -> None:
     _save(figure, path)
 
 
-def per_class(path: Path, accuracy: list[float], counts: list[int], classes: list[str], split: str) -> None:
-    """A bar a class, the best at the top: accuracy in percent. A class that has no images is left out."""
-    shown = sorted((i for i, count in enumerate(counts) if count), key=lambda i: accuracy[i])
-    figure = _figure(8.5, max(3.0, 1.0 + 0.125 * len(shown)))
-    axis = figure.subplots()
-    axis.barh(range(len(shown)), [accuracy[i] for i in shown], color=BLUE, height=0.75)
-    names = [f"{_short(classes[i])} ({counts[i]})" for i in shown]
-    axis.set_yticks(range(len(shown)), names, fontsize=7, parse_math=False)
-    axis.axvline(sum(accuracy[i] for i in shown) / len(shown), color=ORANGE, linestyle="--",
-                 label="mean of the classes")
-    axis.set(xlabel=f"{split} accuracy (%); in brackets, how many images", xlim=(0, 100),
-             ylim=(-0.7, len(shown) - 0.3))
-    axis.grid(axis="x", alpha=0.3)
-    axis.legend(loc="lower right")
-    _save(figure, path)
-
-
 def predictions(path: Path, rows: list[tuple[str, list[np.ndarray], list[tuple[str, float]]]]) -> None:
     """A row a photo: (file name, its pictures (H, W, 3), (name, probability) of the likeliest classes)."""
     pictures = len(rows[0][1])

@@ -115,9 +115,9 @@ def memory_format(device: torch.device) -> torch.memory_format:
 
 @functools.cache  # the code is that of the first call, whatever is committed while it runs
 def commit() -> str | None:
-    git = "git describe --always --dirty --abbrev=12 --exclude=*".split()
+    git = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True)
+        done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
         return done.stdout.strip() or None
     except OSError:  # no git
         return None
@@ -130,7 +130,7 @@ def describe(device: torch.device, precision: str) -> dict:
             "precision": precision, "threads": torch.get_num_threads()}
 
 
-def seed_epoch(seed: int, epoch: int) -> torch.Generator:
+def seeded_shuffle(seed: int, epoch: int) -> torch.Generator:
     """Seed all randomness of one epoch (0: the initial weights); returns the shuffle's generator.
 
     A function of seed and epoch alone, so a resumed run draws what an uninterrupted one draws.

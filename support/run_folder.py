@@ -1,21 +1,25 @@
-"""A run's folder: claimed by one process, begun, resumed, refused to what would change or lose the run."""
+"""A run's folder: locked by one process, begun or resumed, with its log and last.pt up to date."""
 
 import atexit
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from tqdm import tqdm
 
-from support import checkpoint, files
+from support import checkpoint, figures, files
 from support.errors import UserError
+from support.interrupts import interrupts
+from support.run_log import log_row, read_log, start_log
 
-# flags that a resume may change: they do not change the result
+# A resume may change these flags, since they do not change the result.
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
-              "dataset"}  # (its photos and labels are compared)
+              "dataset"}  # the photos and labels themselves are compared instead
 
-CLAIMED, LOCKS = set(), contextlib.ExitStack()  # this process's folders, until it ends or gives them up
+CLAIMED, LOCKS = set(), contextlib.ExitStack()  # the folders that this process has locked
 
 
 def claim(out: Path) -> None:
@@ -28,9 +32,103 @@ def claim(out: Path) -> None:
 
 
 def give_up() -> None:
-    """Unlock this process's folders, for whoever comes next: it goes on with other work."""
+    """Unlock every folder that this process has locked."""
     LOCKS.close()
     CLAIMED.clear()
+
+
+class Run:
+    """One run of a training script: what `open` yields. Everything here is bookkeeping; nothing learns."""
+
+    def __init__(self, out: Path, kind: str, products: tuple[str, ...], flags: dict, environment: dict):
+        self.out, self.kind, self.products = out, kind, products
+        self.flags, self.environment, self.precision = flags, environment, flags["precision"]
+        self.last, self.log = out / "last.pt", out / "log.jsonl"
+        self.resumed = open_folder(out, flags["resume"], flags["overwrite"], kind, products)
+        self.stopped = False  # whether an interrupt ended the epochs
+
+    def check_photos(self, digest: str) -> None:
+        """Note which photos this run trains on; a resume fails as check_resume does."""
+        self.photos = digest
+        if self.resumed:
+            check_resume(self.resumed, self.flags, self.environment, digest, self.last)
+
+    def begin(self, parts: dict, splits: dict[str, int], **extra) -> None:
+        """Write the first last.pt and the log's header, or load last.pt into the parts and cut the log to it.
+
+        parts: by their names in last.pt, the modules and the optimizer that a resume needs. splits: images in
+        each. extra: plain values kept in last.pt beside them.
+        """
+        self.parts, self.extra = parts, extra
+        if self.resumed:
+            for name, part in parts.items():
+                checkpoint.load_state(part, self.resumed.pop(name), self.last)
+            print(f"resuming {self.last} after epoch {self.resumed['epoch']}")
+        else:
+            begin_folder(self.out, self.flags["overwrite"], self.kind, self.products, self._save_last)
+        header = {"flags": self.flags, **self.environment, "dataset": self.flags["dataset"], "splits": splits}
+        start_log(self.log, header, self._epochs_done())
+
+    def epochs(self, total: int) -> Iterator[int]:
+        """The epochs that are left, 1 to total; ends early after an interrupt."""
+        with interrupts() as self.caught:
+            for epoch in range(self._epochs_done() + 1, total + 1):
+                yield epoch
+                if self.stopped:
+                    print(f"stopped after epoch {epoch}; the same flags with --resume "
+                          f"(no --overwrite) continue")
+                    return
+
+    def progress(self, batches: list[Tensor], epoch: int) -> Iterator[Tensor]:
+        """The batches, under a bar that counts images and shows the cost of the epoch before."""
+        before = {"cost": f"{read_log(self.log)[1][-1]['cost']:.4f}"} if epoch > 1 else None
+        with tqdm(None, f"epoch {epoch}", sum(map(len, batches)), leave=False, unit=" images", disable=None,
+                  postfix=before) as bar:
+            for batch in batches:
+                yield batch
+                bar.update(len(batch))
+
+    def end_epoch(self, epoch: int, row: dict, cost: str) -> None:
+        """Print the epoch's line, log its row, and when due draw curve.png and save last.pt.
+
+        row: the log's fields, "cost" and perhaps "val_accuracy" (%) among them. cost: its name in words.
+        """
+        total = self.flags["epochs"]
+        line = f"Epoch : {epoch} / {total}, cost : {row['cost']:.4f}"
+        if row.get("val_accuracy") is not None:
+            line += f", validation accuracy : {row['val_accuracy']:.2f} %"
+        print(line, flush=True)
+        log_row(self.log, {"epoch": epoch, **row})
+        self.stopped = bool(self.caught)  # read once: the signal may come at any moment
+        if epoch % 5 == 0 or epoch == total or self.stopped:  # before the save: a kill leaves none out
+            figures.curves(self.out / "curve.png", read_log(self.log)[1], cost)
+        if epoch % self.flags["save_every"] == 0 or epoch == total or self.stopped:
+            self._save_last(epoch)
+
+    def exit_status(self) -> int:
+        """0, or after an interrupt what a shell expects of a process that a signal ended."""
+        return 128 + self.caught[0] if self.stopped else 0
+
+    def _epochs_done(self) -> int:
+        return self.resumed["epoch"] if self.resumed else 0
+
+    def _save_last(self, epoch: int) -> None:
+        states = {name: part.state_dict() for name, part in self.parts.items()}
+        checkpoint.save(self.last, {"kind": self.kind, "flags": self.flags, "environment": self.environment,
+                                    "photos": self.photos, "epoch": epoch, **self.extra, **states})
+
+
+@contextlib.contextmanager
+def open(out: Path, kind: str, products: tuple[str, ...], flags: dict, environment: dict) -> Iterator[Run]:
+    """A run in the folder `out`, which stays locked until the block ends. Fails as open_folder does.
+
+    kind: of its last.pt. products: the other files (glob patterns) it leaves besides log.jsonl. flags: all of
+    the script's, as plain values. environment: machine.describe's.
+    """
+    try:
+        yield Run(out, kind, products, flags, environment)
+    finally:
+        give_up()
 
 
 def _kind(path: Path) -> str | None:
@@ -39,8 +137,9 @@ def _kind(path: Path) -> str | None:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["kind"]
 
 
-def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tuple[str, ...]) -> dict | None:
-    """The content of last.pt with resume, else None; nothing is removed yet but a killed save's remains.
+def open_folder(out: Path, resume: bool, overwrite: bool, kind: str,
+                products: tuple[str, ...]) -> dict | None:
+    """The content of last.pt with resume, else None; removes nothing yet but what a killed save left.
 
     products: the files (glob patterns) that a run leaves, besides last.pt and log.jsonl. UserError where
     there is nothing to resume, where a run is there and neither flag, where another process is at work, or
@@ -65,12 +164,12 @@ def open_run(out: Path, resume: bool, overwrite: bool, kind: str, products: tupl
     return None
 
 
-def begin_run(out: Path, overwrite: bool, kind: str, products: tuple[str, ...],
-              save_last: Callable[[int], None]) -> None:
-    """Make a new run's folder with its first last.pt, then remove what an old run left. Fails as open_run."""
+def begin_folder(out: Path, overwrite: bool, kind: str, products: tuple[str, ...],
+                 save_last: Callable[[int], None]) -> None:
+    """Make a run's folder with its first last.pt, then remove what an old run left. Fails as open_folder."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        open_run(out, False, overwrite, kind, products)  # again: a run may have appeared since
+        open_folder(out, False, overwrite, kind, products)  # again: a run may have appeared since
         save_last(0)  # first: where it does not fit on the disk, the old run stays
         for pattern in ("log.jsonl", files.ORPHANS, *products):
             for path in out.glob(pattern):
@@ -80,13 +179,12 @@ def begin_run(out: Path, overwrite: bool, kind: str, products: tuple[str, ...],
 
 
 def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, path: Path) -> None:
-    """Hold a run against what wants to resume it.
+    """UserError where a flag or the photos would change the result of the run that is resumed.
 
-    UserError where a flag or the photos would change the result; a line where this machine rounds otherwise,
-    or where there is a product of fewer epochs.
+    A line where this machine rounds otherwise, or where there is a product of fewer epochs.
     """
     for name, value in flags.items():
-        then = resumed["flags"].get(name, value)  # (a flag newer than the run is passed over)
+        then = resumed["flags"].get(name, value)  # a flag newer than the run is passed over
         same_file = name == "autoencoder" and os.path.abspath(str(then)) == os.path.abspath(str(value))
         if name not in FREE_FLAGS and then != value and not same_file:
             raise UserError(f"--resume: --{name.replace('_', '-')} is {value}, "

@@ -1,0 +1,30 @@
+"""An interrupt (Ctrl-C, SIGTERM) lets the running epoch finish; a second one ends the process at once."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """Yield a list that gets the first SIGINT or SIGTERM, so the epoch can finish; a second ends it all."""
+    caught = []
+
+    def remember(signum, frame):
+        caught.append(signum)
+        for each in former:
+            signal.signal(each, signal.SIG_DFL)
+        with contextlib.suppress(OSError, AttributeError):  # print may be at work, and is not re-entrant
+            os.write(sys.stdout.fileno(),
+                     b"\ninterrupted: finishing this epoch and saving it (again to leave at once)\n")
+
+  
+    former = {each: signal.signal(each, remember) for each in (signal.SIGINT, signal.SIGTERM)
+              if signal.getsignal(each) != signal.SIG_IGN}
+    try:
+        yield caught
+    finally:
+        for each, handler in former.items():
+            signal.signal(each, handler)
