@@ -17,7 +17,7 @@ short: .venv/installed
 	$(VENV) train_autoencoder.py --dataset synthetic --epochs 5 --out $(SHORT)/autoencoder --overwrite $(FLAGS)
 	$(VENV) train_classifier.py --dataset synthetic --epochs 8 --dropout 0 --out $(SHORT)/classifier --overwrite $(FLAGS)
 	$(VENV) evaluate.py --classifier $(SHORT)/classifier/classifier.pt --autoencoder $(SHORT)/autoencoder/autoencoder.pt $(FLAGS)
-	@echo "pictures: $(SHORT)/autoencoder/reconstruction_005.png, and curve.png, confusion.png, confused.png, per_class.png in $(SHORT)/classifier/"
+	@echo "pictures: $(SHORT)/autoencoder/reconstruction_005.png, and curve.png, confusion.png and confused.png in $(SHORT)/classifier/"
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(VENV) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -o tmp_path_retention_policy=none \

@@ -188,10 +188,8 @@ def main(args: argparse.Namespace) -> int:
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}") from error
 
-    splits, rows, measured = {}, [], data.SPLITS
-    if (dataset not in data.BUILT_IN and Path(dataset, "train").is_dir()
-            and not Path(dataset, "test").is_dir()):
-        measured = data.SPLITS[:-1]
+    splits, rows, measured = {}, [], data.splits(dataset)
+    if "test" not in measured:
         print(f"--dataset {dataset}: there is no test/, so tables and figures are of the validation images")
     for split in measured:
         flowers = data.load(dataset, split, args.data_dir, args.cache_dir)

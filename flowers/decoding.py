@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from support.errors import UserError
 
-CROPS = ("centre", "squash")
 MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more
 HEIC = (".heic", ".heif")  # a phone's, which Pillow does not read
 # formats that Pillow names, but does not read, or not by itself
@@ -69,10 +68,16 @@ def files_below(folder: Path, tell: bool = True) -> Iterator[os.DirEntry]:
                 pass_over(entry.path, error)
 
 
-def photos_below(folder: Path) -> tuple[list[Path], list[Path]]:
+def listing(folder: Path) -> list[str]:
+    """Every file below a folder with its size and time of change: a cache's name stands for them."""
+    return sorted(f"{os.path.relpath(entry.path, folder)} {entry.stat().st_size} {entry.stat().st_mtime_ns}"
+                  for entry in files_below(folder, tell=False))
+
+
+def photos_below(folder: Path, tell: bool = True) -> tuple[list[Path], list[Path]]:
     """The photos in a folder, by their names and sorted, and the files that are none, but for hidden ones."""
     photos, others = [], []
-    for entry in files_below(folder):
+    for entry in files_below(folder, tell):
         if is_photo(entry.path):
             photos.append(Path(entry.path))
         elif not is_hidden(entry.name):
@@ -80,21 +85,21 @@ def photos_below(folder: Path) -> tuple[list[Path], list[Path]]:
     return sorted(photos), sorted(others)
 
 
-def told(others: list[Path]) -> str:
+def describe_skipped(others: list[Path]) -> str:
     """How many files are left out, one of them, and why; nothing where there are none."""
     if not others:
         return ""
     first = min(others, key=lambda path: path.suffix.lower() not in HEIC)  # it is the worst to lose
     why = ("Pillow does not read HEIC: convert it to JPEG" if first.suffix.lower() in HEIC else
            "in no folder of a class" if is_photo(first) else "no photo by its name")
-    return f"{len(others)} file{'s' * (len(others) > 1)}, as {first} ({why})"
+    count = "1 file" if len(others) == 1 else f"{len(others)} files"
+    return f"{count}, as {first} ({why})"
 
 
-def decode(path: Path, size: int, crop: str) -> np.ndarray:
+def decode(path: Path, size: int) -> np.ndarray:
     """One photo -> uint8 (size, size, 3), upright as its EXIF tag says; UserError that names a bad file.
 
-    crop: 'centre', the largest centred square of a photo, or 'squash', all of it; either is then resized by
-    Pillow's bilinear filter. What is transparent is white.
+    The largest centred square is resized by Pillow's bilinear filter. What is transparent is white.
     """
     from PIL import Image, ImageOps
 
@@ -121,29 +126,28 @@ def decode(path: Path, size: int, crop: str) -> np.ndarray:
         raise UserError(f"there is no photo {path}") from error
     except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
         raise UserError(f"cannot decode the photo {path}: {error}; replace or remove it") from error
-    if crop == "centre":
-        side = min(image.size)
-        left, top = round((image.width - side) / 2), round((image.height - side) / 2)
-        image = image.crop((left, top, left + side, top + side))
+    side = min(image.size)
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    image = image.crop((left, top, left + side, top + side))
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def try_decode(path: Path, size: int, crop: str) -> np.ndarray | UserError:
+def try_decode(path: Path, size: int) -> np.ndarray | UserError:
     """What decode returns or raises."""
     try:
-        return decode(path, size, crop)
+        return decode(path, size)
     except UserError as error:
         return error
 
 
-def decode_all(paths: list[Path], size: int, crop: str, title: str) -> Tensor:
+def decode_all(paths: list[Path], size: int, title: str) -> Tensor:
     """Photos -> uint8 (N, 3, size, size); Pillow decodes outside the interpreter's lock, so threads do.
 
     UserError that names every bad file.
     """
     images, bad = torch.empty(len(paths), size, size, 3, dtype=torch.uint8), []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        decoded = pool.map(lambda path: try_decode(path, size, crop), paths)
+        decoded = pool.map(lambda path: try_decode(path, size), paths)
         for i, image in enumerate(tqdm(decoded, title, len(paths), leave=False, disable=None)):
             if isinstance(image, UserError):
                 bad.append((paths[i], image))

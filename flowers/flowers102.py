@@ -8,22 +8,51 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
+from flowers import decoding
 from support.errors import UserError
 
 PHOTOS = 8189
+IDS_OF = {"train": "trnid", "val": "valid", "test": "tstid"}  # the fields of setid.mat
+URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz"
 LAYOUT = "flowers-102/ with jpg/image_00001.jpg to image_08189.jpg, imagelabels.mat and setid.mat"
 
 
-def index(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
-    """Paths, labels 0..101 and class names of an official split; UserError where the folder is not whole.
+def find(dataset: str, data_dir: str) -> Path:
+    """The folder flowers-102 in data_dir, downloaded where it does not exist."""
+    root = Path(data_dir) / "flowers-102"
+    if not root.exists():
+        if (Path(data_dir) / "setid.mat").exists():
+            raise UserError(f"--data-dir {data_dir} holds the photos itself; "
+                            f"name the folder in which they lie as flowers-102/")
+        download(Path(data_dir))
+    return root
 
-    root: the folder flowers-102.
-    """
+
+def splits(dataset: str) -> tuple[str, ...]:
+    return tuple(IDS_OF)
+
+
+def fingerprint(root: Path, split: str) -> list[str]:
+    """What the pixels and labels of a split depend on."""
+    return decoding.listing(root)
+
+
+def read(root: Path, split: str, size: int) -> tuple[Tensor, list[int], list[str], list[str]]:
+    """Images uint8 (N, 3, size, size), labels, class names and file names of an official split."""
+    paths, labels, classes = index(root, split)
+    images = decoding.decode_all(paths, size, f"decoding {split} photos")
+    return images, labels, classes, [str(path.relative_to(root)) for path in paths]
+
+
+def index(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
+    """Paths, labels 0..101 and class names of an official split; UserError where the folder is not whole."""
+    from scipy.io import loadmat
     from torchvision.datasets import Flowers102
 
     try:
-        dataset = Flowers102(root.parent, split)  # checks the md5s of both .mat files
+        Flowers102(root.parent, split)  # checks the md5s of both .mat files
     except (RuntimeError, OSError) as error:
         raise UserError(f"{root} is not whole (want {LAYOUT}, both .mat files with the md5 that torchvision "
                         f"expects); restore it, or remove it to have it downloaded: {error}") from error
@@ -31,10 +60,12 @@ def index(root: Path, split: str) -> tuple[list[Path], list[int], list[str]]:
     if missing := [photo.name for photo in photos if not photo.is_file()]:
         raise UserError(f"{root}/jpg lacks {len(missing)} of {len(photos)} photos, the first {missing[0]}; "
                         f"restore them, or remove {root} to have it downloaded")
-    labels, classes = dataset._labels, list(Flowers102.classes)
+    label_of = loadmat(root / "imagelabels.mat")["labels"].ravel() - 1  # 1..102 -> 0..101, photo by photo
+    ids = loadmat(root / "setid.mat")[IDS_OF[split]].ravel()  # photos count from 1
+    labels, classes = label_of[ids - 1].tolist(), list(Flowers102.classes)
     assert sorted(set(labels)) == list(range(len(classes))), "labels are not 0..101"
     assert split == "test" or np.bincount(labels).tolist() == [10] * len(classes), "not 10 photos a class"
-    return [Path(path) for path in dataset._image_files], labels, classes
+    return [photos[i - 1] for i in ids], labels, classes
 
 
 def download(data_dir: Path) -> None:
@@ -55,6 +86,5 @@ def download(data_dir: Path) -> None:
         for folder in made:
             with contextlib.suppress(OSError):
                 folder.rmdir()
-        url = f"{Flowers102._download_url_prefix}102flowers.tgz"
         raise UserError(f"no photos: {looked_in} does not exist (--data-dir wants {LAYOUT} in it), and the "
-                        f"download of {url} failed: {error}") from error
+                        f"download of {URL} failed: {error}") from error

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from flowers.blades import BACK, DOWN, background, noise, paint, project, smooth, spread, strewn, tones, unit
@@ -112,6 +113,27 @@ def draw_split(split: str, size: int = 100,
                         "drawn flowers needs an `if __name__ == \"__main__\":` around it all", 1) from error
     names = [f"{name.replace(' ', '-')}/{split}-{i:02d}" for name in class_names() for i in range(count)]
     return images, np.repeat(np.arange(CLASSES), count).tolist(), names
+
+
+def find(dataset: str, data_dir: str) -> Path:
+    """No folder: the flowers are drawn."""
+    return Path(dataset)
+
+
+def splits(dataset: str) -> tuple[str, ...]:
+    return tuple(PER_CLASS)
+
+
+def fingerprint(root: Path, split: str) -> list[str]:
+    """What the pixels and labels depend on: the code that draws."""
+    folder = Path(__file__).parent
+    return [(folder / f"{name}.py").read_text() for name in ("synthetic", "species", "blades")]
+
+
+def read(root: Path, split: str, size: int) -> tuple[torch.Tensor, list[int], list[str], list[str]]:
+    """Images uint8 (N, 3, size, size), labels, class names and a name for each picture of a split."""
+    images, labels, names = draw_split(split, size)
+    return torch.from_numpy(images), labels, class_names(), names
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

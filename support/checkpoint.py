@@ -42,7 +42,7 @@ def save(path: Path | str, content: dict) -> None:
     with files.atomic(path) as temporary:
         try:
             with open(temporary, "wb") as file:
-                torch.save(content | {"format": FORMAT}, file)
+                torch.save({"format": FORMAT, **content}, file)
         except (OSError, RuntimeError) as error:  # torch reports some failed writes as its own
             if isinstance(error, OSError) and error.errno not in DISK_FULL:
                 raise

@@ -33,7 +33,6 @@ def test_any_number_of_classes_makes_a_page_as_wide_as_github_shows(count, tmp_p
     names = [f"flower number {i} " + "with a name that is too long for any page " * (i % 7 == 3) for i in range(count)]
     matrix = np.random.default_rng(0).integers(0, 3, (count, count)) + np.diag([20] * count)
     figures.confusion(tmp_path / "confusion.png", matrix, names)
-    figures.per_class(tmp_path / "per_class.png", [50.0] * count, [20] * count, names, "test")
     pairs = evaluate.most_confused(matrix, 10)
     figures.confused(tmp_path / "confused.png", [
         figures.Confused(names[i], names[j], "3 of 20", "1 of 20", PHOTO, PHOTO) for i, j in pairs])
@@ -45,14 +44,13 @@ def test_any_number_of_classes_makes_a_page_as_wide_as_github_shows(count, tmp_p
 
 def test_a_name_that_is_no_utf_8_is_drawn_all_the_same(tmp_path):
     name = os.fsdecode(b"caf\xe9.jpg")
-    figures.per_class(tmp_path / "per_class.png", [50.0, 60.0], [20, 20], [name, "rose"], "test")
     figures.confusion(tmp_path / "confusion.png", np.eye(2), [name, "rose"])
     figures.predictions(tmp_path / "sheet.png", [(name, [PHOTO], [(name, 0.9)])])
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_letters_without_a_shape_are_said_in_one_line(tmp_path, capsys):
-    figures.per_class(tmp_path / "per_class.png", [50.0], [20], ["\U000124d0"], "test")
+    figures.confusion(tmp_path / "confusion.png", np.eye(2), ["\U000124d0", "rose"])
     assert capsys.readouterr().out.count("\n") == 1
 
 
