@@ -1,11 +1,11 @@
-"""Speed and memory against the report's listing and the alternatives, side by side in one run.
+"""Speed and memory against the report's code and the alternatives, side by side in one run.
 
-    python -m bench.benchmark                           # every section but `full`: about 10 minutes on two cores
-    python -m bench.benchmark --only steps --levers Winograd "batch norm" --rounds 8 --results results/without-bf16
+    python -m bench.benchmark              # every section but `full`: about 10 minutes on two cores
+    python -m bench.benchmark --only steps --switches "batch norm" --rounds 8 --results results/without-bf16
     python -m bench.benchmark --only full --data-dir data    # 30 + 30 epochs of training, twice
 
 Writes results/benchmark.json. Seconds are medians over rounds in which the sides take turns, each side of a
-training step in a process of its own (levers.py): `growth` has nine at once, for which it wants some 15 GB.
+training step in a process of its own (bench/steps.py). `growth` has nine at once: some 15 GB.
 """
 
 import argparse
@@ -21,14 +21,12 @@ from pathlib import Path
 
 import torch
 
-from support import checkpoint
 import data
-from support import files
-from support import errors
-from support import machine
 import training
-from bench.steps import (ALL_LEVERS, LEVERS, LISTING, layers, levers_of_ours, precision, process, seconds,
-                    take_turns, to_switch)
+from bench import steps as training_steps
+from bench.steps import precision as precision_of
+from bench.steps import process, seconds, take_turns
+from support import checkpoint, errors, files, machine
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -41,8 +39,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help="images a step (%(default)s)")
     parser.add_argument("--rounds", type=training.number(int, 1), default=4,
                         help="turns a side (%(default)s)")
-    parser.add_argument("--levers", nargs="+", choices=ALL_LEVERS, default=ALL_LEVERS, metavar="LEVER",
-                        help=f"to be switched in steps: {', '.join(ALL_LEVERS)} (all)")
+    switches = training_steps.ALL_SWITCHES
+    parser.add_argument("--switches", nargs="+", choices=switches, default=switches, metavar="SWITCH",
+                        help=f"of our step, to be turned off one by one: {', '.join(switches)} (all)")
     parser.add_argument("--data-dir", default="data",
                         help="folder that holds flowers-102/, for commands and full (%(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results"),
@@ -63,26 +62,28 @@ def limits(args: argparse.Namespace, device: torch.device) -> dict[str, float]:
 
 
 def steps(args: argparse.Namespace, device: torch.device) -> list[dict]:
-    """Our step in turns with each other side: the listing, and ours with one lever switched."""
+    """Our step in turns with each other side: the report's code, and ours with one switch off."""
     rows = []
-    for stage in LEVERS:
-        ours = levers_of_ours(stage, device)
-        sides = {"the listing": LISTING, "the listing, our allocator": LISTING | {"allocator"}}
-        sides |= {f"ours without {lever}": ours - {lever}
-                  for lever in to_switch(stage, device) if lever in args.levers}
-        with process(stage, ours - {"Winograd"}, device, args.batch_size) as (_, _, arithmetic):
+    for stage in training_steps.SWITCHES:
+        ours = training_steps.switches_of_ours(stage, device)
+        reports = training_steps.REPORTS_CODE
+        sides = {"the report's code": reports, "the report's code, our allocator": reports | {"allocator"}}
+        sides |= {f"ours without {switch}": ours - {switch}
+                  for switch in training_steps.to_switch(stage, device) if switch in args.switches}
+        with process(stage, ours, device, args.batch_size) as (_, _, arithmetic):
             flops = arithmetic()
         with process(stage, ours, device, args.batch_size) as (time_ours, memory_of_ours, _):
             for name, switched in sides.items():
                 with process(stage, switched, device, args.batch_size) as (time_side, memory, _):
                     times = take_turns({"side": time_side, "ours": time_ours}, args.rounds)
                     turns = list(zip(times["side"], times["ours"]))
-                    rows.append({"stage": stage, "side": name, "seconds": statistics.median(times["side"]),
-                                 "to ours": statistics.median(a / b for a, b in turns), "turns": turns,
-                                 "memory": memory(), "flops": flops, "precision": precision(switched)})
-                if name == "the listing":
-                    rows.append({**rows[-1], "side": "ours", "seconds": statistics.median(times["ours"]),
-                                 "to ours": 1.0, "memory": memory_of_ours(), "precision": precision(ours)})
+                    row = {"stage": stage, "side": name, "seconds": statistics.median(times["side"]),
+                           "to ours": statistics.median(a / b for a, b in turns), "turns": turns,
+                           "memory": memory(), "flops": flops, "precision": precision_of(switched)}
+                rows.append(row)
+                if name == "the report's code":
+                    rows.append({**row, "side": "ours", "seconds": statistics.median(times["ours"]),
+                                 "to ours": 1.0, "memory": memory_of_ours(), "precision": precision_of(ours)})
     return rows
 
 
@@ -90,7 +91,7 @@ def growth(args: argparse.Namespace, device: torch.device) -> list[dict]:
     """Our autoencoder step by batch size, and by the number of photos in memory."""
     sizes = [(batch, 1020) for batch in (16, 32, 64, 128, 256, 512)]
     sizes += [(args.batch_size, 1020 * k) for k in (2, 4, 8)]
-    ours = levers_of_ours("autoencoder", device)
+    ours = training_steps.switches_of_ours("autoencoder", device)
     with contextlib.ExitStack() as stack:
         sides = {size: stack.enter_context(process("autoencoder", ours, device, *size)) for size in sizes}
         times = take_turns({size: timed for size, (timed, _, _) in sides.items()}, args.rounds)
@@ -133,8 +134,7 @@ def commands(args: argparse.Namespace, device: torch.device) -> list[dict]:
             lambda: checkpoint.save(out / "last.pt", content), device)))
         classes = data.load("flowers102", "train", args.data_dir, cache).classes
         checkpoint.save(out / "classifier.pt", content | {
-            "kind": "classifier", "classes": classes, "dataset": "flowers102", "crop": "centre",
-            "optimizer": None})
+            "kind": "classifier", "classes": classes, "dataset": "flowers102", "optimizer": None})
         evaluation = command("evaluate", args, "--classifier", out / "classifier.pt", "--cache-dir", cache)
         rows.append(("evaluate.py", seconds(lambda: subprocess.run(evaluation, check=True), device)))
     return [{"what": what, "seconds": took} for what, took in rows]
@@ -152,7 +152,8 @@ def full(args: argparse.Namespace, device: torch.device) -> list[dict]:
             for script in ("train_autoencoder", "train_classifier")]
 
 
-SECTIONS = {"layers": layers, "steps": steps, "growth": growth, "commands": commands, "full": full}
+SECTIONS = {"layers": training_steps.layers, "steps": steps, "growth": growth, "commands": commands,
+            "full": full}
 
 
 def main(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Cut a checkpoint short at every byte, flip every bit of it, and count what is then loaded, refused, or believed.
+"""Cut a checkpoint short at every byte, flip every bit of it, and count what loading then does.
 
     python -m bench.damage --real 50      # some seconds
     python -m bench.damage      # about a minute; writes results/damage.json
@@ -23,14 +23,16 @@ from support import checkpoint, errors, files, machine
 ROOT = Path(__file__).parent.parent
 SMALL = {"kind": "autoencoder", "config": {"batch_norm": True},
          "model": {"weight": torch.arange(7.0), "count": torch.tensor(3)},
-         "dataset": "flowers102", "crop": "centre"}
+         "dataset": "flowers102"}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", type=int, default=500,
                         help="cuts, and as many flips, of the autoencoder's weights (%(default)s)")
-    parser.add_argument("--results", type=Path, default=ROOT / "results", help="folder of damage.json (%(default)s)")
+    parser.add_argument("--results", type=Path, default=ROOT / "results",
+                        help="folder of damage.json (%(default)s)")
     return parser.parse_args(argv)
 
 
@@ -41,7 +43,7 @@ def same(a, b) -> bool:
 
 
 def outcome(path: Path, content: dict) -> str:
-    """'refused' in one line that names the file, 'the same values' loaded, or, as must not be, 'other values'."""
+    """'refused' in one line that names the file, 'the same values', or, as must not be, 'other values'."""
     try:
         loaded = checkpoint.load(path, content["kind"])
     except errors.UserError as error:
@@ -49,7 +51,8 @@ def outcome(path: Path, content: dict) -> str:
     return "the same values" if same(loaded, content) else "other values"
 
 
-def damage(content: dict, folder: Path, cuts: Iterator[int], flips: Iterator[tuple[int, int]]) -> dict[str, Counter]:
+def damage(content: dict, folder: Path, cuts: Iterator[int],
+           flips: Iterator[tuple[int, int]]) -> dict[str, Counter]:
     """Outcomes of a checkpoint cut to each of `cuts` bytes, and with each of `flips` (byte, bit) flipped."""
     path = folder / "damaged.pt"
     checkpoint.save(path, content)
@@ -77,14 +80,16 @@ def main(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         size = size_of(SMALL, folder)
-        counts = {"small": damage(SMALL, folder, range(size), [(i, bit) for i in range(size) for bit in range(8)])}
+        bits = [(i, bit) for i in range(size) for bit in range(8)]
+        counts = {"small": damage(SMALL, folder, range(size), bits)}
         at_random = [random.randrange(size_of(real, folder)) for _ in range(args.real)]
         counts["the autoencoder's"] = damage(real, folder, at_random, [(i, i % 8) for i in at_random])
         for which, content in (("small", SMALL), ("the autoencoder's", real)):
             rows += [{"checkpoint": which, "bytes": size_of(content, folder), "damage": how,
                       "tried": sum(found.values()), **found} for how, found in counts[which].items()]
     print(*rows, sep="\n")
-    files.write_json(args.results / "damage.json", {**machine.describe(torch.device("cpu"), "auto"), "rows": rows})
+    about = machine.describe(torch.device("cpu"), "auto")
+    files.write_json(args.results / "damage.json", {**about, "rows": rows})
     return int(any(row.keys() - {"checkpoint", "bytes", "damage", "tried", "refused", "the same values"}
                    for row in rows))
 

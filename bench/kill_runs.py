@@ -3,7 +3,7 @@
     python -m bench.kill_runs --kills 2       # about a minute
     python -m bench.kill_runs --kills 20      # about 8 minutes; writes results/kills.json
 
-Each stage trains on a dozen drawn photos in its own processes, sent SIGKILL also while a checkpoint is written.
+Each stage trains on a dozen drawn photos in processes of its own. SIGKILL also meets them as they save.
 """
 
 import argparse
@@ -19,18 +19,20 @@ import numpy as np
 import torch
 from PIL import Image
 
-import training
-from support import errors, files, machine, run_folder
+from support import errors, files, machine, run_folder, run_log
 
-FLAGS = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--batch-size", "6", "--save-every", "1"]
+FLAGS = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--batch-size", "6",
+         "--save-every", "1"]
 ROOT = Path(__file__).parent.parent
 TIME_FIELDS = ("seconds",)  # the only fields of a log that two equal runs do not share
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="of each stage (%(default)s)")
-    parser.add_argument("--results", type=Path, default=ROOT / "results", help="folder of kills.json (%(default)s)")
+    parser.add_argument("--results", type=Path, default=ROOT / "results",
+                        help="folder of kills.json (%(default)s)")
     return parser.parse_args(argv)
 
 
@@ -40,7 +42,8 @@ def draw_folder(root: Path) -> Path:
         for label, name in enumerate(("daisy", "rose", "tulip")):
             (root / split / name).mkdir(parents=True)
             for i in range(each):
-                pixels = random.integers(0, 120, (13, 11 + i, 3), np.uint8)  # a texture of its own, a tint of its class
+                # a texture of its own, a tint of its class
+                pixels = random.integers(0, 120, (13, 11 + i, 3), np.uint8)
                 pixels[..., label] += 120
                 photo = Image.fromarray(pixels).resize((110 + 10 * i, 130))
                 photo.save(root / split / name / f"{i}.jpg")
@@ -48,8 +51,8 @@ def draw_folder(root: Path) -> Path:
 
 
 def train(stage: str, folder: Path, out: str, epochs: int, *flags: str) -> subprocess.Popen:
-    command = [sys.executable, ROOT / f"train_{stage}.py", *FLAGS, "--epochs", str(epochs), "--out", out, *flags]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, ROOT / f"train_{stage}.py", *FLAGS, "--epochs", str(epochs), "--out", out]
+    return subprocess.Popen([*command, *flags], cwd=folder, stdout=subprocess.PIPE, text=True)
 
 
 def differences(a: Path, b: Path, unlike: tuple[str, ...] = TIME_FIELDS) -> list[str]:
@@ -73,8 +76,9 @@ def differences(a: Path, b: Path, unlike: tuple[str, ...] = TIME_FIELDS) -> list
         for flag in run_folder.FREE_FLAGS - {"epochs"}:
             content["flags"].pop(flag)
     compare("last.pt", *contents)
-    logs = [training.read_log(run / "log.jsonl")[1] for run in (a, b)]
-    compare("log", *([{name: row[name] for name in row if name not in unlike} for row in log] for log in logs))
+    logs = [run_log.read_log(run / "log.jsonl")[1] for run in (a, b)]
+    compare("log", *([{name: row[name] for name in row if name not in unlike} for row in log]
+                     for log in logs))
     return found
 
 
@@ -93,7 +97,7 @@ def stopped_while_saving(child: subprocess.Popen, run: Path) -> bool:
 
 
 def kill_runs(stage: str, kills: int, folder: Path, *flags: str, seed: int = 0) -> dict:
-    """Kill a stage's run so many times, resume it to its end; counts, and what differs from an uninterrupted run."""
+    """Kill a stage's run so many times, resume it; counts, and what differs from an uninterrupted run."""
     draw_folder(folder / "photos")
     epochs, delays = 2 * kills + 2, random.Random(seed)
     whole = train(stage, folder, "whole", epochs, *flags)
@@ -127,7 +131,8 @@ def main(args: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(kill_runs(stage, args.kills, Path(folder)))
             print(rows[-1], flush=True)
-    files.write_json(args.results / "kills.json", {**machine.describe(torch.device("cpu"), "auto"), "rows": rows})
+    about = machine.describe(torch.device("cpu"), "auto")
+    files.write_json(args.results / "kills.json", {**about, "rows": rows})
     return int(any(row["differences"] for row in rows))
 
 

@@ -1,8 +1,8 @@
-"""What benchmark.py compares: InverseMaxPool's forms, and steps of the listing with any of our levers pulled.
+"""What the benchmark compares: InverseMaxPool's forms, and training steps with a speed-up on or off.
 
 A step has a process of its own, as its user would run it: the allocator's settings and the peak memory
-belong to a process. The listing is tests/reference.py: loops, fp32, contiguous, default optimizer, in
-stage two the decoder as well.
+belong to a process. The report's code is tests/reference.py: loops, fp32, contiguous, default optimizer,
+and in stage two the decoder as well.
 """
 
 import argparse
@@ -21,16 +21,14 @@ from torch.utils.flop_counter import FlopCounterMode
 import inverse_maxpool
 import models
 import training
-import winograd
 from support import machine
 from tests import reference
 
-# what a step of ours has, each to be switched alone; the listing has batch norm of them
-IN_BOTH_STAGES = ("channels_last", "bf16", "Winograd", "fused optimizer", "allocator", "ReLU after pool",
-                  "batch norm")
-LEVERS = {"autoencoder": ("fusion", *IN_BOTH_STAGES), "classifier": ("no decoder", *IN_BOTH_STAGES)}
-ALL_LEVERS = ("fusion", "no decoder", *IN_BOTH_STAGES)
-LISTING = {"batch norm"}
+# What our step has, each a switch of its own; of these the report's code has batch norm alone.
+IN_BOTH_STAGES = ("channels_last", "bf16", "fused optimizer", "allocator", "ReLU after pool", "batch norm")
+SWITCHES = {"autoencoder": ("fusion", *IN_BOTH_STAGES), "classifier": ("no decoder", *IN_BOTH_STAGES)}
+ALL_SWITCHES = ("fusion", "no decoder", *IN_BOTH_STAGES)
+REPORTS_CODE = {"batch norm"}
 # each layer's C, D, H, window
 DECODER = ((400, 256, 4, 3), (256, 144, 7, 3), (144, 64, 13, 3), (64, 16, 25, 2), (16, 3, 50, 2))
 
@@ -44,8 +42,8 @@ def seconds(function: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def precision(levers: set[str]) -> str:
-    return "bf16" if "bf16" in levers else "fp32"
+def precision(switches: set[str]) -> str:
+    return "bf16" if "bf16" in switches else "fp32"
 
 
 def take_turns(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -92,29 +90,27 @@ def layers(args: argparse.Namespace, device: torch.device) -> list[dict]:
     return rows
 
 
-def make_step(stage: str, levers: set[str], device: torch.device, batch_size: int,
+def make_step(stage: str, switches: set[str], device: torch.device, batch_size: int,
               photos: int) -> Callable[[], None]:
-    """One training step of a stage on random photos: the report's listing with some levers pulled."""
+    """One training step of a stage on random photos: the report's code with some switches on."""
     machine.keep_fp32()
-    if "allocator" in levers:
+    if "allocator" in switches:
         machine.keep_memory()
-    is_listing, batch_norm = levers - {"allocator"} == LISTING, "batch norm" in levers
-    if not is_listing:  # where not fused, its decoder has our plain layers
+    is_reports_code, batch_norm = switches - {"allocator"} == REPORTS_CODE, "batch norm" in switches
+    if not is_reports_code:  # where not fused, its decoder has our plain layers
         reference.InverseMaxPool2 = inverse_maxpool.InverseMaxPool2
         reference.InverseMaxPool3 = inverse_maxpool.InverseMaxPool3
-    layout = torch.channels_last if "channels_last" in levers else torch.contiguous_format
-    encoder = (models if "ReLU after pool" in levers else reference).Encoder(batch_norm)
+    layout = torch.channels_last if "channels_last" in switches else torch.contiguous_format
+    encoder = (models if "ReLU after pool" in switches else reference).Encoder(batch_norm)
     decoder = head = None
-    if "no decoder" not in levers:
-        decoder = (models if "fusion" in levers else reference).Decoder(batch_norm)
+    if "no decoder" not in switches:
+        decoder = (models if "fusion" in switches else reference).Decoder(batch_norm)
     if stage == "classifier":
-        head = (reference if is_listing else models).Classifier(batch_norm=batch_norm, dropout=0.25)
+        head = (reference if is_reports_code else models).Classifier(batch_norm=batch_norm, dropout=0.25)
     parts = torch.nn.ModuleList(part for part in (encoder, decoder, head) if part)
-    for conv in (part for part in parts.modules() if isinstance(part, torch.nn.Conv2d)):
-        conv.__class__ = winograd.Conv3x3 if "Winograd" in levers else torch.nn.Conv2d
     parts.to(device, memory_format=layout)
     name = {"autoencoder": "adam", "classifier": "adagrad"}[stage]
-    if "fused optimizer" in levers:
+    if "fused optimizer" in switches:
         optimizer = training.make_optimizer(name, [{"params": list(parts.parameters())}], 0.001, 0.0)
     else:
         kind = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad}[name]
@@ -125,7 +121,7 @@ def make_step(stage: str, levers: set[str], device: torch.device, batch_size: in
     def step() -> None:
         batch = torch.randint(photos, (batch_size,))
         x = images[batch].to(torch.float32, memory_format=layout).div_(255)
-        with machine.autocast(device, precision(levers)):
+        with machine.autocast(device, precision(switches)):
             z = encoder(x)
             x_hat = decoder(z) if decoder else None
             logits = head(z) if head else None
@@ -164,24 +160,23 @@ def arithmetic() -> int:
 
 
 @contextlib.contextmanager
-def process(stage: str, levers: set[str], device: torch.device, batch_size: int,
+def process(stage: str, switches: set[str], device: torch.device, batch_size: int,
             photos: int = 1020) -> Iterator[tuple[Callable, ...]]:
     """A step in a process of its own: functions that give its seconds, memory added in bytes, arithmetic."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         idle = pool.submit(peak_memory, device).result()
-        pool.submit(begin, stage, levers, device, batch_size, photos).result()
+        pool.submit(begin, stage, switches, device, batch_size, photos).result()
         yield (lambda: pool.submit(timed_step, device).result(),
                lambda: pool.submit(peak_memory, device).result() - idle,
                lambda: pool.submit(arithmetic).result())
 
 
-def levers_of_ours(stage: str, device: torch.device) -> set[str]:
+def switches_of_ours(stage: str, device: torch.device) -> set[str]:
     """All, but bf16 only where the scripts take it by default."""
-    return set(LEVERS[stage]) - ({"bf16"} if machine.choose_precision("auto", device) == "fp32" else set())
+    return set(SWITCHES[stage]) - ({"bf16"} if machine.choose_precision("auto", device) == "fp32" else set())
 
 
 def to_switch(stage: str, device: torch.device) -> list[str]:
-    """The levers that act on a machine: bf16 where it multiplies that, else, on a CPU, fp32's Winograd."""
-    ours = levers_of_ours(stage, device)
-    acts = {"bf16": "bf16" in ours, "Winograd": "bf16" not in ours and device.type == "cpu"}
-    return [lever for lever in LEVERS[stage] if acts.get(lever, True)]
+    """The switches that act on a machine: bf16 only where the scripts take it by default."""
+    ours = switches_of_ours(stage, device)
+    return [switch for switch in SWITCHES[stage] if switch in ours]

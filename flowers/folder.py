@@ -68,7 +68,7 @@ def _classes_in(folder: Path) -> list[str]:
 
 
 def _scan(root: Path, split: str, tell: bool) -> tuple[list[Path], list[int], list[str], list[Path]]:
-    """Photos, labels and class names of a split, and the files that no class takes; train/ names the classes."""
+    """Photos, labels and class names (train/'s) of a split, and the files that no class takes."""
     folder, held_out = _folder_of(root, split)
     classes, train_classes = _classes_in(root / folder), _classes_in(root / "train")
     if not classes:

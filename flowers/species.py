@@ -44,9 +44,11 @@ FORMS = {
         florets=40, stretch=3.0, droop=0.5, tilt=-1.4),
     "thistle": dict(petals=(20, 26), layers=2, width=(0.03, 0.05), tip=(0.5, 0.9), opening=(0.1, 0.5),
         bend=0.2, shadow=0.07, centre=(0.15, 0.3), stamens=14)}
-GENERA = ("moon dew frost ember wolf silk thorn mist fen lark amber hollow marsh velvet lantern raven honey "
-          "willow bramble cinder heron juniper glass feather linnet copper north shadow pebble tide saffron "
-          "wren drift orchard").split()
+GENERA = [
+    "moon", "dew", "frost", "ember", "wolf", "silk", "thorn", "mist", "fen", "lark", "amber",
+    "hollow", "marsh", "velvet", "lantern", "raven", "honey", "willow", "bramble", "cinder",
+    "heron", "juniper", "glass", "feather", "linnet", "copper", "north", "shadow", "pebble", "tide",
+    "saffron", "wren", "drift", "orchard"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What tests share: scripts imported by name, drawn photos, a trained autoencoder, the photos beside the project."""
+"""What tests share: scripts run in this process, drawn photos, a trained autoencoder, the real photos."""
 
 import contextlib
 import importlib
@@ -25,8 +25,13 @@ COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--b
 
 
 def run_script(folder: Path, name: str, *flags) -> subprocess.CompletedProcess:
-    """A script as from a command line in `folder`, but in this process: to import torch again takes seconds a run."""
-    module, printed, complaints, before = importlib.import_module(name), io.StringIO(), io.StringIO(), os.getcwd()
+    """A script as from a command line in `folder`, but in this process: importing torch takes seconds."""
+    module, printed, complaints, before = (
+        importlib.import_module(name),
+        io.StringIO(),
+        io.StringIO(),
+        os.getcwd(),
+    )
     command = [f"{name.replace('.', '/')}.py", *map(str, flags)]
     with (mock.patch.object(sys, "argv", command), contextlib.redirect_stdout(printed),
           contextlib.redirect_stderr(complaints), pytest.raises(SystemExit) as ended):
@@ -36,7 +41,9 @@ def run_script(folder: Path, name: str, *flags) -> subprocess.CompletedProcess:
         finally:
             os.chdir(before)
             run_folder.give_up()  # as when a process ends
-    return subprocess.CompletedProcess(command, ended.value.code or 0, printed.getvalue(), complaints.getvalue())
+    return subprocess.CompletedProcess(
+        command, ended.value.code or 0, printed.getvalue(), complaints.getvalue()
+    )
 
 
 def assert_one_line(done: subprocess.CompletedProcess, status: int, *words: str) -> None:
@@ -67,5 +74,5 @@ def photos() -> str:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A data set in ImageFolder layout: three classes of drawn JPEGs, each 4 to train, 2 to validate, 3 to test."""
+    """A folder in ImageFolder layout: three classes of drawn JPEGs, 4 to train, 2 to validate, 3 to test."""
     return draw_folder(tmp_path / "photos")

@@ -4,8 +4,8 @@ Written from the report's sections 1 to 3 as directly as PyTorch allows, with no
 """
 
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
+from torch import nn
 
 
 class InverseMaxPool2(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""Guards the way from photo to tensor: torchvision's splits, labels and pixels, the cache, and clear refusals."""
+"""Guards the way from photo to tensor: torchvision's splits, labels and pixels, the cache, refusals."""
 
 import os
 import shutil
@@ -53,7 +53,9 @@ def test_the_cache_holds_what_a_fresh_decode_gives_and_its_name_follows_the_sour
     photo = folder / "train" / "daisy" / "0.jpg"
     Image.new("RGB", (120, 120), "red").save(photo)
     changed = load(folder, "train", tmp_path)
-    assert not torch.equal(changed.images[0], fresh.images[0]) and torch.equal(changed.images[1:], fresh.images[1:])
+    assert not torch.equal(changed.images[0], fresh.images[0]) and torch.equal(
+        changed.images[1:], fresh.images[1:]
+    )
 
 
 def test_two_folders_that_list_alike_have_a_cache_each(tmp_path):
@@ -76,7 +78,9 @@ def test_the_cache_follows_linked_folders_and_does_not_mind_lying_in_the_data(fo
     data.load(str(folder), "train", cache_dir=str(folder / "cache"))
     assert len(list((folder / "cache").iterdir())) == 1
     Image.new("RGB", (120, 120), "red").save(elsewhere / "0.jpg")
-    assert not torch.equal(data.load(str(folder), "train", cache_dir=str(folder / "cache")).images[0], first.images[0])
+    assert not torch.equal(
+        data.load(str(folder), "train", cache_dir=str(folder / "cache")).images[0], first.images[0]
+    )
 
 
 @pytest.mark.parametrize("damage", ("a flipped bit", "a label less", "no batch of images"))
@@ -126,7 +130,7 @@ def test_grey_cmyk_transparent_and_rotated_photos_are_converted(tmp_path):
         pixels = decoding.decode(tmp_path / name, 50)
         assert pixels.shape == (50, 50, 3) and pixels.dtype == np.uint8
     for dtype in (np.uint16, np.int32):  # 16 bits, in either of Pillow's modes
-        Image.fromarray((np.asarray(photo).astype(dtype) << 8)).save(tmp_path / "deep.tiff")
+        Image.fromarray(np.asarray(photo).astype(dtype) << 8).save(tmp_path / "deep.tiff")
         grey = decoding.decode(tmp_path / "deep.tiff", 50).astype(int)
         assert np.abs(grey - decoding.decode(tmp_path / "palette.png", 50)).max() <= 1
     Image.fromarray(np.full((9, 9), 200, np.int32)).save(tmp_path / "deep.tiff")
@@ -196,11 +200,15 @@ def test_splits_that_differ_in_their_classes_and_folders_without_splits_are_refu
     (folder / "test" / "rose").rename(folder / "test" / "lily")
     with pytest.raises(UserError, match="lily, rose"):
         load(folder, "test", tmp_path)
-    with pytest.raises(UserError, match="there is no .*/train/; want flowers102 or synthetic, or a folder with train/"):
+    with pytest.raises(
+        UserError, match="there is no .*/train/; want flowers102 or synthetic, or a folder with train/"
+    ):
         load(tmp_path, "train", tmp_path)
 
 
-def test_without_val_every_fifth_training_photo_of_a_class_validates_and_a_line_says_so(folder, tmp_path, capsys):
+def test_without_val_every_fifth_training_photo_of_a_class_validates_and_a_line_says_so(
+    folder, tmp_path, capsys
+):
     everything = load(folder, "train", tmp_path)
     shutil.rmtree(folder / "val")
     for _ in range(2):  # decoded, and from the cache
@@ -222,8 +230,14 @@ def test_without_val_every_fifth_training_photo_of_a_class_validates_and_a_line_
 def test_hidden_files_are_passed_over_and_what_is_no_photo_is_named(folder, tmp_path, capsys):
     plain = load(folder, "train", tmp_path)
     photo = folder / "train/rose/0.jpg"
-    for name in ("train/rose/._0.jpg", "train/.ipynb_checkpoints/0.jpg", "train/@eaDir/0.jpg", "train/rose/notes.txt",
-                 "train/rose/.ipynb_checkpoints/1.jpg", "train/rose/@eaDir/0.jpg/THUMB.jpg"):
+    for name in (
+        "train/rose/._0.jpg",
+        "train/.ipynb_checkpoints/0.jpg",
+        "train/@eaDir/0.jpg",
+        "train/rose/notes.txt",
+        "train/rose/.ipynb_checkpoints/1.jpg",
+        "train/rose/@eaDir/0.jpg/THUMB.jpg",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("no photo")
     for name in ("é.JPG", os.fsdecode(b"\xe9t\xe9.jfif"), "a b.mpo"):
@@ -244,14 +258,22 @@ def test_photos_that_no_class_or_split_takes_are_told_of(folder, tmp_path, capsy
     load(folder, "train", tmp_path)
     printed = capsys.readouterr().out
     assert f"left out 1 file, as {folder}/train/loose.jpg (in no folder of a class)\n" in printed
-    assert "there is no val/, so every fifth photo of each class in train/ validates; nothing reads valid/\n" in printed
+    assert (
+        "there is no val/, so every fifth photo of each class in train/ validates; nothing reads valid/\n"
+        in printed
+    )
     (folder / "train/daisy/IMG_1.HEIC").write_text("as a phone writes it")
     load(folder, "train", tmp_path)
-    assert f"left out 2 files, as {folder}/train/daisy/IMG_1.HEIC (Pillow does not read HEIC: convert it to JPEG)" \
+    assert (
+        f"left out 2 files, as {folder}/train/daisy/IMG_1.HEIC "
+        f"(Pillow does not read HEIC: convert it to JPEG)"
         in capsys.readouterr().out
+    )
     for i in range(4):
         (folder / f"train/daisy/{i}.jpg").unlink()
-    with pytest.raises(UserError, match="no photo in .*daisy; 1 file, as .*IMG_1.HEIC .Pillow does not read HEIC"):
+    with pytest.raises(
+        UserError, match="no photo in .*daisy; 1 file, as .*IMG_1.HEIC .Pillow does not read HEIC"
+    ):
         load(folder, "train", tmp_path)
 
 
@@ -262,7 +284,9 @@ def test_synthetic_flowers_are_drawn_once_and_kept(tmp_path, monkeypatch):
     assert drawn.classes == synthetic.class_names() and len(set(drawn.names)) == 1020
     monkeypatch.delattr(synthetic, "draw_split")
     again = data.load("synthetic", "val", cache_dir=str(tmp_path), size=20)
-    assert again.digest() == drawn.digest() and again.names == drawn.names and len(list(tmp_path.iterdir())) == 1
+    assert (
+        again.digest() == drawn.digest() and again.names == drawn.names and len(list(tmp_path.iterdir())) == 1
+    )
 
 
 def test_linked_folders_are_followed(folder, tmp_path, capsys):
@@ -296,7 +320,10 @@ def test_a_train_folder_with_hidden_folders_alone_is_refused(folder, tmp_path):
 def test_a_folder_named_like_a_built_in_set_is_given_by_its_path():
     assert [data.dataset_name(text) for text in ("synthetic", "flowers102", "photos/", "a/../b")] == [
         "synthetic", "flowers102", "photos", "b"]
-    assert [data.dataset_name(text) for text in ("./synthetic", "flowers102/")] == ["./synthetic", "./flowers102"]
+    assert [data.dataset_name(text) for text in ("./synthetic", "flowers102/")] == [
+        "./synthetic",
+        "./flowers102",
+    ]
 
 
 def test_a_class_without_photos_is_named_though_the_others_are_in_the_cache(folder, tmp_path):
@@ -309,7 +336,9 @@ def test_a_class_without_photos_is_named_though_the_others_are_in_the_cache(fold
 def test_the_folder_of_the_photos_itself_is_told_from_the_one_above(tmp_path):
     (tmp_path / "flowers-102").mkdir()
     (tmp_path / "flowers-102/setid.mat").write_text("")
-    with pytest.raises(UserError, match="flowers-102 holds the photos itself; name the folder in which they lie"):
+    with pytest.raises(
+        UserError, match="flowers-102 holds the photos itself; name the folder in which they lie"
+    ):
         data.load("flowers102", "train", str(tmp_path / "flowers-102"), str(tmp_path))
 
 
@@ -359,13 +388,24 @@ def test_changed_labels_of_flowers102_are_refused(links, tmp_path):
         data.load("flowers102", "train", str(links.parent), str(tmp_path / "cache"))
 
 
-@pytest.mark.parametrize("count,batch_size,sizes", (
-    (10, 4, [4, 4, 2]), (9, 4, [4, 5]), (1, 4, [1]), (8, 4, [4, 4]), (3, 2, [3]), (1020, 128, [128] * 7 + [124])))
+@pytest.mark.parametrize(
+    "count,batch_size,sizes",
+    (
+        (10, 4, [4, 4, 2]),
+        (9, 4, [4, 5]),
+        (1, 4, [1]),
+        (8, 4, [4, 4]),
+        (3, 2, [3]),
+        (1020, 128, [128] * 7 + [124]),
+    ),
+)
 def test_batches_hold_each_image_once_and_no_batch_of_one(count, batch_size, sizes):
     plain = data.batches(count, batch_size)
     assert [len(part) for part in plain] == sizes and torch.cat(plain).tolist() == list(range(count))
     shuffled = torch.cat(data.batches(count, batch_size, torch.Generator().manual_seed(0)))
-    assert sorted(shuffled.tolist()) == list(range(count)) and (count < 8 or shuffled.tolist() != list(range(count)))
+    assert sorted(shuffled.tolist()) == list(range(count)) and (
+        count < 8 or shuffled.tolist() != list(range(count))
+    )
 
 
 def test_input_is_in_0_1_and_channels_last():

@@ -33,7 +33,9 @@ def test_each_row_is_what_a_user_can_type(name):
 
 
 def test_what_is_left_is_what_has_no_file(tmp_path):
-    args = study_run.parse_args(["run", "--only", "final", "sgd", "--seeds", "0", "1", "--results", str(tmp_path)])
+    args = study_run.parse_args(
+        ["run", "--only", "final", "sgd", "--seeds", "0", "1", "--results", str(tmp_path)]
+    )
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/final-1.json").touch()
     assert study_run.left(args) == [("final", 0), ("sgd", 0), ("sgd", 1)]
@@ -57,7 +59,8 @@ def test_a_dry_run_counts_a_shared_autoencoder_once_and_names_whose_seconds_it_t
     assert (first, second) == ("pretrained, seed 3: 60 minutes", "frozen, seed 3: 40 minutes")
     assert total == (
         f"2 runs, some 1.7 hours for one process (classifier in fp32 60 s an epoch, as on {here['processor']}, "
-        f"autoencoder in fp32 30 s an epoch, as on {here['processor']})")
+        f"autoencoder in fp32 30 s an epoch, as on {here['processor']})"
+    )
     autoencoder = one_run.autoencoder_of(ROWS["frozen"], 3, study_run.parse_args(flags))
     autoencoder.mkdir()
     (autoencoder / "autoencoder.pt").touch()  # trained already
@@ -81,9 +84,13 @@ def test_recipes_are_compared_seed_by_seed():
     mean, half = statistics.mean(gaps), 3.182446 * statistics.stdev(gaps) / 2
     expected = pytest.approx((mean, mean - half, mean + half, 4, 5), abs=1e-5)
     assert intervals.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")[:5] == expected
-    assert intervals.level(runs_of(adam=gaps), "adam", intervals.accuracy_on("test"))[:5] == expected  # of one row
+    assert (
+        intervals.level(runs_of(adam=gaps), "adam", intervals.accuracy_on("test"))[:5] == expected
+    )  # of one row
     shuffled = {name: of[::-1] for name, of in runs_of(adam=ours, sgd=base).items()}
-    assert intervals.gap(shuffled, "adam", "sgd") == intervals.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")
+    assert intervals.gap(shuffled, "adam", "sgd") == intervals.gap(
+        runs_of(adam=ours, sgd=base), "adam", "sgd"
+    )
     assert intervals.gap(runs_of(adam=[], sgd=base), "adam", "sgd") is None
     assert intervals.signed(intervals.gap(runs_of(adam=[45.0], sgd=base), "adam", "sgd")) == "+1.00 (one run)"
 
@@ -109,7 +116,12 @@ def test_the_table_of_rates_shows_seed_0_on_validation_images_and_the_best_on_te
     monkeypatch.setattr(tables, "RATES", {"adam": ("0.0001", "0.003")})
     runs = runs_of(**{"adam": [90.0, 91.0], "rate-adam-0.0001": [0.0], "rate-adam-0.003": [0.0],
                       "best-adam": [40 + step * 0.4**0.5 for step in (-2, -1, 0, 1, 2)]})
-    accuracies = {"adam": [30.0, 99.0], "rate-adam-0.0001": [35.0], "rate-adam-0.003": [20.0], "best-adam": [0.0] * 5}
+    accuracies = {
+        "adam": [30.0, 99.0],
+        "rate-adam-0.0001": [35.0],
+        "rate-adam-0.003": [20.0],
+        "best-adam": [0.0] * 5,
+    }
     for name, of in accuracies.items():
         for run, accuracy in zip(runs[name], of):
             run["val_accuracy"] = accuracy
@@ -198,7 +210,9 @@ def test_what_a_step_takes_with_batch_norm_is_the_median_of_its_rounds():
 def test_a_page_gets_the_tables_that_it_has_markers_for_and_keeps_the_rest(tmp_path, monkeypatch):
     page = tmp_path / "README.md"
     page.write_text("a\n<!-- one -->\nold\n\nolder\n<!-- /one -->\nb\n<!-- two -->\n<!-- /two -->\nc\n")
-    monkeypatch.setattr(tables, "tables", lambda results: {"one": "| new \\1 |", "two": "x\n\ny", "elsewhere": "z"})
+    monkeypatch.setattr(
+        tables, "tables", lambda results: {"one": "| new \\1 |", "two": "x\n\ny", "elsewhere": "z"}
+    )
     for _ in range(2):
         tables.write(tmp_path, [page])
         assert page.read_text() == (
@@ -233,7 +247,9 @@ def test_a_verdict_is_what_the_interval_says(difference, claimed, said):
 
 
 def test_the_worst_of_its_claims_decides_a_conclusion():
-    holds, fails, open_ = (Claim("", "", Difference(mean, mean - 1, mean + 1, 5, 5), above=0) for mean in (2, -2, 0))
+    holds, fails, open_ = (
+        Claim("", "", Difference(mean, mean - 1, mean + 1, 5, 5), above=0) for mean in (2, -2, 0)
+    )
     assert standing([holds, open_]) == "cannot be told" and standing([open_, fails, holds]) == "does not hold"
     missing = Claim("", "", None)
     assert standing([missing, holds]) == "holds so far"
@@ -258,36 +274,74 @@ def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
     """Made-up runs in which all that the report says is so, or the opposite."""
     monkeypatch.setattr(conclusions, "BEST", rows.BEST | {"adam": "adam", "no-batch-norm": "no-batch-norm"})
     s = 1 if true else -1
-    test = {"adagrad": 40, "adam": 40 - 5 * s, "sgd": 40 - 9 * s, "rmsprop": 40 - 9 * s, "best-sgd": 40 - 2 * s,
-            "best-rmsprop": 40 - 2 * s, "pretrained": 40, "final": 40 - 2 * s, "frozen": 30,
-            "frozen-random": 30 - 2 * s, "unpool-nearest": 40 - 2 * s, "unpool-indices": 40 - 2 * s,
-            "adagrad-autoencoder": 40 - 2 * s}
+    test = {
+        "adagrad": 40,
+        "adam": 40 - 5 * s,
+        "sgd": 40 - 9 * s,
+        "rmsprop": 40 - 9 * s,
+        "best-sgd": 40 - 2 * s,
+        "best-rmsprop": 40 - 2 * s,
+        "pretrained": 40,
+        "final": 40 - 2 * s,
+        "frozen": 30,
+        "frozen-random": 30 - 2 * s,
+        "unpool-nearest": 40 - 2 * s,
+        "unpool-indices": 40 - 2 * s,
+        "adagrad-autoencoder": 40 - 2 * s,
+    }
     test |= {name: 41 - 2 * s for name in ROWS if name.startswith(("dropout-", "l2-"))}
     error = {"unpool-nearest": 0.02 + 0.002 * s, "adagrad-autoencoder": 0.02 + 0.002 * s}
     cost = {"adam": (3, 3), "no-batch-norm": (3 + s, 3 + s),  # from epoch 2 on, and at 80
             "epochs-80": (0.016, 0.015 if true else 0.316)}
     gained = {"no-batch-norm": 3 * s, "epochs-80": 0.5 if true else 1.5}  # every 5 epochs
-    runs = {name: [{"seed": seed, "precision": "bf16", "val_accuracy": test.get(name, 40 - 2 * s),
-                    "val_accuracies": [5 + gained.get(name, 0) * i / 8 for i in range(16)],
-                    "splits": {"train": {"accuracy": 99 + 0.5 * s},
-                               "test": {"accuracy": test.get(name, 0), "reconstruction_error": error.get(name, 0.02)}},
-                    **{f"{stage}_costs": [2, *[cost.get(name, (1, 1))[0]] * 78, cost.get(name, (1, 1))[1]]
-                       for stage in ("autoencoder", "classifier")}}
-                   for seed in row.seeds] for name, row in ROWS.items()}
-    step = {what: Difference(*((1, 0, 2) if true else (9, 8, 10)), 4, 4) for what in
-            (("autoencoder", "bf16"), ("autoencoder", "fp32"), ("classifier", "bf16"), ("classifier", "fp32"))}
+    runs = {
+        name: [
+            {
+                "seed": seed,
+                "precision": "bf16",
+                "val_accuracy": test.get(name, 40 - 2 * s),
+                "val_accuracies": [5 + gained.get(name, 0) * i / 8 for i in range(16)],
+                "splits": {
+                    "train": {"accuracy": 99 + 0.5 * s},
+                    "test": {"accuracy": test.get(name, 0), "reconstruction_error": error.get(name, 0.02)},
+                },
+                **{
+                    f"{stage}_costs": [2, *[cost.get(name, (1, 1))[0]] * 78, cost.get(name, (1, 1))[1]]
+                    for stage in ("autoencoder", "classifier")
+                },
+            }
+            for seed in row.seeds
+        ]
+        for name, row in ROWS.items()
+    }
+    step = {
+        what: Difference(*((1, 0, 2) if true else (9, 8, 10)), 4, 4)
+        for what in (
+            ("autoencoder", "bf16"),
+            ("autoencoder", "fp32"),
+            ("classifier", "bf16"),
+            ("classifier", "fp32"),
+        )
+    }
     verdicts = [claim.verdict() for _, claims, _ in conclusions.judged(runs, step) for claim in claims]
     assert set(verdicts) == {"holds" if true else "does not hold"} and len(verdicts) == 37
     lines = conclusions.answers(runs, step).splitlines()
     said = "holds" if true else "does not hold"
     # of 4 alone runs vary each part
     stands = [said + " as far as measured" * (true and i != 4) for i in range(1, 8)]
-    assert [(line[:3], line.split("**")[1]) for line in lines] == [(f"{i}. ", each) for i, each in enumerate(stands, 1)]
-    assert lines[3].endswith(f"Of 5 claims, 5 {'hold' if true else 'do not hold'}, e.g. that from epoch 40 to 80 the "
-                             f"autoencoder's cost changes by less than a tenth of its fall until then "
-                             f"({'-0.05' if true else '+15.12'} (every run) %).")
+    assert [(line[:3], line.split("**")[1]) for line in lines] == [
+        (f"{i}. ", each) for i, each in enumerate(stands, 1)
+    ]
+    assert lines[3].endswith(
+        f"Of 5 claims, 5 {'hold' if true else 'do not hold'}, e.g. that from epoch 40 to 80 the "
+        f"autoencoder's cost changes by less than a tenth of its fall until then "
+        f"({'-0.05' if true else '+15.12'} (every run) %)."
+    )
     table = conclusions.conclusions(runs, step)
-    assert table.count(f"| {verdicts[0]} |") == 37 and re.findall(r"\| \*\*([^*|]+)\*\* \|$", table, re.M) == stands
+    assert (
+        table.count(f"| {verdicts[0]} |") == 37
+        and re.findall(r"\| \*\*([^*|]+)\*\* \|$", table, re.MULTILINE) == stands
+    )
 
 
 def test_an_answer_counts_its_claims_by_verdict_and_tells_the_first_of_each(monkeypatch):
@@ -299,7 +353,8 @@ def test_an_answer_counts_its_claims_by_verdict_and_tells_the_first_of_each(monk
     assert conclusions.answers({}, {}).splitlines() == [
         "1. *All is*: **cannot be told so far**. Of 4 claims, 2 hold, e.g. that one is (+2.00 [1.00, 3.00] points); "
         "1 cannot be told: that three is (+0.00 [-1.00, 1.00] points); 1 waits for runs. No run varies the moon.",
-        "2. *None is*: **not measured yet**."]
+        "2. *None is*: **not measured yet**.",
+    ]
 
 
 def test_a_cost_that_explodes_is_no_cost_that_hardly_changes():
@@ -325,7 +380,9 @@ def test_the_best_rate_is_the_one_that_validation_chose():
                  for run in runs[row] if run["seed"] == 0}
         chosen, reported = (train_classifier.parse_args(shlex.split(ROWS[row].classifier))
                             for row in (max(tried, key=tried.get), best))
-        rates = [train_classifier.parse_args(shlex.split(ROWS[row].classifier)).learning_rate for row in tried]
+        rates = [
+            train_classifier.parse_args(shlex.split(ROWS[row].classifier)).learning_rate for row in tried
+        ]
         assert min(rates) < chosen.learning_rate < max(rates), "look beyond the edge"
         assert len(tried) >= 4 and chosen == reported and ROWS[best].tested
     measured = {name for name in rows.RATES
@@ -344,8 +401,9 @@ def test_a_finished_run_is_what_its_row_declares(path):
     else:  # (search-scratch-0 tells of one that it did not start from)
         assert "autoencoder_flags" not in run or path.stem == "search-scratch-0"
     for stage, args in made.items():
-        declared = {name: value for name, value in one_run.recipe(vars(args)).items()
-                    if value not in ("auto", None)}  # what a run settles, and what follows another flag or checkpoint
+        declared = {
+            name: value for name, value in one_run.recipe(vars(args)).items() if value not in ("auto", None)
+        }  # what a run settles, and what follows another flag or checkpoint
         assert {name: run[stage].get(name) for name in declared} == declared
     assert path.stem == f"{run['row']}-{run['seed']}" and run["seed"] in row.seeds
 

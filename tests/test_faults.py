@@ -1,4 +1,4 @@
-"""Guards runs against damaged or hostile files, flags and photos that do not fit, and losses that are not finite."""
+"""Guards runs against damaged or hostile files, flags and photos that do not fit, losses not finite."""
 
 import json
 import os
@@ -17,12 +17,11 @@ from PIL import Image
 import data
 import train_autoencoder
 import train_classifier
-import training
 from bench import damage
 from flowers import decoding
 from study import rows
 from study import run as study_run
-from support import checkpoint, files, machine, run_folder
+from support import checkpoint, files, machine, run_folder, run_log
 from support.errors import UserError
 
 # --- damaged and hostile checkpoints ---
@@ -30,9 +29,14 @@ from support.errors import UserError
 
 def test_each_cut_and_each_flipped_bit_is_refused_or_changes_nothing(tmp_path):
     size = damage.size_of(damage.SMALL, tmp_path)
-    found = damage.damage(damage.SMALL, tmp_path, range(size), [(i, bit) for i in range(size) for bit in range(8)])
+    found = damage.damage(
+        damage.SMALL, tmp_path, range(size), [(i, bit) for i in range(size) for bit in range(8)]
+    )
     assert found["cut"] == {"refused": size}
-    assert found["flipped bit"].keys() == {"refused", "the same values"} and found["flipped bit"].total() == 8 * size
+    assert (
+        found["flipped bit"].keys() == {"refused", "the same values"}
+        and found["flipped bit"].total() == 8 * size
+    )
 
 
 def test_a_flipped_bit_in_real_weights_is_refused(trained, tmp_path):
@@ -145,16 +149,26 @@ def test_the_rates_of_a_resumed_run_are_its_flags_whatever_its_optimizer_holds(o
         shutil.copytree(trained / "runs/autoencoder", tmp_path / name)
         if state:
             checkpoint.save(tmp_path / name / "last.pt", state)
-        done = run_script(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", tmp_path / name)
+        done = run_script(
+            trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", tmp_path / name
+        )
         assert done.returncode == 0, done.stderr
-    models = [checkpoint.load(tmp_path / name / "last.pt", "autoencoder run")["model"] for name in ("as it was", "odd")]
+    models = [
+        checkpoint.load(tmp_path / name / "last.pt", "autoencoder run")["model"]
+        for name in ("as it was", "odd")
+    ]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
 
 
 def test_an_environment_without_versions_is_another_machines(trained, tmp_path, capsys):
     content = checkpoint.load(trained / "runs/autoencoder/last.pt", "autoencoder run")
-    run_folder.check_resume(content | {"environment": {"versions": None}}, content["flags"], content["environment"],
-                            content["photos"], tmp_path / "last.pt")
+    run_folder.check_resume(
+        content | {"environment": {"versions": None}},
+        content["flags"],
+        content["environment"],
+        content["photos"],
+        tmp_path / "last.pt",
+    )
     assert capsys.readouterr().out.count("not the same bits as without a break") == 3
 
 
@@ -186,14 +200,19 @@ def test_a_run_is_resumed_with_its_photos_under_another_path_and_no_others(train
     assert_one_line(run_script(trained, "train_autoencoder", *flags), 2, "the photos or labels are not those")
     (tmp_path / "0.jpg").rename(tmp_path / "moved/train/rose/0.jpg")
     assert run_script(trained, "train_autoencoder", *flags).returncode == 0
-    header = training.read_log(run / "log.jsonl")[0]
+    header = run_log.read_log(run / "log.jsonl")[0]
     assert header["dataset"] == header["flags"]["dataset"] == str(tmp_path / "moved")
 
 
 def test_a_run_that_was_killed_after_its_last_save_still_gets_its_product(trained, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained / "runs/autoencoder", run, ignore=shutil.ignore_patterns("autoencoder.pt"))
-    assert run_script(trained, "train_autoencoder", *COMMON, "--out", run, "--resume", "--epochs", "2").returncode == 0
+    assert (
+        run_script(
+            trained, "train_autoencoder", *COMMON, "--out", run, "--resume", "--epochs", "2"
+        ).returncode
+        == 0
+    )
     assert (run / "autoencoder.pt").exists()
 
 
@@ -203,7 +222,7 @@ def test_a_resume_keeps_who_began_and_notes_who_goes_on(trained, tmp_path):
     first, *rows = log.read_text().splitlines()
     log.write_text("\n".join([json.dumps(json.loads(first) | {"processor": "abacus"}), *rows]) + "\n")
     done = run_script(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", run)
-    header = training.read_log(log)[0]
+    header = run_log.read_log(log)[0]
     assert done.returncode == 0 and header["processor"] == "abacus" and header["flags"]["epochs"] == 3
     who = [(each["after epoch"], each["processor"]) for each in header["resumes"]]
     assert who == [(2, json.loads(first)["processor"])]
@@ -217,7 +236,7 @@ def test_a_resume_with_a_damaged_log_is_refused_and_leaves_it(log, tmp_path):
     if log is not None:
         path.write_text(log)
     with pytest.raises(UserError, match="log.jsonl is missing or damaged: it should hold 2 finished epochs"):
-        training.start_log(path, {}, 2)
+        run_log.start_log(path, {}, 2)
     assert (path.read_text() if path.exists() else None) == log
 
 
@@ -240,18 +259,20 @@ def test_a_payload_is_refused_and_not_run(form, tmp_path, monkeypatch):
     assert not (tmp_path / "harmed").exists()
 
 
-def test_an_autoencoder_of_another_data_set_is_transfer_and_a_classifier_of_other_classes_is_refused(trained, tmp_path):
+def test_an_autoencoder_of_another_data_set_is_transfer_and_a_classifier_of_other_classes_is_refused(
+    trained, tmp_path
+):
     other, autoencoder = draw_folder(tmp_path / "other"), ["--autoencoder", "runs/autoencoder/autoencoder.pt"]
-    done = run_script(trained, "train_classifier", *COMMON, *autoencoder, "--dataset", other, "--crop", "squash",
+    done = run_script(trained, "train_classifier", *COMMON, *autoencoder, "--dataset", other,
                       "--optimizer", "sgd", "--epochs", "1", "--out", tmp_path)
-    assert done.returncode == 0 and done.stdout.count("transfer: ") == 2
-    assert "trained with --dataset photos" in done.stdout and "trained with --crop centre" in done.stdout
+    assert done.returncode == 0 and done.stdout.count("transfer: ") == 1
+    assert "trained with --dataset photos" in done.stdout
     for split in data.SPLITS:
         (other / split / "rose").rename(other / split / "orchid")
     done = run_script(trained, "evaluate", "--classifier", tmp_path / "classifier.pt", *autoencoder,
                       "--cache-dir", "cache")
     assert_one_line(done, 2, "orchid", "rose")
-    assert "trained with --dataset photos" in done.stdout and "trained with --crop centre" in done.stdout
+    assert "trained with --dataset photos" in done.stdout
 
 
 def test_weights_of_another_torch_version_are_loaded_with_a_line(trained, tmp_path, capsys):
@@ -272,18 +293,23 @@ def test_a_resume_elsewhere_says_that_the_bits_may_differ(trained, tmp_path):
     (tmp_path / "log.jsonl").write_bytes((trained / "runs/autoencoder/log.jsonl").read_bytes())
     done = run_script(trained, "train_autoencoder", *COMMON, "--epochs", "3", "--resume", "--out", tmp_path)
     assert done.returncode == 0
-    assert all(f"made with {made}, this is" in done.stdout for made in ("torch 1.0", "threads 64", "processor abacus"))
+    assert all(
+        f"made with {made}, this is" in done.stdout
+        for made in ("torch 1.0", "threads 64", "processor abacus")
+    )
 
 
 @pytest.mark.parametrize("flag,value", (("--seed", "1"), ("--batch-size", "5"), ("--optimizer", "sgd"),
                                         ("--learning-rate", "0.1"), ("--weight-decay", "0.1"),
-                                        ("--crop", "squash"), ("--init", "he"), ("--precision", "other"),
+                                        ("--precision", "other"),
                                         ("--no-batch-norm", None)))
 def test_a_resume_with_another_flag_is_refused_with_both_values(flag, value, trained, monkeypatch):
     monkeypatch.chdir(trained)
     made = torch.load("runs/autoencoder/last.pt", weights_only=True)["flags"]["precision"]
     value = {"fp32": "bf16", "bf16": "fp32"}[made] if value == "other" else value
-    args = train_autoencoder.parse_args([*COMMON, "--epochs", "2", "--resume", flag, *([value] if value else [])])
+    args = train_autoencoder.parse_args(
+        [*COMMON, "--epochs", "2", "--resume", flag, *([value] if value else [])]
+    )
     name = flag.removeprefix("--no-")
     with pytest.raises(UserError, match=f"--resume: --{name.removeprefix('--')} is {value or False}, "
                                         f"but .* was made with"):
@@ -304,18 +330,37 @@ def test_a_resume_takes_the_same_autoencoder_by_another_spelling(trained, monkey
     monkeypatch.chdir(trained)
     flags = vars(train_classifier.parse_args(["--autoencoder", "runs/autoencoder/autoencoder.pt"]))
     flags["autoencoder"] = str(flags["autoencoder"])
-    made = {"kind": "classifier run", "flags": flags, "epoch": 0, "photos": "", "environment": {"versions": {}}}
-    for spelling in ("runs/../runs/autoencoder/autoencoder.pt", str(trained / "runs/autoencoder/autoencoder.pt")):
-        run_folder.check_resume(made, flags | {"autoencoder": spelling}, {"versions": {}}, "", Path("last.pt"))
-    with pytest.raises(UserError, match="--autoencoder is other.pt, but last.pt was made with runs/autoencoder/"):
-        run_folder.check_resume(made, flags | {"autoencoder": "other.pt"}, {"versions": {}}, "", Path("last.pt"))
+    made = {
+        "kind": "classifier run",
+        "flags": flags,
+        "epoch": 0,
+        "photos": "",
+        "environment": {"versions": {}},
+    }
+    for spelling in (
+        "runs/../runs/autoencoder/autoencoder.pt",
+        str(trained / "runs/autoencoder/autoencoder.pt"),
+    ):
+        run_folder.check_resume(
+            made, flags | {"autoencoder": spelling}, {"versions": {}}, "", Path("last.pt")
+        )
+    with pytest.raises(
+        UserError, match="--autoencoder is other.pt, but last.pt was made with runs/autoencoder/"
+    ):
+        run_folder.check_resume(
+            made, flags | {"autoencoder": "other.pt"}, {"versions": {}}, "", Path("last.pt")
+        )
 
 
 def test_a_run_that_goes_on_past_its_end_says_that_its_product_is_older(trained, tmp_path):
     shutil.copytree(trained / "runs/autoencoder", tmp_path / "run")
-    done = run_script(trained, "train_autoencoder", *COMMON, "--resume", "--epochs", "3", "--out", tmp_path / "run")
+    done = run_script(
+        trained, "train_autoencoder", *COMMON, "--resume", "--epochs", "3", "--out", tmp_path / "run"
+    )
     assert f"{tmp_path / 'run/autoencoder.pt'} stays as it was until this run ends\n" in done.stdout
-    done = run_script(trained, "train_autoencoder", *COMMON, "--resume", "--epochs", "3", "--out", tmp_path / "run")
+    done = run_script(
+        trained, "train_autoencoder", *COMMON, "--resume", "--epochs", "3", "--out", tmp_path / "run"
+    )
     assert done.returncode == 0 and "stays as it was" not in done.stdout
 
 
@@ -348,8 +393,10 @@ def test_a_bomb_of_pixels_is_named_not_decoded(folder, tmp_path):
 
 
 def test_16_bit_grey_keeps_its_tones(tmp_path):
-    Image.fromarray(np.linspace(0, 65535, 100 * 100).astype(np.uint16).reshape(100, 100)).save(tmp_path / "deep.png")
-    pixels = decoding.decode(tmp_path / "deep.png", 100, "centre")
+    Image.fromarray(np.linspace(0, 65535, 100 * 100).astype(np.uint16).reshape(100, 100)).save(
+        tmp_path / "deep.png"
+    )
+    pixels = decoding.decode(tmp_path / "deep.png", 100)
     assert np.array_equal(pixels[..., 0].ravel(), np.linspace(0, 65535, 10000).astype(np.uint16) >> 8)
 
 
@@ -369,7 +416,7 @@ def test_a_cache_with_other_content_is_rebuilt_with_a_line(folder, tmp_path, cap
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(stage, model, trained, tmp_path):
     flags = [*COMMON, "--out", tmp_path, "--optimizer", "sgd", "--learning-rate", "1e30",
              "--save-every", "1", "--epochs", "2"]
-    assert_one_line(run_script(trained, f"train_{stage}", *flags), 1, "epoch 1, step 2", "1e+30")
+    assert_one_line(run_script(trained, f"train_{stage}", *flags), 1, "epoch 1", "1e+30")
     content = torch.load(tmp_path / "last.pt", weights_only=True, mmap=True)
     assert content["epoch"] == 0 and all(torch.isfinite(w).all() for w in content[model].values())
 
@@ -378,14 +425,16 @@ def test_a_last_step_that_ruins_the_weights_is_not_saved(trained, tmp_path):
     """One step an epoch: its loss is that of the weights before it."""
     flags = ["--dataset", "photos", "--cache-dir", "cache", "--out", tmp_path, "--optimizer", "sgd",
              "--learning-rate", "1e60", "--epochs", "1"]
-    assert_one_line(run_script(trained, "train_autoencoder", *flags), 1, "not finite", str(tmp_path / "last.pt"))
+    assert_one_line(
+        run_script(trained, "train_autoencoder", *flags), 1, "not finite", str(tmp_path / "last.pt")
+    )
     assert (checkpoint.load(tmp_path / "last.pt", "autoencoder run")["epoch"] == 0
             and not (tmp_path / "autoencoder.pt").exists())
 
 
 def test_every_source_of_randomness_follows_seed_and_epoch():
     def draw(seed, epoch):
-        shuffle = machine.seed_epoch(seed, epoch)
+        shuffle = machine.seeded_shuffle(seed, epoch)
         return torch.randperm(50, generator=shuffle).tolist(), torch.rand(3).tolist()
 
     draws = {(seed, epoch): draw(seed, epoch) for seed in range(3) for epoch in range(3)}
@@ -406,10 +455,17 @@ def test_an_experiment_that_fails_is_named_and_the_others_go_on(tmp_path, capsys
     assert study_run.main(args) == 1
     failed = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in failed] == ["== first, seed 0", "== second, seed 0"]
-    assert all(f"there is no {tmp_path}/{name}/train/" in line for name, line in zip(("first", "second"), failed))
+    assert all(
+        f"there is no {tmp_path}/{name}/train/" in line for name, line in zip(("first", "second"), failed)
+    )
 
 
-FINISHED = {"seed": 0, "flags": {}, "val_accuracy": 40.0, "splits": {}}  # and its precision: what a result tells
+FINISHED = {
+    "seed": 0,
+    "flags": {},
+    "val_accuracy": 40.0,
+    "splits": {},
+}  # and its precision: what a result tells
 
 
 @pytest.mark.parametrize("damaged,words", (
@@ -425,8 +481,20 @@ def test_a_damaged_result_is_named(damaged, words, tmp_path):
 def test_a_benchmark_whose_script_fails_is_one_line_and_keeps_what_was_measured(tmp_path, capfd):
     (tmp_path / "data/flowers-102").mkdir(parents=True)
     (tmp_path / "benchmark.json").write_text('{"layers": 1}')
-    done = run_script(tmp_path, "bench.benchmark", "--only", "full", "--rounds", "1", "--data-dir", tmp_path / "data",
-                      "--device", "cpu", "--results", tmp_path)
+    done = run_script(
+        tmp_path,
+        "bench.benchmark",
+        "--only",
+        "full",
+        "--rounds",
+        "1",
+        "--data-dir",
+        tmp_path / "data",
+        "--device",
+        "cpu",
+        "--results",
+        tmp_path,
+    )
     assert_one_line(done, 1, "full: train_autoencoder.py failed, as its line above says")
     assert_one_line(subprocess.CompletedProcess([], 1, "", capfd.readouterr().err), 1, str(tmp_path / "data"))
     assert (tmp_path / "benchmark.json").read_text() == '{"layers": 1}'
@@ -435,7 +503,17 @@ def test_a_benchmark_whose_script_fails_is_one_line_and_keeps_what_was_measured(
 def test_a_finished_experiment_is_not_done_again(tmp_path, capsys):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/final-0.json").touch()
-    flags = ["run", "--only", "final", "--seeds", "0", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
+    flags = [
+        "run",
+        "--only",
+        "final",
+        "--seeds",
+        "0",
+        "--results",
+        str(tmp_path),
+        "--work",
+        str(tmp_path / "work"),
+    ]
     assert study_run.main(study_run.parse_args(flags)) == 0 and capsys.readouterr().out == ""
 
 
@@ -447,7 +525,10 @@ def test_a_row_begun_in_another_precision_is_named_and_left_out(begun, tmp_path,
     (tmp_path / begun).write_text(json.dumps(FINISHED | {"precision": other}) + "\n")
     flags = ["run", "--only", "final", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
     assert study_run.main(study_run.parse_args(flags)) == 1
-    assert capsys.readouterr().out == f"== final: left out, it was begun in {other}, here it would be in {here}\n"
+    assert (
+        capsys.readouterr().out
+        == f"== final: left out, it was begun in {other}, here it would be in {here}\n"
+    )
 
 
 def test_a_row_that_another_machine_begins_meanwhile_in_its_precision_is_named(tmp_path, capsys, monkeypatch):
@@ -456,7 +537,9 @@ def test_a_row_that_another_machine_begins_meanwhile_in_its_precision_is_named(t
     other = {"fp32": "bf16", "bf16": "fp32"}[here]
     for name in ("first", "second"):
         monkeypatch.setitem(rows.ROWS, name, rows.Row("", f"--dataset {tmp_path}/{name}", seeds=(0, 1)))
-    args = study_run.parse_args(["run", "--seeds", "0", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
+    args = study_run.parse_args(
+        ["run", "--seeds", "0", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
+    )
     args.only, measure = ["first", "second"], study_run.measure
 
     def measure_beside_another(name, *rest):

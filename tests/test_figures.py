@@ -30,13 +30,18 @@ def test_the_most_confused_pairs_are_counted_both_ways_and_given_in_the_commoner
 
 @pytest.mark.parametrize("count", (1, 2, 12, 102, 300))
 def test_any_number_of_classes_makes_a_page_as_wide_as_github_shows(count, tmp_path, recwarn):
-    names = [f"flower number {i} " + "with a name that is too long for any page " * (i % 7 == 3) for i in range(count)]
+    names = [
+        f"flower number {i} " + "with a name that is too long for any page " * (i % 7 == 3)
+        for i in range(count)
+    ]
     matrix = np.random.default_rng(0).integers(0, 3, (count, count)) + np.diag([20] * count)
     figures.confusion(tmp_path / "confusion.png", matrix, names)
     pairs = evaluate.most_confused(matrix, 10)
     figures.confused(tmp_path / "confused.png", [
         figures.Confused(names[i], names[j], "3 of 20", "1 of 20", PHOTO, PHOTO) for i, j in pairs])
-    figures.predictions(tmp_path / "predictions.png", [("0.jpg", [PHOTO, PHOTO], [(name, 0.2) for name in names[:5]])])
+    figures.predictions(
+        tmp_path / "predictions.png", [("0.jpg", [PHOTO, PHOTO], [(name, 0.2) for name in names[:5]])]
+    )
     for path in tmp_path.iterdir():
         assert Image.open(path).width == 850, path
     assert not [warning for warning in recwarn if "layout" in str(warning.message)]
@@ -56,8 +61,12 @@ def test_letters_without_a_shape_are_said_in_one_line(tmp_path, capsys):
 
 @pytest.mark.parametrize("costs", ([2.0], [2.0, 1.0, 0.5], [0.0, 0.0]))
 def test_curves_of_any_length_are_drawn(costs, tmp_path, recwarn):
-    rows = [{"epoch": i, "cost": cost, "train_accuracy": 50.0, "val_accuracy": 40.0 if i == len(costs) else None}
-            for i, cost in enumerate(costs, 1)]
+    rows = [
+        {"epoch": i, "cost": cost, "train_accuracy": 50.0, "val_accuracy": 40.0 if i == len(costs) else None}
+        for i, cost in enumerate(costs, 1)
+    ]
     figures.curves(tmp_path / "curve.png", rows, "cost")
-    figures.curves(tmp_path / "curve.png", [{"epoch": row["epoch"], "cost": row["cost"]} for row in rows], "cost")
+    figures.curves(
+        tmp_path / "curve.png", [{"epoch": row["epoch"], "cost": row["cost"]} for row in rows], "cost"
+    )
     assert Image.open(tmp_path / "curve.png").width == 700 and not list(recwarn)

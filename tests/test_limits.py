@@ -1,4 +1,4 @@
-"""Guards runs against where they run: full disks, too little memory, no permission, closed outputs, any terminal."""
+"""Guards runs against where they run: full disks, too little memory, no permission, closed outputs."""
 
 import argparse
 import contextlib
@@ -16,9 +16,8 @@ import pytest
 from conftest import COMMON, OURS, ROOT, assert_one_line, contents, draw_folder, run_script
 
 import data
-import training
 from bench import kill_runs
-from support import checkpoint, errors, files
+from support import checkpoint, errors, files, run_log
 from support.errors import UserError
 
 # as Python's output is by default
@@ -47,18 +46,25 @@ def test_a_full_disk_is_one_line_and_the_old_checkpoint_stays(trained, tmp_path)
         done = run_script(trained, "train_autoencoder", *COMMON, "--epochs", "2", "--out", run, "--resume")
     assert_one_line(done, 1, str(run / "last.pt"), "bytes", "--resume")
     after = contents(run)
-    assert after.keys() - before.keys() == {"reconstruction_002.png"} and after["last.pt"] == before["last.pt"]
+    assert (
+        after.keys() - before.keys() == {"reconstruction_002.png"} and after["last.pt"] == before["last.pt"]
+    )
     with largest_file(3_000_000):
         done = run_script(trained, "train_autoencoder", *COMMON, "--epochs", "2", "--out", run, "--overwrite")
     assert_one_line(done, 1, str(run / "last.pt"))
     assert contents(run) == after  # an old run goes when there is room for the new one
-    assert run_script(trained, "train_autoencoder", *COMMON, "--epochs", "2", "--out", run, "--resume").returncode == 0
+    assert (
+        run_script(
+            trained, "train_autoencoder", *COMMON, "--epochs", "2", "--out", run, "--resume"
+        ).returncode
+        == 0
+    )
     assert kill_runs.differences(trained / "runs/autoencoder", run) == []
 
 
 def test_a_log_that_cannot_grow_is_named():
     with pytest.raises(UserError, match="cannot write /dev/full: No space left") as caught:
-        training.log_row(Path("/dev/full"), {"epoch": 1})
+        run_log.log_row(Path("/dev/full"), {"epoch": 1})
     assert caught.value.exit_status == 1
 
 
@@ -94,27 +100,42 @@ def test_a_cache_that_does_not_fit_is_done_without(trained, tmp_path, capsys):
 
 
 def test_too_little_memory_is_one_line_with_the_flag_to_lower(trained, tmp_path):
-    code = "import resource, train_classifier as t, torch; from support import errors; torch.ones(10) @ torch.ones(10)\n" \
-           "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n" \
-           "resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000,) * 2); errors.run(t.main, t.parse_args())"
+    code = (
+        "import resource, train_classifier as t, torch; from support import errors\n"
+        "torch.ones(10) @ torch.ones(10)\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000,) * 2)\n"
+        "errors.run(t.main, t.parse_args())"
+    )
     command = [sys.executable, "-c", code, *COMMON, "--out", tmp_path / "run"]
     done = subprocess.run(command, cwd=trained, capture_output=True, text=True, env=OURS)
     assert_one_line(done, 1, "not enough memory", "--batch-size")
 
 
-@pytest.mark.parametrize("message", (
-    ("[enforce fail at alloc_cpu.cpp:114] err == 0. "
-     "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
-    "[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.",
-    "MPS backend out of memory (MPS allocated: 9.00 GB, other allocations: 1.00 MB, max allowed: 9.07 GB).",
-    "Invalid buffer size: 47.68 GB",
-    "CUDA error: out of memory",
-    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-))
+@pytest.mark.parametrize(
+    "message",
+    (
+        (
+            "[enforce fail at alloc_cpu.cpp:114] err == 0. "
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+        ),
+        (
+            "[enforce fail at alloc_cpu.cpp:121] data. "
+            "DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."
+        ),
+        "MPS backend out of memory (MPS allocated: 9.00 GB, other allocations: 1 MB, max allowed: 9.07 GB).",
+        "Invalid buffer size: 47.68 GB",
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ),
+)
 def test_each_devices_words_for_too_little_memory_are_known(message):
     told, status = errors.explain(RuntimeError(message), argparse.Namespace(batch_size=128))
     assert message in told and told.endswith("; lower --batch-size") and status == 1
-    assert errors.explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), argparse.Namespace()) is None
+    assert (
+        errors.explain(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), argparse.Namespace())
+        is None
+    )
 
 
 def unprivileged(folder, *runs) -> list[subprocess.CompletedProcess]:
@@ -152,15 +173,19 @@ def test_files_without_permission_are_named(trained, tmp_path):
         (sealed, train("autoencoder", "--out", sealed / "run")),
         (sealed, train("autoencoder", "--dataset", sealed / "photos")),
         (sealed, train("autoencoder", "--data-dir", sealed, "--dataset", "flowers102")))
-    without_a_cache = tuple((path, train("autoencoder", "--dataset", partly, "--cache-dir", path, "--overwrite"))
-                            for path in (locked, sealed))
+    without_a_cache = tuple(
+        (path, train("autoencoder", "--dataset", partly, "--cache-dir", path, "--overwrite"))
+        for path in (locked, sealed)
+    )
     named, runs = zip(*refused, *without_a_cache)
     done = unprivileged(tmp_path, *runs)
     for path, each in zip(named[:len(refused)], done):
         assert_one_line(each, 2, str(path), "Permission denied")
     for path, each in zip(named[len(refused):], done[len(refused):]):
         assert each.returncode == 0 and "going on without a cache" in each.stdout and str(path) in each.stdout
-        assert each.stderr == f"train_autoencoder.py: passed over {partly}/train/rose/inner: Permission denied\n"
+        assert (
+            each.stderr == f"train_autoencoder.py: passed over {partly}/train/rose/inner: Permission denied\n"
+        )
 
 
 # --- outputs and terminals ---
@@ -177,14 +202,21 @@ def test_a_full_disk_under_the_output_is_one_line(trained, tmp_path):
 def test_a_disk_that_is_full_at_the_last_line_is_one_line():
     code = "from support import errors; errors.run(lambda args: print('wrote autoencoder.pt'), None)"
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True,
-                              env={**os.environ, "PYTHONUNBUFFERED": ""})  # so that the line waits for the end
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
+        )  # so that the line waits for the end
     assert_one_line(done, 1, "No space left")
 
 
 @pytest.mark.parametrize("stdout", ("| head -1", ">&- 2>&-", "2>&-"))
 def test_a_closed_output_is_no_traceback(stdout, trained, tmp_path):
-    command = f"{sys.executable} {ROOT}/train_autoencoder.py {' '.join(COMMON)} --epochs 2 --out {tmp_path} {stdout}"
+    flags = f"{' '.join(COMMON)} --epochs 2 --out {tmp_path}"
+    command = f"{sys.executable} {ROOT}/train_autoencoder.py {flags} {stdout}"
     done = subprocess.run(["bash", "-c", command], cwd=trained, capture_output=True, text=True, env=BUFFERED)
     assert done.stderr == ""
     assert checkpoint.load(tmp_path / "last.pt", "autoencoder run")  # whatever was saved is whole
@@ -201,11 +233,27 @@ def test_a_refusal_is_one_line_also_where_the_output_is_closed(stdout, trained, 
 def test_any_locale_and_terminal_will_do_and_no_control_characters_reach_a_file(trained, tmp_path):
     environment = {"LC_ALL": "C", "TERM": "dumb", "NO_COLOR": "1", "PYTHONIOENCODING": "ascii"}
     photos = draw_folder(tmp_path / "fleurs-é")
-    flags = ["--dataset", photos, "--cache-dir", tmp_path / "cache", "--epochs", "1", "--out", tmp_path / "run-ü"]
-    done = subprocess.run([sys.executable, ROOT / "train_autoencoder.py", *flags], cwd=trained, capture_output=True,
-                          text=True, env={**os.environ, **environment})
+    flags = [
+        "--dataset",
+        photos,
+        "--cache-dir",
+        tmp_path / "cache",
+        "--epochs",
+        "1",
+        "--out",
+        tmp_path / "run-ü",
+    ]
+    done = subprocess.run(
+        [sys.executable, ROOT / "train_autoencoder.py", *flags],
+        cwd=trained,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "" and all(character.isprintable() or character == "\n" for character in done.stdout)
+    assert done.stderr == "" and all(
+        character.isprintable() or character == "\n" for character in done.stdout
+    )
 
 
 def test_a_terminal_shows_bars_which_change_no_bit(trained, tmp_path):
@@ -215,7 +263,9 @@ def test_a_terminal_shows_bars_which_change_no_bit(trained, tmp_path):
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(trained)
-        flags = " ".join([*COMMON, "--epochs", "2", "--cache-dir", f"{tmp_path}/cache", "--out", f"{tmp_path}/run"])
+        flags = " ".join(
+            [*COMMON, "--epochs", "2", "--cache-dir", f"{tmp_path}/cache", "--out", f"{tmp_path}/run"]
+        )
         os.execvp("sh", [
             "sh", "-c", f"stty rows 24 cols 100; exec {sys.executable} {ROOT}/train_autoencoder.py {flags}"])
     shown = b""

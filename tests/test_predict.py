@@ -1,4 +1,4 @@
-"""Guards predict.py: names and probabilities are the checkpoint's, bad photos are named, figures are written."""
+"""Guards predict.py: names and probabilities are the checkpoint's, bad photos are named, figures written."""
 
 import json
 import shutil
@@ -38,8 +38,17 @@ def trained(tmp_path_factory):
 
 
 def predict(root, *arguments) -> subprocess.CompletedProcess:
-    return run_script(root, "predict", "--classifier", root / "classifier.pt", "--device", "cpu", "--precision", "fp32",
-                      *arguments)
+    return run_script(
+        root,
+        "predict",
+        "--classifier",
+        root / "classifier.pt",
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        *arguments,
+    )
 
 
 def test_names_and_probabilities_are_those_of_the_networks(trained):
@@ -48,16 +57,20 @@ def test_names_and_probabilities_are_those_of_the_networks(trained):
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["photo"] for row in found] == [*(f"photos/test/rose/{i}.jpg" for i in range(3)),
                                                "photos/test/daisy/0.jpg"]
-    encoder, classifier, content = evaluate.load_classifier(trained / "classifier.pt", torch.device("cpu"))
+    encoder, classifier, _ = evaluate.load_classifier(trained / "classifier.pt", torch.device("cpu"))
     for row in found:
         photo = Image.open(trained / row["photo"])
         photo = CenterCrop(min(photo.size))(photo)
         pixels = np.asarray(photo.resize((100, 100), Image.Resampling.BILINEAR))
         with torch.no_grad():
-            expected = classifier(encoder(torch.from_numpy(pixels / 255).float().permute(2, 0, 1)[None])).softmax(1)[0]
+            expected = classifier(
+                encoder(torch.from_numpy(pixels / 255).float().permute(2, 0, 1)[None])
+            ).softmax(1)[0]
         best = expected.sort(descending=True)
         assert [name["name"] for name in row["names"]] == [CLASSES[i] for i in best.indices[:5]]
-        assert [name["probability"] for name in row["names"]] == pytest.approx(best.values[:5].tolist(), abs=1e-4)
+        assert [name["probability"] for name in row["names"]] == pytest.approx(
+            best.values[:5].tolist(), abs=1e-4
+        )
 
 
 def test_without_json_each_photo_is_followed_by_five_names(trained):
@@ -81,18 +94,24 @@ def test_odd_photos_are_read_and_bad_ones_named_while_the_others_go_on(trained, 
     for name in ("notes.txt", "paper.pdf", "film.mpg", "._a.jpg"):
         (tmp_path / name).write_text("not a photo's name: passed over")
     done = predict(trained, tmp_path, "absent.jpg", "photos/test/rose/0.jpg", "--json")
-    found = {row["photo"].split("/")[-1]: row["names"][0] for row in map(json.loads, done.stdout.splitlines())}
+    found = {
+        row["photo"].split("/")[-1]: row["names"][0] for row in map(json.loads, done.stdout.splitlines())
+    }
     assert done.returncode == 1 and found.keys() == {"a.tiff", "b.PNG", "c.jpg", "0.jpg"}
     assert ("deeper/d.jpg" in done.stderr and "absent.jpg" in done.stderr
             and "2 of 6 photos could not be read" in done.stderr)
     assert f"left out 3 files, as {tmp_path}/film.mpg (no photo by its name)\n" in done.stderr
     assert "there is no photo absent.jpg" in done.stderr and "Traceback" not in done.stderr
-    assert found["c.jpg"]["probability"] == pytest.approx(found["0.jpg"]["probability"], abs=0.02)  # upright again
+    assert found["c.jpg"]["probability"] == pytest.approx(
+        found["0.jpg"]["probability"], abs=0.02
+    )  # upright again
 
 
 def test_a_figure_with_reconstructions_is_all_that_is_written(trained, tmp_path):
     before = sorted(path for path in trained.rglob("*"))
-    done = predict(trained, "photos/test", "--figure", tmp_path / "sheet.png", "--autoencoder", "autoencoder.pt")
+    done = predict(
+        trained, "photos/test", "--figure", tmp_path / "sheet.png", "--autoencoder", "autoencoder.pt"
+    )
     assert done.returncode == 0 and Image.open(tmp_path / "sheet.png").width == 850, done.stderr
     assert (sorted(path for path in trained.rglob("*")) == before
             and [path.name for path in tmp_path.iterdir()] == ["sheet.png"])
@@ -107,7 +126,9 @@ def test_more_photos_than_are_decoded_at_once_all_get_their_names_in_linked_fold
         shutil.copy(trained / "photos/test/rose/0.jpg", tmp_path / f"real/{i:02d}.jpg")
     found = [json.loads(line) for line in predict(trained, tmp_path / "album", "--json").stdout.splitlines()]
     assert [row["photo"] for row in found] == [str(tmp_path / f"album/linked/{i:02d}.jpg") for i in range(70)]
-    assert len({json.dumps(row["names"]) for row in found}) <= 2  # (the last batch is smaller, and rounds otherwise)
+    assert (
+        len({json.dumps(row["names"]) for row in found}) <= 2
+    )  # (the last batch is smaller, and rounds otherwise)
 
 
 @pytest.mark.parametrize("arguments,words", (
@@ -121,7 +142,9 @@ def test_bad_input_is_one_line(arguments, words, trained):
     (trained / "empty").mkdir(exist_ok=True)
     (trained / "taken.png").touch()
     done = predict(trained, *arguments)
-    assert done.returncode in (1, 2) and words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert (
+        done.returncode in (1, 2) and words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    )
 
 
 @pytest.mark.parametrize("field,value,words", (

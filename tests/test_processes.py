@@ -15,10 +15,9 @@ import torch
 from conftest import COMMON, OURS, ROOT, assert_one_line, contents, run_script
 
 import train_autoencoder
-import training
 from bench import kill_runs
-from study import one_run
-from support import checkpoint, files, machine
+from study import run as study_run
+from support import checkpoint, files, interrupts, machine, run_log
 
 PRECISION = machine.choose_precision("auto", machine.choose_device("auto"))
 
@@ -31,8 +30,11 @@ def wait_for(path: Path, child: subprocess.Popen) -> None:
 
 def start_changed(change: str, root: Path, out: Path, **pipes) -> subprocess.Popen:
     """train_autoencoder.py as a process of its own in which `change`, a statement, has run first."""
-    code = f"{change}; sys.argv[0] = 'train_autoencoder.py'; import train_autoencoder as t; from support import errors; " \
-           f"errors.run(t.main, t.parse_args())"
+    code = (
+        f"{change}; sys.argv[0] = 'train_autoencoder.py'; "
+        f"import train_autoencoder as t; from support import errors; "
+        f"errors.run(t.main, t.parse_args())"
+    )
     return subprocess.Popen([sys.executable, "-c", code, *COMMON, "--out", str(out)], cwd=root,
                             stdout=subprocess.PIPE, text=True, env=OURS, **pipes)
 
@@ -64,7 +66,7 @@ def test_an_interrupt_finishes_the_epoch_says_so_and_can_be_resumed(stage, numbe
     assert child.wait() == status
     assert "finishing this epoch" in printed and "the same flags with --resume (no --overwrite)" in printed
     assert (tmp_path / "run/curve.png").exists()
-    finished = len(training.read_log(tmp_path / "run/log.jsonl")[1])
+    finished = len(run_log.read_log(tmp_path / "run/log.jsonl")[1])
     assert torch.load(tmp_path / "run/last.pt", weights_only=True, mmap=True)["epoch"] == finished >= 1
 
 
@@ -77,7 +79,7 @@ def test_an_interrupt_outside_the_epochs_is_one_line():
 
 def test_after_a_stage_interrupts_are_what_they_were():
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
-    with training.interrupts():
+    with interrupts.interrupts():
         pass
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
@@ -86,7 +88,7 @@ def test_an_interrupt_that_the_caller_ignores_stays_ignored():
     """A script that starts a stage with `&` ignores SIGINT for it: Ctrl-C is meant for the script."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with training.interrupts() as interrupted:
+        with interrupts.interrupts() as interrupted:
             os.kill(os.getpid(), signal.SIGINT)
             assert interrupted == [] and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
@@ -130,10 +132,17 @@ def test_a_run_that_appears_while_the_photos_are_loaded_is_not_replaced(trained,
            "sys.stdin.read(), load(*x, **y))[2]"
     child = start_changed(slow, trained, tmp_path / "run", stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     next(line for line in child.stdout if line == "loading\n")
-    assert run_script(trained, "train_autoencoder", *COMMON, "--out", tmp_path / "run", "--epochs", "1").returncode == 0
+    assert (
+        run_script(
+            trained, "train_autoencoder", *COMMON, "--out", tmp_path / "run", "--epochs", "1"
+        ).returncode
+        == 0
+    )
     before = contents(tmp_path / "run")
     _, complaint = child.communicate("")
-    assert_one_line(subprocess.CompletedProcess([], child.returncode, "", complaint), 2, "holds a run already")
+    assert_one_line(
+        subprocess.CompletedProcess([], child.returncode, "", complaint), 2, "holds a run already"
+    )
     assert contents(tmp_path / "run") == before
 
 
@@ -143,12 +152,16 @@ def test_an_evaluation_does_not_write_into_a_folder_that_a_run_has(trained, tmp_
     assert run_script(trained, "train_classifier", *flags).returncode == 0
     before = contents(tmp_path / "run")
     evaluation = "--cache-dir", "cache", "--classifier", tmp_path / "run/classifier.pt"
-    hold = "import pathlib, sys; from support import run_folder; run_folder.claim(pathlib.Path(sys.argv[1])); " \
-           "print('held', flush=True); sys.stdin.read()"
+    hold = (
+        "import pathlib, sys; from support import run_folder; run_folder.claim(pathlib.Path(sys.argv[1])); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
     with subprocess.Popen([sys.executable, "-c", hold, tmp_path / "run"], env=OURS, stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
-        assert_one_line(run_script(trained, "evaluate", *evaluation), 2, str(tmp_path / "run"), "another process")
+        assert_one_line(
+            run_script(trained, "evaluate", *evaluation), 2, str(tmp_path / "run"), "another process"
+        )
         assert contents(tmp_path / "run") == before
         assert run_script(trained, "evaluate", *evaluation, "--out", tmp_path / "apart").returncode == 0
         other.communicate("")
@@ -170,14 +183,26 @@ def test_a_killed_run_is_finished_once_by_torchruns_processes_and_keeps_all_that
     classifier, autoencoder = (" ".join([*COMMON, "--epochs", epochs]) for epochs in ("1", "6"))
     (tmp_path / "tiny.py").write_text(
         f"from study import rows, run as study_run; from support import errors\n"
-        f"rows.ROWS['tiny'] = rows.Row('', {classifier + ' --optimizer sgd'!r}, {autoencoder!r}, seeds=(0,))\n"
+        f"rows.ROWS['tiny'] = rows.Row("
+        f"'', {classifier + ' --optimizer sgd'!r}, {autoencoder!r}, seeds=(0,))\n"
         f"errors.run(study_run.main, "
-        f"study_run.parse_args('run --only tiny --results kept --work work'.split()))\n")
-    first = subprocess.Popen([sys.executable, "tiny.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=OURS)
+        f"study_run.parse_args('run --only tiny --results kept --work work'.split()))\n"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "tiny.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=OURS
+    )
     next(line for line in first.stdout if line.startswith("Epoch : 2 /"))
     first.kill()
     assert first.wait() == -signal.SIGKILL
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "tiny.py"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "tiny.py",
+    ]
     done = subprocess.run(torchrun, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=OURS)
     assert done.returncode == 0 and done.stdout.count("== tiny, seed 0\n") == 1
     assert re.search(r"resuming work/autoencoder-0-.*/last.pt after epoch [1-5]\n", done.stdout)
@@ -185,24 +210,44 @@ def test_a_killed_run_is_finished_once_by_torchruns_processes_and_keeps_all_that
     run, table = (json.loads((tmp_path / "kept/runs/tiny-0.json").read_text()),
                   np.load(tmp_path / "kept/runs/tiny-0.npz"))
     assert table["labels"].dtype == np.uint8 and len(table["labels"]) == run["splits"]["test"]["images"] == 9
-    assert 100 * (table["labels"] == table["predicted"]).mean() == pytest.approx(run["splits"]["test"]["accuracy"])
+    assert 100 * (table["labels"] == table["predicted"]).mean() == pytest.approx(
+        run["splits"]["test"]["accuracy"]
+    )
     assert len(run["autoencoder_header"]["resumes"]) == 1
-    assert {"row", "seed", "flags", "autoencoder_flags", "val_accuracy", "classifier_cost", "classifier_seconds",
-            "autoencoder_seconds", "versions", "processor", "threads", "precision", "commit"} <= run.keys()
+    assert {
+        "row",
+        "seed",
+        "flags",
+        "autoencoder_flags",
+        "val_accuracy",
+        "classifier_cost",
+        "classifier_seconds",
+        "autoencoder_seconds",
+        "versions",
+        "processor",
+        "threads",
+        "precision",
+        "commit",
+    } <= run.keys()
     assert run["splits"].keys() == {"train", "val", "test"} and "per_class_accuracy" in run["splits"]["test"]
     assert len(run["autoencoder_costs"]) == 6 and not list((tmp_path / "work/tiny-0").glob("*.pt"))
 
 
-@pytest.mark.parametrize("lock,printed", (("tiny-0", ""), (f"autoencoder-0-{PRECISION}", "== tiny, seed 0\n")))
+@pytest.mark.parametrize(
+    "lock,printed", (("tiny-0", ""), (f"autoencoder-0-{PRECISION}", "== tiny, seed 0\n"))
+)
 def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(lock, printed, tmp_path):
     (tmp_path / "work").mkdir()
     (tmp_path / "flowers-102").mkdir()  # empty: training ends at once where it is begun
-    code = "from study import rows, run as study_run; from support import errors; " \
-           "rows.ROWS['tiny'] = rows.Row('', autoencoder='', seeds=(0,))\n" \
-           "errors.run(study_run.main, study_run.parse_args('run --only tiny --work work --data-dir .'.split()))"
+    code = (
+        "from study import rows, run as study_run; from support import errors; "
+        "rows.ROWS['tiny'] = rows.Row('', autoencoder='', seeds=(0,))\n"
+        "errors.run(study_run.main, study_run.parse_args('run --only tiny --work work --data-dir .'.split()))"
+    )
     with files.lock(tmp_path / f"work/{lock}.lock", wait=False):
-        child = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True,
-                                 env=OURS)
+        child = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=OURS
+        )
         wait_for(tmp_path / "results/runs", child)
         time.sleep(3)
         waits = child.poll() is None
@@ -212,8 +257,11 @@ def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(l
 
 def test_an_experiment_that_was_interrupted_ends_and_is_resumed(trained, tmp_path, capsys, monkeypatch):
     flags = [*COMMON, "--epochs", "100000", "--save-every", "100000"]
-    code = f"import pathlib, train_autoencoder as t; from study import one_run; from support import errors\nerrors.run(lambda out: " \
-           f"(one_run.train(t, out, 'autoencoder.pt', {flags!r}), print('went on')), pathlib.Path({str(tmp_path)!r}))"
+    code = (
+        "import pathlib, train_autoencoder as t; from study import run; from support import errors\n"
+        f"main = lambda out: (run.train(t, out, 'autoencoder.pt', {flags!r}), print('went on'))\n"
+        f"errors.run(main, pathlib.Path({str(tmp_path)!r}))"
+    )
     child = subprocess.Popen([sys.executable, "-c", code], cwd=trained, stdout=subprocess.PIPE, text=True,
                              env=OURS)
     next(line for line in child.stdout if line.startswith("Epoch"))
@@ -221,6 +269,9 @@ def test_an_experiment_that_was_interrupted_ends_and_is_resumed(trained, tmp_pat
     assert "went on" not in child.stdout.read() and child.wait() == 143
     monkeypatch.chdir(trained)
     done = torch.load(tmp_path / "last.pt", weights_only=True)["epoch"]
-    for printed in (f"after epoch {done}\nEpoch : {done + 1} /", ""):  # resumed; then finished, and left alone
-        one_run.train(train_autoencoder, tmp_path, "autoencoder.pt", [*COMMON, "--epochs", str(done + 1)])
+    for printed in (
+        f"after epoch {done}\nEpoch : {done + 1} /",
+        "",
+    ):  # resumed; then finished, and left alone
+        study_run.train(train_autoencoder, tmp_path, "autoencoder.pt", [*COMMON, "--epochs", str(done + 1)])
         assert printed in (out := capsys.readouterr().out) and bool(out) == bool(printed)

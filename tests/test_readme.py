@@ -1,4 +1,4 @@
-"""Guards the README: each command parses, each table is what the script makes of the results, each file has its row."""
+"""Guards the README: each command parses, and each table is what the script makes of the results."""
 
 import importlib
 import re
@@ -15,11 +15,13 @@ from study import intervals, tables
 
 README = (ROOT / "README.md").read_text()
 PAGES = README + (ROOT / "results/README.md").read_text()
-COMMANDS = sorted(set(re.findall(r"(?:^ +|`)python ((?:-m [\w.]+|[\w/]+\.py)\b[^#`\n]*)", PAGES, re.MULTILINE)))
+COMMANDS = sorted(
+    set(re.findall(r"(?:^ +|`)python ((?:-m [\w.]+|[\w/]+\.py)\b[^#`\n]*)", PAGES, re.MULTILINE))
+)
 
 
 def script_of(command: str) -> tuple:
-    """The module that a command runs, as in `train_classifier.py --resume` or `-m study.run`, and its flags."""
+    """The module that a command runs, as in `train_classifier.py --resume`, and its flags."""
     words = shlex.split(command)
     if words[0] == "-m":
         return importlib.import_module(words[1]), words[2:]
@@ -33,7 +35,9 @@ def test_each_command_is_parsed_by_its_script(command):
 
 
 def test_the_commands_of_the_pipeline_are_there():
-    assert {"train_autoencoder.py", "train_classifier.py", "evaluate.py"} <= {command.strip() for command in COMMANDS}
+    assert {"train_autoencoder.py", "train_classifier.py", "evaluate.py"} <= {
+        command.strip() for command in COMMANDS
+    }
 
 
 TABLES = tables.tables(ROOT / "results")
@@ -68,9 +72,14 @@ def test_the_makefiles_commands_are_parsed_by_their_scripts():
         test_each_command_is_parsed_by_its_script(command)
 
 
-@pytest.mark.parametrize("script", sorted(
-    ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (*ROOT.glob("*.py"), *ROOT.glob("[a-z]*/*.py"))
-    if path.parent.name != "tests" and "parse_args(argv" in path.read_text()))
+@pytest.mark.parametrize(
+    "script",
+    sorted(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (*ROOT.glob("*.py"), *ROOT.glob("[a-z]*/*.py"))
+        if path.parent.name != "tests" and "parse_args(argv" in path.read_text()
+    ),
+)
 def test_help_shows_two_examples_that_parse(script, capsys):
     module = importlib.import_module(script)
     with pytest.raises(SystemExit) as ended:
@@ -85,10 +94,17 @@ def test_help_shows_two_examples_that_parse(script, capsys):
 def test_help_needs_neither_matplotlib_nor_scipy_nor_torchvision():
     code = ("import sys, train_classifier, predict, study.run; "
             "print({'matplotlib', 'scipy', 'torchvision'} & sys.modules.keys())")
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "set()\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout
+        == "set()\n"
+    )
 
 
 def test_each_file_has_its_row():
     rows = "".join(re.findall(r"^\| (`[^|]+) \|", README, re.MULTILINE))  # their first cells
-    files = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True).stdout.split()
-    assert sorted(re.findall(r"`([\w/]+\.py)`", rows)) == sorted(f for f in files if not f.startswith("tests/"))
+    files = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.split()
+    assert sorted(re.findall(r"`([\w/]+\.py)`", rows)) == sorted(
+        f for f in files if not f.startswith("tests/")
+    )

@@ -1,4 +1,4 @@
-"""Guards the three scripts end to end: the files written, the lines printed, a resume, and one-line refusals."""
+"""Guards the three scripts end to end: the files written, the lines printed, a resume, refusals."""
 
 import csv
 import json
@@ -16,7 +16,6 @@ import evaluate
 import train_autoencoder
 import train_classifier
 from bench import kill_runs
-from study import run as study_run
 from support import machine
 from support.errors import UserError
 from tests import reference
@@ -25,8 +24,7 @@ FILES = {
     "autoencoder": {"last.pt", "autoencoder.pt", "log.jsonl", "curve.png", "reconstruction_005.png",
                     "reconstruction_006.png"},
     "classifier": {"last.pt", "classifier.pt", "log.jsonl", "curve.png"},
-    "evaluation": {"evaluation.json", "per_class.csv", "predictions.csv", "per_class.png", "confusion.png",
-                   "confused.png"},
+    "evaluation": {"evaluation.json", "per_class.csv", "predictions.csv", "confusion.png", "confused.png"},
 }
 COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu"]
 AUTOENCODER = ["--epochs", "6", "--batch-size", "5"]
@@ -62,8 +60,14 @@ def run(script, *flags) -> int:
 
 def test_exactly_the_files_of_the_design_are_written(pipeline):
     root, _ = pipeline
-    found = {folder: {path.name for path in (root / path).iterdir()} for folder, path in
-             (("autoencoder", "runs/autoencoder"), ("classifier", "runs/classifier"), ("evaluation", "evaluation"))}
+    found = {
+        folder: {path.name for path in (root / path).iterdir()}
+        for folder, path in (
+            ("autoencoder", "runs/autoencoder"),
+            ("classifier", "runs/classifier"),
+            ("evaluation", "evaluation"),
+        )
+    }
     assert found == FILES
 
 
@@ -86,11 +90,22 @@ def test_the_lines_are_the_reports_and_the_first_names_device_and_precision(pipe
 
 def test_logs_begin_with_what_a_repetition_needs_and_have_a_row_an_epoch(pipeline):
     root, _ = pipeline
-    for stage, epochs, splits in (("autoencoder", 6, {"train": 12}), ("classifier", 2, {"train": 12, "val": 6})):
+    for stage, epochs, splits in (
+        ("autoencoder", 6, {"train": 12}),
+        ("classifier", 2, {"train": 12, "val": 6}),
+    ):
         header, *log = rows(root / f"runs/{stage}/log.jsonl")
         assert (header["splits"] == splits and header["flags"]["seed"] == 0
                 and header["flags"]["precision"] in ("fp32", "bf16"))
-        assert {"commit", "versions", "device", "processor", "precision", "threads", "dataset"} <= header.keys()
+        assert {
+            "commit",
+            "versions",
+            "device",
+            "processor",
+            "precision",
+            "threads",
+            "dataset",
+        } <= header.keys()
         assert [row["epoch"] for row in log] == list(range(1, epochs + 1))
         assert all(row["cost"] > 0 and row["seconds"] > 0 for row in log)
 
@@ -104,9 +119,14 @@ def test_evaluation_counts_each_image_once_and_agrees_with_its_tables(pipeline):
     for split, count in (("train", 12), ("val", 6), ("test", 9)):
         right = sum(row["class"] == row["predicted"] for row in predictions if row["split"] == split)
         summary = result["splits"][split]
-        assert (summary["images"], summary["correct"]) == (count, right) and summary["accuracy"] == 100 * right / count
+        assert (summary["images"], summary["correct"]) == (count, right) and summary[
+            "accuracy"
+        ] == 100 * right / count
         assert summary["accuracy_interval"][0] <= summary["accuracy"] <= summary["accuracy_interval"][1]
-    assert f"Accuracy of the network on test images: {result['splits']['test']['accuracy']} %" in printed["evaluate"]
+    assert (
+        f"Accuracy of the network on test images: {result['splits']['test']['accuracy']} %"
+        in printed["evaluate"]
+    )
     with open(root / "evaluation/per_class.csv", newline="") as file:
         per_class = list(csv.DictReader(file))
     assert [row["class"] for row in per_class] == ["daisy", "rose", "tulip"]
@@ -119,7 +139,11 @@ def test_without_test_the_validation_images_make_the_tables(pipeline, tmp_path, 
     run(evaluate, "--classifier", root / "runs/classifier/classifier.pt", "--dataset", tmp_path / "photos",
         "--out", tmp_path / "out", "--cache-dir", tmp_path / "cache", "--device", "cpu")
     printed = capsys.readouterr().out
-    assert "there is no test/" in printed and "on test images" not in printed and "on validation images" in printed
+    assert (
+        "there is no test/" in printed
+        and "on test images" not in printed
+        and "on validation images" in printed
+    )
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES["evaluation"]
     assert (tmp_path / "out/per_class.csv").read_text().startswith("class,val images,")
 
@@ -141,7 +165,9 @@ def test_reconstruction_error_is_the_mean_over_all_values(pipeline):
     x = data.load(str(root / "photos"), "test", cache_dir=str(root / "cache")).images / 255
     with torch.no_grad():
         expected = (theirs(x)[1] - x).square().mean().item()
-    assert result["splits"]["test"]["reconstruction_error"] == pytest.approx(expected, rel=0.02)  # bf16 against fp32
+    assert result["splits"]["test"]["reconstruction_error"] == pytest.approx(
+        expected, rel=0.02
+    )  # bf16 against fp32
 
 
 def test_the_reports_code_loads_the_checkpoint_and_gives_the_same_logits(pipeline):
@@ -151,7 +177,9 @@ def test_the_reports_code_loads_the_checkpoint_and_gives_the_same_logits(pipelin
     for model, part in zip(theirs, ("encoder", "classifier")):
         model.load_state_dict(content[part], strict=True)
     images = data.load(str(root / "photos"), "test", cache_dir=str(root / "cache")).images
-    encoder, classifier, _ = evaluate.load_classifier(root / "runs/classifier/classifier.pt", torch.device("cpu"))
+    encoder, classifier, _ = evaluate.load_classifier(
+        root / "runs/classifier/classifier.pt", torch.device("cpu")
+    )
     ours = evaluate.classify(encoder, classifier, images, torch.device("cpu"), "fp32")
     with torch.no_grad():
         torch.testing.assert_close(ours, theirs[1](theirs[0](images / 255)), rtol=1e-4, atol=1e-4)
@@ -164,7 +192,9 @@ def test_a_run_of_the_other_stage_is_never_replaced(pipeline):
         shutil.copy(root / "runs" / folder / "last.pt", root / "unfinished" / folder)
         for parent in ("runs", "unfinished"):
             before = sorted((root / parent / folder).iterdir())
-            done = run_script(root, script, "--dataset", "photos", "--out", f"{parent}/{folder}", "--overwrite")
+            done = run_script(
+                root, script, "--dataset", "photos", "--out", f"{parent}/{folder}", "--overwrite"
+            )
             assert_one_line(done, 2, f"{parent}/{folder} holds a run of train_{folder}.py", "--out")
             assert sorted((root / parent / folder).iterdir()) == before
 
@@ -172,8 +202,13 @@ def test_a_run_of_the_other_stage_is_never_replaced(pipeline):
 def test_a_run_is_not_replaced_unasked(pipeline):
     root, _ = pipeline
     for script, folder in (("train_autoencoder", "autoencoder"), ("train_classifier", "classifier")):
-        assert_one_line(run_script(root, script, "--dataset", "photos"), 2, f"runs/{folder} holds a run already",
-                        "--resume", "--overwrite")
+        assert_one_line(
+            run_script(root, script, "--dataset", "photos"),
+            2,
+            f"runs/{folder} holds a run already",
+            "--resume",
+            "--overwrite",
+        )
 
 
 @pytest.mark.parametrize("stage,folder,first,flags", (
@@ -182,7 +217,7 @@ def test_a_run_is_not_replaced_unasked(pipeline):
 ))
 def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, first, flags, pipeline, tmp_path,
                                                             monkeypatch):
-    """Against the pipeline's own run, in another process: stopped after `first` epochs, then continued to the end."""
+    """Against the pipeline's own run, in another process: stopped after `first` epochs, then continued."""
     root, _ = pipeline
     monkeypatch.chdir(root)
     flags = [*COMMON, *flags, "--out", tmp_path]
@@ -199,7 +234,9 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, first
     assert last.get("val_accuracy") == theirs.get("val_accuracy")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU; on a CPU each run repeats its bits, as tested above")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no GPU; on a CPU each run repeats its bits, as tested above"
+)
 @pytest.mark.parametrize("stage", ("autoencoder", "classifier"))
 def test_a_deterministic_run_on_a_gpu_repeats_its_bits(stage, pipeline, tmp_path):
     root, _ = pipeline
@@ -212,26 +249,47 @@ def test_a_deterministic_run_on_a_gpu_repeats_its_bits(stage, pipeline, tmp_path
     assert kill_runs.differences(tmp_path / "once", tmp_path / "again") == []
 
 
-@pytest.mark.parametrize("script,flags,words", (
-    ("train_autoencoder", ["--dataset", "nowhere"], "nowhere"),
-    ("train_autoencoder", ["--epochs", "0"], "out of range"),
-    ("train_autoencoder", ["--learning-rate", "fast"], "invalid float value"),
-    ("train_autoencoder", ["--batch-size", "1"], "at least 2"),
-    ("train_autoencoder", ["--batch-size", "99999999999999999999"], "at most"),
-    ("train_autoencoder", ["--dataset", "photos", "--out", "x" * 300], "File name too long"),
-    ("train_classifier", ["--dataset", "photos", "--autoencoder", "nowhere.pt"], "run train_autoencoder.py first"),
-    ("train_classifier", ["--no-batch-norm", "--autoencoder", "a.pt"], "do not go with --autoencoder"),
-    ("train_classifier", ["--from-scratch", "--autoencoder", "a.pt"], "not allowed with"),
-    ("train_autoencoder", ["--resume", "--overwrite"], "not allowed with"),
-    ("train_autoencoder", ["--deterministic", "--unpooling", "indices"], "does not go with --unpooling indices"),
-    ("train_classifier", ["--freeze-encoder", "--encoder-learning-rate", "0.1"], "no effect with --freeze-encoder"),
-    ("train_autoencoder", ["--device", ABSENT], f"--device {ABSENT}: this machine has none"),
-    ("train_classifier", ["--dropout", "1.5"], "at most 1"),
-    ("evaluate", ["--classifier", "runs/autoencoder/autoencoder.pt"], "'classifier'"),
-    ("evaluate", ["--classifier", "runs/classifier/last.pt"], "but of 'classifier run'; want the run's classifier.pt"),
-    ("evaluate", ["--classifier", "nowhere.pt"], "there is no classifier nowhere.pt; run train_classifier.py first"),
-    ("evaluate", [*COMMON, "--out", "photos/train/rose/0.jpg"], "--out photos/train/rose/0.jpg: File exists"),
-))
+@pytest.mark.parametrize(
+    "script,flags,words",
+    (
+        ("train_autoencoder", ["--dataset", "nowhere"], "nowhere"),
+        ("train_autoencoder", ["--epochs", "0"], "out of range"),
+        ("train_autoencoder", ["--learning-rate", "fast"], "invalid float value"),
+        ("train_autoencoder", ["--batch-size", "1"], "at least 2"),
+        ("train_autoencoder", ["--batch-size", "99999999999999999999"], "at most"),
+        ("train_autoencoder", ["--dataset", "photos", "--out", "x" * 300], "File name too long"),
+        (
+            "train_classifier",
+            ["--dataset", "photos", "--autoencoder", "nowhere.pt"],
+            "run train_autoencoder.py first",
+        ),
+        ("train_classifier", ["--no-batch-norm", "--autoencoder", "a.pt"], "do not go with --autoencoder"),
+        ("train_autoencoder", ["--resume", "--overwrite"], "not allowed with"),
+        (
+            "train_classifier",
+            ["--freeze-encoder", "--encoder-learning-rate", "0.1"],
+            "no effect with --freeze-encoder",
+        ),
+        ("train_autoencoder", ["--device", ABSENT], f"--device {ABSENT}: this machine has none"),
+        ("train_classifier", ["--dropout", "1.5"], "at most 1"),
+        ("evaluate", ["--classifier", "runs/autoencoder/autoencoder.pt"], "'classifier'"),
+        (
+            "evaluate",
+            ["--classifier", "runs/classifier/last.pt"],
+            "but of 'classifier run'; want the run's classifier.pt",
+        ),
+        (
+            "evaluate",
+            ["--classifier", "nowhere.pt"],
+            "there is no classifier nowhere.pt; run train_classifier.py first",
+        ),
+        (
+            "evaluate",
+            [*COMMON, "--out", "photos/train/rose/0.jpg"],
+            "--out photos/train/rose/0.jpg: File exists",
+        ),
+    ),
+)
 def test_bad_input_ends_with_status_2_and_one_line(script, flags, words, pipeline):
     root, _ = pipeline
     out = [] if script == "evaluate" else ["--out", "refused"]
@@ -241,14 +299,6 @@ def test_bad_input_ends_with_status_2_and_one_line(script, flags, words, pipelin
     assert words in message and message.count("\n") == 1 and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("flags", (["table", "--only", "final"], ["plot", "--seeds", "0"], ["table", "--dry-run"],
-                                   ["run", "--readme"]))
-def test_a_flag_of_another_command_is_refused(flags, capsys):
-    with pytest.raises(SystemExit) as refusal:
-        study_run.parse_args(flags)
-    assert refusal.value.code == 2 and "--only, --seeds and --dry-run go with run" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("flags", (("--learning-rate", "0"), ("--learning-rate", "inf"),
                                    ("--learning-rate", "nan"), ("--weight-decay", "-1"), ("--seed", "-1"),
                                    ("--batch-size", "1"), ("--dropout", "1.01"), ("--save-every", "0")))
@@ -256,21 +306,6 @@ def test_numbers_out_of_range_are_refused(flags, capsys):
     with pytest.raises(SystemExit) as refusal:
         train_classifier.parse_args(flags)
     assert refusal.value.code == 2 and "is out of range: want" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("unpooling", ("nearest", "indices"))
-def test_a_checkpoint_says_how_its_decoder_unpools(unpooling, pipeline, tmp_path, monkeypatch):
-    """And a resume ends with the bits of three epochs in one go, but is refused with another unpooling."""
-    root, _ = pipeline
-    monkeypatch.chdir(root)
-    flags = [*COMMON, "--batch-size", "6", "--unpooling", unpooling]
-    for out, epochs, how in (("once", 3, "--overwrite"), ("twice", 2, "--overwrite"), ("twice", 3, "--resume")):
-        run(train_autoencoder, *flags, "--epochs", epochs, how, "--out", tmp_path / out)
-    assert kill_runs.differences(tmp_path / "once", tmp_path / "twice") == []
-    with pytest.raises(UserError, match=f"--unpooling is inverse, but .* was made with {unpooling}"):
-        run(train_autoencoder, *COMMON, "--batch-size", "6", "--epochs", "4", "--resume", "--out", tmp_path / "once")
-    model, _ = evaluate.load_autoencoder(tmp_path / "once/autoencoder.pt", torch.device("cpu"))
-    assert model.decoder.unpooling == unpooling
 
 
 def test_overwrite_removes_the_old_run_but_not_before_the_new_one_can_begin(pipeline, tmp_path, monkeypatch):
@@ -323,14 +358,27 @@ def test_the_encoder_starts_from_the_autoencoder_or_from_random_weights(pipeline
 
 @pytest.mark.parametrize("source", ([], ["--autoencoder", "runs/autoencoder/autoencoder.pt"]))
 def test_a_frozen_encoder_stays_as_it_began(source, pipeline, tmp_path, monkeypatch):
-    """The trained one to the bit; a random one but for its batch norm, which has the training photos' statistics."""
+    """The trained one to the bit; a random one but for its batch norm, which is the training photos'."""
     root, _ = pipeline
     monkeypatch.chdir(root)
-    flags = [*COMMON, *source, "--optimizer", "sgd", "--epochs", "1", "--freeze-encoder", "--precision", "fp32",
-             "--batch-size", "4", "--out", tmp_path]
+    flags = [
+        *COMMON,
+        *source,
+        "--optimizer",
+        "sgd",
+        "--epochs",
+        "1",
+        "--freeze-encoder",
+        "--precision",
+        "fp32",
+        "--batch-size",
+        "4",
+        "--out",
+        tmp_path,
+    ]
     run(train_classifier, *flags)
     kept = torch.load(tmp_path / "classifier.pt", weights_only=True)["encoder"]
-    machine.seed_epoch(0, 0)
+    machine.seeded_shuffle(0, 0)
     began = train_classifier.starting_encoder(train_classifier.parse_args(list(map(str, flags))))
     for name, value in began.state_dict().items():
         assert torch.equal(kept[name], value) == bool(
@@ -355,7 +403,9 @@ def test_ragged_batches_count_each_image_once(pipeline, batch_size, monkeypatch)
     cut = evaluate.classify(encoder, classifier, images, device, "fp32")
     assert cut.shape == (9, 3)
     torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-4)
-    assert evaluate.reconstruction_error(autoencoder, images, device, "fp32") == pytest.approx(error, rel=1e-5)
+    assert evaluate.reconstruction_error(autoencoder, images, device, "fp32") == pytest.approx(
+        error, rel=1e-5
+    )
 
 
 def test_summary_of_the_reports_final_result():
@@ -370,16 +420,6 @@ def test_summary_of_the_reports_final_result():
     images_of = [range(c, 6149, 100) for c in range(100)]
     of_class = [sum(image < 2531 for image in images) / len(images) for images in images_of]
     assert result["per_class_accuracy"] == pytest.approx(100 * sum(of_class) / 100)
-    # the standard error of a stratified mean
-    spread = sum(p * (1 - p) / len(images) for p, images in zip(of_class, images_of)) ** 0.5 / 100
-    low, high = (result["per_class_accuracy"] + 100 * sign * z * spread for sign in (-1, 1))
-    assert result["per_class_interval"] == pytest.approx([low, high], abs=0.1)
-
-
-def test_where_each_class_is_all_right_or_all_wrong_the_mean_of_the_classes_has_no_interval():
-    result = evaluate.summarise(torch.tensor([True, True, False]), torch.tensor([0, 0, 1]))
-    assert result["per_class_accuracy"] == 50 and result["per_class_interval"] is None
-    assert result["accuracy_interval"][0] < 66 < result["accuracy_interval"][1]
 
 
 def test_each_of_torchruns_processes_has_a_gpu_of_its_own_and_fp32_is_not_tf32_there(monkeypatch):

@@ -1,4 +1,4 @@
-"""Guards the built-in flowers: the same pictures anywhere, 102 species that differ, splits apart, one sheet."""
+"""Guards the built-in flowers: the same pictures anywhere, 102 species that differ, splits apart."""
 
 import subprocess
 import sys
@@ -21,7 +21,10 @@ RECORDED = [  # pixels at SPOTS
 
 def test_a_picture_is_a_function_of_its_arguments_in_any_process():
     assert all(np.array_equal(synthetic.draw(*picture), synthetic.draw(*picture)) for picture in PICTURES)
-    code = f"import sys; from flowers import synthetic; [sys.stdout.buffer.write(synthetic.draw(*p).tobytes()) for p in {PICTURES[::-1]}]"
+    code = (
+        "import sys; from flowers import synthetic; "
+        f"[sys.stdout.buffer.write(synthetic.draw(*p).tobytes()) for p in {PICTURES[::-1]}]"
+    )
     elsewhere = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout
     assert elsewhere == b"".join(synthetic.draw(*picture).tobytes() for picture in PICTURES[::-1])
 
@@ -47,7 +50,10 @@ def test_splits_share_no_picture_and_differ_in_each():
 
 def test_twice_the_size_is_the_same_picture_finer():
     for picture in PICTURES:
-        small, large = synthetic.draw(*picture).astype(float), synthetic.draw(*picture, size=200).astype(float)
+        small, large = (
+            synthetic.draw(*picture).astype(float),
+            synthetic.draw(*picture, size=200).astype(float),
+        )
         averaged = large.reshape(100, 2, 100, 2, 3).mean((1, 3))
         assert np.abs(averaged - small).mean() < 6
 
