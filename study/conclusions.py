@@ -1,19 +1,34 @@
 """The report's conclusions, each as claims about differences of recipes, and what their intervals say.
 
-`study.run table --readme` writes them into the pages: in a few sentences each, and with every claim. A
-difference is ours over shared seeds (comparisons.py's `gap`), within each run (`level`) or over a benchmark's
-rounds (`Steps`); nothing is told before all declared seeds are there.
+`python -m study.tables --readme` writes a line on each into README.md, every claim into results/README.md. A
+difference is ours over shared seeds (intervals.py's `gap`), within each run (`level`) or over a benchmark's
+rounds (`Steps`). A verdict waits until all declared seeds are there.
 """
 
-from study.claims import Claim, standing
-from study.intervals import (Difference, Runs, Value, accuracy_on, error_on, gap, level, markdown, signed,
-                         val_accuracy)
+from typing import NamedTuple
+
+from study.intervals import (
+    Claim,
+    Difference,
+    Runs,
+    Value,
+    accuracy_on,
+    error_on,
+    gap,
+    level,
+    markdown,
+    rank,
+    signed,
+    standing,
+    val_accuracy,
+)
 from study.rows import BEST, BEST_RATES
 
 Steps = dict[tuple[str, str], Difference]  # what a step takes more with batch norm, in percent: speed.py's
 AT_0001, AT_BEST = "at 0.001", "at the best rates"  # readings of what the report measured at one rate
 POINTS, VALIDATION = "points of test accuracy", "points of validation accuracy"
 ERROR = "thousandths of squared error"
+SHORT_UNITS = {POINTS: "points", VALIDATION: "points", "% longer with batch norm": "% a step"}
 
 
 def after(epoch: int) -> Value:
@@ -112,59 +127,65 @@ def pretraining(runs: Runs) -> list[Claim]:
             Claim(frozen, POINTS, gap(runs, "frozen", "frozen-random"), above=0)]
 
 
-def judged(runs: Runs, step: Steps) -> list[tuple[str, list[Claim], str]]:
-    """Each conclusion, its claims, and what no run varies of it; step is the benchmark's."""
+class Conclusion(NamedTuple):
+    """What the report concludes, in few words and in all, its claims, and what no run varies of it."""
+
+    short: str
+    text: str
+    claims: list[Claim]
+    not_varied: str = ""
+
+
+def judged(runs: Runs, step: Steps) -> list[Conclusion]:
+    """Each conclusion; step is the benchmark's."""
     return [
-        ("A step takes as long with batch norm as without, but with it the cost falls far faster; without "
-         "it, more epochs would keep raising accuracy", batch_norm(runs, step),
-         "the batch norm of an autoencoder whose costs are kept, the number of epochs without it, or the "
-         "kind of processor (all are CPUs)"),
-        ("Adagrad is the best optimizer; RMSprop's steps have the wrong size and direction; SGD's become "
-         "too small: it fits the training photos but does poorly on the test photos", optimizers(runs),
-         "the direction of a step alone"),
-        ("Dropout and L2 gain about 1 % at most; the cure is more photos", regularisation(runs),
-         "the number of photos"),
-        ("Beyond 40 epochs the cost hardly changes", epochs(runs), ""),
-        ("With Adagrad the autoencoder's pictures are less complete than with Adam; hence Adam",
-         autoencoders(runs), "the learning rate of either"),
-        ("InverseMaxPool, which keeps only the feature, is what an inverse of max pooling should be; z "
-         "stays unflattened, the classifier has no pooling", unpooling(runs),
-         "the shape of z, or the classifier's pooling"),
-        ("Training the autoencoder first helps the classifier (the report's prose assumes so)",
-         pretraining(runs), "how long the autoencoder alone trains, or the rate of its encoder alone"),
+        Conclusion("Batch norm takes no time",
+                   "A step takes as long with batch norm as without, but with it the cost falls far faster; "
+                   "without it, more epochs would keep raising accuracy", batch_norm(runs, step),
+                   "the batch norm of an autoencoder whose costs are kept, the number of epochs without it, "
+                   "or the kind of processor (all are CPUs)"),
+        Conclusion("Adagrad is the best optimizer",
+                   "Adagrad is the best optimizer; RMSprop's steps have the wrong size and direction; SGD's "
+                   "become too small: it fits the training photos but does poorly on the test photos",
+                   optimizers(runs), "the direction of a step alone"),
+        Conclusion("Dropout and L2 gain about 1 % at most",
+                   "Dropout and L2 gain about 1 % at most; the cure is more photos", regularisation(runs),
+                   "the number of photos"),
+        Conclusion("Beyond 40 epochs the cost hardly changes", "Beyond 40 epochs the cost hardly changes",
+                   epochs(runs)),
+        Conclusion("Adam suits the autoencoder better than Adagrad",
+                   "With Adagrad the autoencoder's pictures are less complete than with Adam; hence Adam",
+                   autoencoders(runs), "the learning rate of either"),
+        Conclusion("InverseMaxPool serves the classifier",
+                   "InverseMaxPool, which keeps only the feature, is what an inverse of max pooling should "
+                   "be; z stays unflattened, the classifier has no pooling", unpooling(runs),
+                   "the shape of z, or the classifier's pooling"),
+        Conclusion("Stage one helps stage two",
+                   "Training the autoencoder first helps the classifier (the report's prose assumes so)",
+                   pretraining(runs),
+                   "how long the autoencoder alone trains, or the rate of its encoder alone"),
     ]
 
 
 def answers(runs: Runs, step: Steps) -> str:
-    """How each conclusion stands, how many of its claims hold, fail or are open, and the first of each."""
+    """A line a conclusion: the worst verdict on its claims, and the figure of the first that has it."""
     lines = []
-    for i, (conclusion, claims, not_varied) in enumerate(judged(runs, step), 1):
-        told = []
-        for verdict, one, many in (
-                ("holds", "holds", "hold"), ("does not hold", "does not hold", "do not hold"),
-                ("cannot be told", "cannot be told", "cannot be told"),
-                ("not measured", "waits for runs", "wait for runs")):
-            found = [claim for claim in claims if claim.verdict().startswith(verdict)]
-            if found:
-                told.append(f"{len(found)} {one if len(found) == 1 else many}")
-                if verdict != "not measured":
-                    told[-1] += ": that " if len(found) == 1 else ", e.g. that "
-                    told[-1] += f"{found[0].text} ({signed(found[0].difference, found[0].unit)})"
-        stands = standing(claims, not_varied)
-        line = f"{i}. *{conclusion}*: **{stands}**."
-        if stands != "not measured yet":
-            line += f" Of {len(claims)} claims, {'; '.join(told)}."
-            line += f" No run varies {not_varied}." if not_varied else ""
-        lines.append(line)
+    for i, conclusion in enumerate(judged(runs, step), 1):
+        decisive = min(conclusion.claims, key=lambda claim: rank(claim.verdict()))
+        figure = signed(decisive.difference, SHORT_UNITS.get(decisive.unit, decisive.unit))
+        verdict = f"{decisive.verdict()} {decisive.reading}".rstrip()
+        lines.append(f"{i}. {conclusion.short}: **{verdict}** ({figure or 'no run yet'}). "
+                     f"[all](results/README.md#conclusions)")
     return "\n".join(lines)
 
 
 def conclusions(runs: Runs, step: Steps) -> str:
     """A bold row a conclusion, and below it a row a claim."""
     rows = []
-    for i, (conclusion, claims, not_varied) in enumerate(judged(runs, step), 1):
-        rows.append([f"**{i}. {conclusion}**", "", "", f"**{standing(claims, not_varied)}**"])
+    for i, (_, text, claims, not_varied) in enumerate(judged(runs, step), 1):
+        rows.append([f"**{i}. {text}**", "", "", f"**{standing(claims, not_varied)}**"])
         rows += [[claim.text, signed(claim.difference), claim.unit, claim.verdict()] for claim in claims]
-        rows += [[f"(no run varies {not_varied})", "", "", ""]] * bool(not_varied)
+        if not_varied:
+            rows.append([f"(no run varies {not_varied})", "", "", ""])
     return markdown(["what the report concludes, and what has to be true for it",
                      "measured difference [95 %]", "in", "verdict"], rows)

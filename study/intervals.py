@@ -1,4 +1,4 @@
-"""The tables of runs over seeds: means, intervals, and which differences are more than chance.
+"""Finished runs over seeds: means, intervals, differences, and what an interval says of a claim.
 
 Recipes of ours share their seeds, so their differences are paired (Student's t); the report's runs are
 not ours (Welch's, or Student's of two samples). Deviations are sample standard deviations, intervals 95 %,
@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from study.one_run import path_of
-from study.rows import REPORT, REPORT_TRAIN, ROWS
+from study.rows import ROWS
 from support import files
 from support.errors import UserError
 
@@ -29,6 +28,11 @@ class Difference(NamedTuple):
     seeds: int
     declared: int  # how many there will be
     compared: str = ""  # the precisions of the two rows, where they have not the same
+
+
+def path_of(results: Path, name: str, seed: int) -> Path:
+    """The file of a finished run."""
+    return results / "runs" / f"{name}-{seed}.json"
 
 
 def finished_of(results: Path, name: str) -> list[dict]:
@@ -50,6 +54,9 @@ def finished(results: Path) -> Runs:
 
 def accuracy_on(split: str) -> Value:
     return lambda run: run["splits"][split]["accuracy"]
+
+
+test_accuracy = accuracy_on("test")
 
 
 def val_accuracy(run: dict) -> float:
@@ -99,7 +106,7 @@ def precisions(runs: list[dict]) -> str:
     return " and ".join(sorted({run["precision"] for run in runs}))
 
 
-def gap(runs: Runs, name: str, base: str, value: Value = accuracy_on("test"),
+def gap(runs: Runs, name: str, base: str, value: Value = test_accuracy,
         base_value: Value | None = None) -> Difference | None:
     """Difference of two rows, paired over the seeds that both have; None where there is no such seed yet."""
     values = {run["seed"]: value(run) for run in runs[name]}
@@ -138,59 +145,60 @@ def paired(runs: Runs, names: Sequence[str], measures: dict[str, Value]) -> str:
         for value in measures.values():
             apart = "" if name == names[0] else signed(gap(runs, name, names[0], value))
             cells += [spread([value(run) for run in runs[name]]), apart]
-        rows.append([ROWS[name].title, len(runs[name]), *cells])
+        rows.append([ROWS[name].label, len(runs[name]), *cells])
     return markdown(["", "seeds", *header], rows)
 
 
-def final(runs: Runs) -> str:
-    """The final model's seeds on the three splits, mean, deviation and interval, the report's run."""
-    columns = [[*(run["splits"][split]["accuracy"] for split in ("train", "val", "test")),
-                run["splits"]["test"]["per_class_accuracy"]] for run in runs["final"]]
-    rows = [[run["seed"], *(f"{value:.2f}" for value in values)]
-            for run, values in zip(runs["final"], columns)]
-    theirs = f"{REPORT['final'][0]:.2f}"
-    if len(columns) > 1:
-        rows.append(["mean ± standard deviation [95 % interval]",
-                     *map(interval_of_mean, zip(*columns))])
-        low, high = prediction_interval([accuracy_on("test")(run) for run in runs["final"]])
-        place = "inside" if low < REPORT["final"][0] < high else "outside"
-        theirs += f" ({place} {low:.2f} to {high:.2f}, where one more run of ours would lie, 95 times in 100)"
-    rows.append(["the report, one run", "100.00", "", theirs, ""])
-    return markdown(["seed", "train (%)", "validation (%)", "test (%)", "test, mean of the classes (%)"],
-                    rows)
+class Claim(NamedTuple):
+    """One thing that a conclusion says: that a difference lies above one number and below another."""
+
+    text: str
+    unit: str
+    difference: Difference | None
+    above: float = -math.inf
+    below: float = math.inf
+    reading: str = ""  # where a conclusion may be read in several ways, the one that the claim belongs to
+
+    def verdict(self) -> str:
+        if self.difference is None:
+            return "not measured yet"
+        _, low, high, seeds, declared, _ = self.difference
+        if seeds < declared:
+            return f"not measured yet ({seeds} of {declared} seeds)"
+        if math.isnan(low):
+            return "cannot be told from so few"
+        if self.above < low and high < self.below:
+            return "holds"
+        return "does not hold" if high <= self.above or low >= self.below else "cannot be told"
 
 
-def section5(runs: Runs) -> str:
-    """Each row of the report's section 5: its test accuracy, ours, the means' difference.
+def rank(verdict: str) -> int:
+    """The worst verdict first."""
+    order = ("does not hold", "cannot be told", "not measured yet", "holds")
+    return next(i for i, words in enumerate(order) if verdict.startswith(words))
 
-    Its interval is Welch's; where the report has only two runs, Student's, which takes both to spread alike.
+
+def worst(claims: list[Claim], not_varied: str = "") -> str:
+    """The worst verdict on the claims that are measured, and whether they are all that is said."""
+    verdicts = [claim.verdict() for claim in claims]
+    waiting = sum(verdict.startswith("not measured yet") for verdict in verdicts)
+    if waiting == len(claims):
+        return "not measured yet"
+    found = next(word for word in ("does not hold", "cannot be told", "holds")
+                 if any(verdict.startswith(word) for verdict in verdicts))
+    if waiting and found != "does not hold":
+        return f"{found} so far"
+    return f"{found} as far as measured" if found == "holds" and not_varied else found
+
+
+def standing(claims: list[Claim], not_varied: str = "") -> str:
+    """How a conclusion stands: it holds where all that it says does.
+
+    Where it may be read in several ways: how it stands in each, with the claims that are of none.
     """
-    from scipy.stats import ttest_ind
-
-    rows = []
-    for name, theirs in REPORT.items():
-        if name == "final":  # it has a table of its own
-            continue
-        ours, cells = [accuracy_on("test")(run) for run in runs[name]], ["", "", ""]
-        if len(ours) > 1:
-            low, high = ttest_ind(ours, theirs, equal_var=len(theirs) < 3).confidence_interval(0.95)
-            differs = "yes" if low * high > 0 else "cannot be told"
-            if len(ours) < len(ROWS[name].seeds):
-                differs = f"{len(ours)} of {len(ROWS[name].seeds)} seeds yet"
-            mean = statistics.mean(ours) - statistics.mean(theirs)
-            cells = [interval_of_mean(ours), f"{mean:+.2f} [{low:.2f}, {high:.2f}]", differs]
-        train = spread([accuracy_on("train")(run) for run in runs[name]])
-        seconds = [run["classifier_seconds"] for run in runs[name]]
-        rows.append([ROWS[name].title, f"{spread(theirs)} ({len(theirs)})",
-                     ", ".join(f"{value:.2f}" for value in ours), *cells,
-                     spread(REPORT_TRAIN.get(name, (100, 100))), train, precisions(runs[name]),
-                     f"{statistics.median(seconds):.0f}" if seconds else ""])
-    return markdown(["test accuracy (%)", "the report: mean ± deviation (runs)", "ours, seeds in order",
-                     "mean ± deviation [95 % interval]", "ours minus the report's [95 %]", "differs",
-                     "the report's train (%)", "our train (%)", "precision", "seconds, not comparable"], rows)
-
-
-def plotted(runs: Runs) -> list[tuple[str, list[float], tuple[float, ...]]]:
-    """Title, our test accuracies and the report's, of each row of its section 5 and the final model."""
-    return [(ROWS[name].title, list(map(accuracy_on("test"), runs[name])), theirs)
-            for name, theirs in REPORT.items()]
+    readings = dict.fromkeys(claim.reading for claim in claims if claim.reading) or [""]
+    stands = {reading: worst([claim for claim in claims if claim.reading in ("", reading)], not_varied)
+              for reading in readings}
+    if len(set(stands.values())) == 1:
+        return stands.popitem()[1]
+    return ", ".join(f"{verdict} {reading}" for reading, verdict in stands.items())

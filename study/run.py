@@ -1,65 +1,51 @@
-"""Measurements over seeds: the runs declared in recipes.py, kept as one file each.
+"""Runs over seeds: whatever rows.py declares and results/runs/ does not hold yet, one run after another.
 
-    python -m study.run run                       # every run that is not finished, one after another
-    python -m study.run run --only final          # one row; --seeds 0 1: two of its seeds
-    python -m study.run table --readme            # tables.py's, between the README's markers, and the plot
-    python -m study.run plot                      # results/section5.png, our runs beside the report's
+    python -m study.run                             # every run that is left, minutes to an hour each
+    python -m study.run --only final --seeds 0 1    # two seeds of one row
 
-Writes results/runs/<row>-<seed>.json for each finished run; --dry-run estimates what is left. Any number of
-such processes may run at once, on several machines, too, that share --results and --work on a file system
-with locks: each run is locked by the one that does it, and a run that was killed is resumed. On a CPU start
-one process a core, `OMP_NUM_THREADS=1 python -m study.run run`, twice, or
-`torchrun --nproc-per-node 2 -m study.run run`, where one process that dies ends the others; the same
-command goes on. With torchrun each process takes a GPU of its own. A run that fails is named, as is a row
-begun in a precision that is not this machine's (a row is of one); the others go on, and the exit status
-is 1. A classifier's checkpoints lie in runs/experiments/ until its run is finished; autoencoders stay,
-for other rows.
+Writes results/runs/<row>-<seed>.json for each finished run, and beside it the predictions on test photos
+(.npz). Checkpoints lie in runs/experiments/ until the run is finished; autoencoders stay, as rows share them.
+
+Any number of such processes may work at once, also on several machines that share --results and --work on a
+file system with locks. Each run is locked by the process that does it. A run that was killed is resumed by
+the same command. On a CPU start one process a core, either `OMP_NUM_THREADS=1 python -m study.run` twice, or
+`torchrun --nproc-per-node 2 -m study.run`, which also gives each process a GPU of its own.
+
+A row has one precision. A row that was begun in another one than this machine's is named and left out. A run
+that fails is named, the others go on, and the exit status is 1.
 """
 
 import argparse
 import contextlib
-import statistics
+import csv
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
-import training
-from study import intervals
-from study.one_run import autoencoder_of, clear, measure, path_of, precision_of
-from study.rows import ROWS
+import numpy as np
+
+from study.intervals import finished_of, path_of
+from study.rows import ROWS, Row
 from support import errors, files, machine, run_folder
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("run", "table", "plot"))
-    parser.add_argument("--only", nargs="+", choices=list(ROWS), metavar="ROW",
-                        help="with run: rows to run (all)")
-    parser.add_argument("--seeds", nargs="+", type=int,
-                        help="with run: of each row's seeds, those to run (all)")
+    parser.add_argument("--only", nargs="+", choices=list(ROWS), metavar="ROW", help="rows to run (all)")
+    parser.add_argument("--seeds", nargs="+", type=int, help="of each row's seeds, those to run (all)")
     parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results"),
                         help="folder of finished runs (%(default)s)")
     parser.add_argument("--work", type=Path, default=Path("runs/experiments"),
                         help="folder of checkpoints and locks, shared as --results is (%(default)s)")
-    switch = argparse.BooleanOptionalAction
-    parser.add_argument("--dry-run", action=switch, default=False,
-                        help="with run: print the runs that are left and what they may take (%(default)s)")
-    parser.add_argument("--readme", action=switch, default=False,
-                        help="with table: write them into README.md and results/README.md, and plot "
-                             "(%(default)s)")
     args = parser.parse_args(argv)
-    if ((args.only or args.seeds or args.dry_run) and args.command != "run") or (
-            args.readme and args.command != "table"):
-        parser.error("--only, --seeds and --dry-run go with run, --readme with table")
-    args.only = args.only or list(ROWS)
+    if gone := [name for name in args.only or () if ROWS[name].earlier_version]:
+        parser.error(f"--only: {', '.join(gone)} was made by an earlier version and cannot be run again")
+    args.only = args.only or [name for name, row in ROWS.items() if not row.earlier_version]
     if odd := set(args.seeds or ()) - {seed for name in args.only for seed in ROWS[name].seeds}:
-        parser.error(f"--seeds: none of these rows declares {', '.join(map(str, sorted(odd)))} "
-                     f"(see recipes.py)")
-    if args.readme and args.results.resolve() != Path(__file__).resolve().parent.parent / "results":
-        parser.error("--readme writes the project's own pages from its results/: "
-                     "call it there, without --results")
+        parser.error(f"--seeds: none of these rows declares {', '.join(map(str, sorted(odd)))} (see rows.py)")
     return args
 
 
@@ -69,121 +55,157 @@ def left(args: argparse.Namespace) -> list[tuple[str, int]]:
             if seed in (args.seeds or ROWS[name].seeds) and not path_of(args.results, name, seed).exists()]
 
 
+def precision_of(flags: argparse.Namespace) -> str:
+    """The precision that a training script with these flags has on this machine."""
+    return machine.choose_precision(flags.precision, machine.choose_device(flags.device))
+
+
 def misfit(args: argparse.Namespace, name: str) -> str:
-    """Why this machine cannot go on with a row, which is of one precision; nothing where it can."""
+    """Why this machine cannot go on with a row, which has one precision; "" where it can."""
     import train_classifier
 
-    ours, found = precision_of(train_classifier.parse_args(ROWS[name].classifier.split())), set()
+    here, found = precision_of(train_classifier.parse_args(ROWS[name].classifier.split())), set()
     for seed in ROWS[name].seeds:
-        log = args.work / f"{name}-{seed}/log.jsonl"  # of a run that was begun
+        log = args.work / f"{name}-{seed}/log.jsonl"
         if log.exists() and not path_of(args.results, name, seed).exists():
-            with contextlib.suppress(ValueError, KeyError):  # damaged: told when the run is resumed
-                found.add(training.read_log(log)[0]["precision"])
-    # after the logs, as a run may be finished meanwhile
-    found |= {run["precision"] for run in intervals.finished_of(args.results, name)}
-    others = found - {ours}
-    return f"it was begun in {', '.join(others)}, here it would be in {ours}" if others else ""
+            with contextlib.suppress(ValueError, KeyError):  # a resume names the damage
+                found.add(run_folder.read_log(log)[0]["precision"])
+    # after the logs, as another process may finish a run meanwhile
+    found |= {run["precision"] for run in finished_of(args.results, name)}
+    others = sorted(found - {here})
+    return f"it was begun in {', '.join(others)}, here it would be in {here}" if others else ""
 
 
-def plan(args: argparse.Namespace) -> int:
-    """Print what is left, and what it may take by runs in its precision, this processor's if any."""
+def autoencoder_of(row: Row, seed: int, args: argparse.Namespace) -> Path:
+    """The folder of a row's autoencoder, which rows with the same flags share, in one precision."""
+    import train_autoencoder
+
+    flags = row.autoencoder.split()
+    precision = precision_of(train_autoencoder.parse_args(flags))
+    return args.work / "-".join(["autoencoder", str(seed), precision, *(flag.lstrip("-") for flag in flags)])
+
+
+def train(stage: ModuleType, out: Path, finished: str, flags: list[str]) -> None:
+    """Run one training script to its end, resuming what an earlier process began."""
+    if (out / finished).exists():
+        return
+    how = "--resume" if (out / "last.pt").exists() else "--overwrite"
+    status = stage.main(stage.parse_args(["--out", str(out), how, *flags]))
+    if status:
+        sys.exit(status)
+
+
+def recipe(flags: dict) -> dict:
+    """The flags that make the result, without those that say where things are."""
+    places = run_folder.FREE_FLAGS - {"epochs", "dataset"} | {"autoencoder"}
+    return {name: value for name, value in flags.items() if name not in places}
+
+
+def history(stage: str, log: list[dict]) -> dict:
+    """What is kept of a stage's log: seconds, and each epoch's cost and, where measured, accuracy."""
+    costs, accuracies = ([round(epoch[field], 6) for epoch in log if epoch.get(field) is not None]
+                         for field in ("cost", "val_accuracy"))
+    kept = {f"{stage}_cost": log[-1]["cost"], f"{stage}_costs": costs,
+            f"{stage}_seconds": round(sum(epoch["seconds"] for epoch in log), 1)}
+    if accuracies:
+        kept |= {"val_accuracy": log[-1]["val_accuracy"], "val_accuracies": accuracies}
+    return kept
+
+
+def keep_predictions(table: Path, path: Path) -> None:
+    """Keep the label and the predicted class of each test photo, in the data set's order, as uint8."""
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    classes = sorted({row["class"] for row in rows})  # every class has test photos
+    columns = {name: np.array([classes.index(row[column]) for row in rows], np.uint8)
+               for name, column in (("labels", "class"), ("predicted", "predicted"))}
+    with files.atomic(path) as temporary:
+        np.savez_compressed(temporary, classes=classes, **columns)
+
+
+def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
+    """Train both stages of one run, evaluate it where the row is tested, and write its JSON file."""
+    import evaluate
     import train_autoencoder
     import train_classifier
 
-    here, minutes, trained, sources = machine.processor(machine.choose_device("auto")), [], set(), {}
-
-    def runs_in(results: Path) -> list[dict]:
-        return [run for of in intervals.finished(results).values() for run in of]
-
-    known = runs_in(args.results) or runs_in(Path(__file__).parent.parent / "results")
-
-    def stage_minutes(name: str, flags: argparse.Namespace) -> float:
-        precision, took = precision_of(flags), f"{name}_seconds"
-        told = [run for run in known if took in run]
-        for fits in (lambda run: run["precision"] == precision, lambda run: run["processor"] == here):
-            told = list(filter(fits, told)) or told
-        told_flags = "flags" if name == "classifier" else f"{name}_flags"
-        epoch = statistics.median([run[took] / run[told_flags]["epochs"] for run in told] or [15])
-        processors = " or ".join(sorted({run["processor"] for run in told})) or "no machine yet"
-        sources[f"{name} in {precision} {epoch:.0f} s an epoch, as on {processors}"] = None
-        return flags.epochs * epoch / 60
-
-    for name, seed in left(args):
-        row = ROWS[name]
-        minutes.append(stage_minutes("classifier", train_classifier.parse_args(row.classifier.split())))
-        if row.autoencoder is not None and (folder := autoencoder_of(row, seed, args)) not in trained:
-            trained.add(folder)  # rows share it
-            if not (folder / "autoencoder.pt").exists():
-                minutes[-1] += stage_minutes("autoencoder",
-                                             train_autoencoder.parse_args(row.autoencoder.split()))
-        print(f"{name}, seed {seed}: {minutes[-1]:.0f} minutes")
-    print(f"{len(minutes)} runs, some {sum(minutes) / 60:.1f} hours for one process ({', '.join(sources)})"
-          if minutes else "no run is left")
-    return 0
+    common, source = ["--data-dir", args.data_dir, "--seed", str(seed)], []
+    result = {"row": name, "seed": seed}
+    if row.autoencoder is not None:
+        out = autoencoder_of(row, seed, args)
+        with files.lock(Path(f"{out}.lock"), wait=True):
+            train(train_autoencoder, out, "autoencoder.pt", [*common, *row.autoencoder.split()])
+        source = ["--autoencoder", str(out / "autoencoder.pt")]
+        header, log = run_folder.read_log(out / "log.jsonl")
+        del header["splits"]  # their sizes; the result has the accuracies under this name
+        result |= {"autoencoder_flags": recipe(header.pop("flags")), "autoencoder_header": header,
+                   **history("autoencoder", log)}
+    out = args.work / f"{name}-{seed}"
+    train(train_classifier, out, "classifier.pt",
+          [*common, *source, "--save-every", "20", *row.classifier.split()])
+    header, log = run_folder.read_log(out / "log.jsonl")
+    del header["splits"]
+    result |= {**header, "flags": recipe(header["flags"]), **history("classifier", log)}
+    if row.tested:
+        evaluate.main(evaluate.parse_args([
+            "--classifier", str(out / "classifier.pt"), "--precision", header["precision"],
+            "--data-dir", args.data_dir, *source]))
+        result["splits"] = files.read_json(out / "evaluation.json")["splits"]
+        keep_predictions(out / "predictions.csv", path_of(args.results, name, seed).with_suffix(".npz"))
+    files.write_json(path_of(args.results, name, seed), result)
+    clear(args, name, seed)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Do what is left, beside any process that does the same; wait for what others began, lest they die."""
-    left_out = []
-    for name in dict.fromkeys(name for name, _ in left(args)):
-        if why := misfit(args, name):
-            print(f"== {name}: left out, {why}")
-            left_out.append(name)
-    args.only = [name for name in args.only if name not in left_out]
-    if args.dry_run:
-        return plan(args)
-    (args.results / "runs").mkdir(parents=True, exist_ok=True)
-    args.work.mkdir(parents=True, exist_ok=True)
-    for name, seed in ((name, seed) for name in args.only for seed in ROWS[name].seeds):
-        left_over = any((args.work / f"{name}-{seed}").glob("*.pt"))
-        # its process may have been killed before it could clear it
-        if left_over and path_of(args.results, name, seed).exists():
-            with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
-                if is_ours:
-                    clear(args, name, seed)
-    failed = []
-    while runs := [run for run in left(args) if run not in failed]:
-        done = 0
-        for name, seed in runs:
-            with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
-                if is_ours and not path_of(args.results, name, seed).exists():
-                    start, done = time.perf_counter(), done + 1
-                    print(f"== {name}, seed {seed}", flush=True)
-                    try:
-                        if why := misfit(args, name):  # another machine has been at it meanwhile
-                            raise errors.UserError(why)
-                        measure(name, ROWS[name], seed, args)
-                    except Exception as error:  # as a loss that is not finite: the others go on
-                        if (told := errors.explain(error, args)) is None:
-                            raise
-                        print(f"== {name}, seed {seed}: {told[0]}", file=sys.stderr, flush=True)
-                        failed.append((name, seed))
-                        continue
-                    finally:
-                        run_folder.give_up()
-                    print(f"== {name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
-        time.sleep(0 if done else 2)
-    return int(bool(failed or left_out))
+def clear(args: argparse.Namespace, name: str, seed: int) -> None:
+    """Remove the checkpoints of a finished run, some gigabytes."""
+    for file in ("last.pt", "classifier.pt"):
+        (args.work / f"{name}-{seed}" / file).unlink(missing_ok=True)
 
 
-def table(args: argparse.Namespace) -> int:
-    from study import tables
-
-    here = Path(__file__).parent.parent
-    tables.write(args.results, [here / "README.md", here / "results/README.md"] if args.readme else [])
-    return plot(args) if args.readme else 0  # the picture beside the table
-
-
-def plot(args: argparse.Namespace) -> int:
-    from support import figures
-
-    figures.results(args.results / "section5.png", intervals.plotted(intervals.finished(args.results)))
-    print(f"wrote {args.results / 'section5.png'}")
-    return 0
+def attempt(name: str, seed: int, args: argparse.Namespace) -> bool:
+    """Do one run, whose lock we hold. False, and a line that names it, where it fails."""
+    start = time.perf_counter()
+    print(f"== {name}, seed {seed}", flush=True)
+    try:
+        if why := misfit(args, name):  # another machine may have begun the row meanwhile
+            raise errors.UserError(why)
+        measure(name, ROWS[name], seed, args)
+    except Exception as error:
+        if (explained := errors.explain(error, args)) is None:
+            raise
+        print(f"== {name}, seed {seed}: {explained[0]}", file=sys.stderr, flush=True)
+        return False
+    finally:
+        run_folder.give_up()
+    print(f"== {name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
+    return True
 
 
 def main(args: argparse.Namespace) -> int:
-    return {"run": run, "table": table, "plot": plot}[args.command](args)
+    names = dict.fromkeys(name for name, _ in left(args))
+    wrong = {name: why for name in names if (why := misfit(args, name))}
+    for name, why in wrong.items():
+        print(f"== {name}: left out, {why}")
+    args.only = [name for name in args.only if name not in wrong]
+    (args.results / "runs").mkdir(parents=True, exist_ok=True)
+    args.work.mkdir(parents=True, exist_ok=True)
+    failed, declared = [], [(name, seed) for name in args.only for seed in ROWS[name].seeds]
+    for name, seed in declared:  # a process may have been killed before it cleared its finished run
+        if path_of(args.results, name, seed).exists() and any((args.work / f"{name}-{seed}").glob("*.pt")):
+            with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
+                if is_ours:
+                    clear(args, name, seed)
+    while runs := [run for run in left(args) if run not in failed]:
+        waiting = True
+        for name, seed in runs:
+            with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
+                if is_ours and not path_of(args.results, name, seed).exists():
+                    waiting = False
+                    if not attempt(name, seed, args):
+                        failed.append((name, seed))
+        if waiting:  # for runs of other processes, which may be killed and leave them to us
+            time.sleep(2)
+    return int(bool(failed or wrong))
 
 
 if __name__ == "__main__":

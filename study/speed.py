@@ -9,22 +9,34 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 def steps(benchmark: dict) -> str:
-    """Each side of a training step against the listing, and how near it is to the machine's limit."""
+    """Each side of a training step against the report's code, and how near it is to the machine's limit."""
     limit = benchmark["steps"]["limits"]
     cells, found, batch = {}, benchmark["steps"]["rows"], benchmark["steps"]["batch_size"]
     for stage in ("autoencoder", "classifier"):
-        listing = next(row for row in found if row["stage"] == stage and row["side"] == "the listing")
+        report = next(row for row in found if row["stage"] == stage and row["side"] == "the report's code")
         for row in (row for row in found if row["stage"] == stage):
             share = row["flops"] / row["seconds"] / limit[f"matrix product, {DTYPES[row['precision']]}"]
             cells.setdefault(row["side"], {})[stage] = [
                 f"{row['seconds']:.2f}", f"{batch / row['seconds']:.0f}",
-                f"{listing['to ours'] / row['to ours']:.2f}",
+                f"{report['to ours'] / row['to ours']:.2f}",
                 f"{100 * share:.0f} %", gigabytes(row)]
-    columns = ["s", "images/s", "times the listing's speed", "share of the limit", "peak GB"]
+    columns = ["s", "images/s", "times the report's code's speed", "share of the limit", "peak GB"]
     rows = [[side.replace("without no decoder", "with the decoder"), *stages.get("autoencoder", [""] * 5),
              *stages.get("classifier", [""] * 5)] for side, stages in cells.items()]
     return markdown(["", f"autoencoder: {columns[0]}", *columns[1:],
                      f"classifier: {columns[0]}", *columns[1:]], rows)
+
+
+def speed(benchmark: dict) -> str:
+    """The report's step and ours, a row a stage."""
+    rows, measured = [], benchmark["steps"]
+    for stage in ("autoencoder", "classifier"):
+        report, ours = (next(row for row in measured["rows"] if (row["stage"], row["side"]) == (stage, side))
+                        for side in ("the report's code", "ours"))
+        rows.append([f"{stage}, a step of {measured['batch_size']} images", f"{report['seconds']:.2f}",
+                     f"{ours['seconds']:.2f}", f"{report['to ours'] / ours['to ours']:.2f}"])
+    title = f"{measured['processor']}, {measured['threads']} threads, medians of {measured['rounds']} rounds"
+    return markdown([title, "the report's code: s", "ours: s", "times faster, in turns"], rows)
 
 
 def with_batch_norm(*benchmarks: dict) -> dict[tuple[str, str], Difference]:

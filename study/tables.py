@@ -1,114 +1,91 @@
 """The tables of README.md and results/README.md, made from the files in results/: none is typed by hand.
 
-`python -m study.run table` prints them; with --readme it writes each between its markers in either page.
+    python -m study.tables                     # prints them
+    python -m study.tables --readme            # writes each between its markers in either page, some seconds
+
+With --readme it also writes results/summary.json, the rows of the tables as data, and results/section5.png.
 """
 
+import argparse
 import re
-from collections import Counter
-from itertools import accumulate
+import statistics
+import sys
 from pathlib import Path
 
-from support import files
-from study.intervals import (Runs, accuracy_on, error_on, final, finished, gap, interval_of_mean, markdown,
-                         paired, precisions, prediction_interval, section5, signed, val_accuracy)
+from study.accuracy import final, jumps, plotted, pretraining, rates, search, section5, synthetic
 from study.conclusions import answers, conclusions
-from study.rows import BEST, RATES, REPORT, ROWS
-from study.speed import growth, layers, machine, seconds, steps, with_batch_norm
+from study.intervals import (
+    Runs,
+    accuracy_on,
+    error_on,
+    finished,
+    gap,
+    interval,
+    markdown,
+    paired,
+    signed,
+    val_accuracy,
+)
+from study.rows import REPORT, ROWS
+from study.speed import growth, layers, machine, seconds, speed, steps, with_batch_norm
+from support import errors, figures, files
+
+HERE = Path(__file__).parent.parent
 
 
-def search(runs: Runs) -> str:
-    """Validation accuracy of each setting, the best first."""
-    found = [(val_accuracy(run), ROWS[name].title)
-             for name in runs if name.startswith("search-") for run in runs[name]]
-    found.sort(key=lambda pair: -pair[0])
-    return markdown(["setting", "validation accuracy (%)"],
-                    [[title, f"{value:.2f}"] for value, title in found])
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path("results"),
+                        help="folder of finished runs (%(default)s)")
+    parser.add_argument("--readme", action=argparse.BooleanOptionalAction, default=False,
+                        help="write the pages, summary.json and the plot (%(default)s)")
+    args = parser.parse_args(argv)
+    if args.readme and args.results.resolve() != HERE.resolve() / "results":
+        parser.error("--readme writes the project's own pages from its results/: "
+                     "call it there, without --results")
+    return args
 
 
-def synthetic(runs: Runs) -> str:
-    """The final model on the drawn flowers, seed by seed, and what becomes of it with another recipe."""
-    found = runs["synthetic"]
-    if not found:
-        return ""
-    train, val, test = (", ".join(f"{accuracy_on(split)(run):.2f}" for run in found)
-                        for split in ("train", "val", "test"))
-    seeds = ", ".join(str(run["seed"]) for run in found)
-    text = f"Seeds {seeds}: test accuracy {test} %; validation {val} %; training {train} %."
-    others = [f"{val_accuracy(run):.2f} % {ROWS[name].title.removeprefix('the drawn flowers ')}"
-              for name in runs if name.startswith("synthetic-") for run in runs[name]]
-    if others:
-        text += f" Validation accuracy of seed 0 with another recipe: {', '.join(others)}."
-    return text
+def results(runs: Runs) -> str:
+    """The report's accuracy, and ours by its recipe from random weights and from stage one."""
+    rows = [["the report, one run", "not clear", f"{REPORT['final'][0]:.2f}", ""]]
+    for name, start, flags in (("final", "random weights", ""), ("pretrained", "stage one", (
+            " --autoencoder runs/autoencoder/autoencoder.pt"))):
+        mean, low, high = interval([accuracy_on("test")(run) for run in runs[name]])
+        rows.append([f"ours by its recipe, {len(runs[name])} seeds", start,
+                     f"{mean:.2f} [{low:.2f}, {high:.2f}]", f"`python train_classifier.py{flags}`"])
+    apart = signed(gap(runs, "pretrained", "final"), "points of test accuracy")
+    why = "Stage one learns to rebuild a photo from a code of 6400 numbers. "
+    return markdown(["", "the encoder starts from", "test accuracy (%) [95 %]", "command"], rows) + (
+        f"\n\n{why}What it changes with the report's recipe, seed by seed: {apart}.")
 
 
-def jump(costs: list[float]) -> tuple[int, float] | None:
-    """Epoch and height of the highest cost above three times the lowest before it; None without one."""
-    lowest = accumulate(costs, min)
-    risen = [(cost, epoch) for epoch, (cost, low) in enumerate(zip(costs, lowest), 1) if cost > 3 * low]
-    return max(risen)[::-1] if risen else None
-
-
-def jumps(runs: Runs) -> str:
-    """Which runs' cost, once it was low, rose again, and how the rows of the strongest decay went."""
-    curves = {(name, run["seed"]): run["classifier_costs"] for name in runs for run in runs[name]
-              if "classifier_costs" in run}  # (the oldest files tell the last cost alone)
-    risen = Counter(name for (name, _), costs in curves.items() if jump(costs))
+def summary(runs: Runs) -> list[dict]:
+    """A row a recipe: accuracies the mean over seeds in percent, null where not measured."""
     rows = []
-    for name in ("l2-0.01", "l2-0.01-fp32"):
-        for run in runs[name]:
-            epoch, height = jump(run["classifier_costs"]) or ("", None)
-            rows.append([run["precision"], run["seed"], epoch, f"{height:.2f}" if height else "",
-                         f"{run['classifier_cost']:.2f}", f"{accuracy_on('test')(run):.2f}"])
-    named = ", ".join(f"{ROWS[name].title} ({count} of {len(runs[name])} seeds)"
-                      for name, count in risen.items()) or "none"
-    return markdown([f"{ROWS['l2-0.01'].title}, in", "seed", "peak after a rise: epoch", "peak cost (nats)",
-                     "last cost", "test accuracy (%)"], rows) + (
-        f"\n\nOf the {len(curves)} runs whose curve is kept, those whose cost rose to more than three "
-        f"times its earlier minimum: {named}.")
+    for name, of in runs.items():
+        if of:
+            row, stages = ROWS[name], ("autoencoder_seconds", "classifier_seconds")
+            timed = [sum(run.get(stage, 0) for stage in stages) for run in of if "classifier_seconds" in run]
+            rows.append({
+                "name": name, "recipe": "report", "head": "report",
+                "stage_one": None if row.autoencoder is None else row.autoencoder or "report",
+                "epochs": of[0]["flags"]["epochs"], "photos": 1020, "seeds": [run["seed"] for run in of],
+                "val": statistics.mean(map(val_accuracy, of)),
+                "test": statistics.mean(map(accuracy_on("test"), of)) if row.tested else None,
+                "views": None, "test_views": None,
+                "minutes": round(statistics.mean(timed) / 60, 1) if timed else None,
+                "machine": " or ".join(sorted({run["processor"] for run in of}))})
+    return rows
 
 
-def rates(runs: Runs) -> str:
-    """Each optimizer's learning rates, one seed on validation images, and the best on test images."""
-    rows = []
-    for name, others in RATES.items():
-        # 0.001 is first: of equal rates the first is the best
-        found = {"0.001": runs[name], **{rate: runs[f"rate-{name}-{rate}"] for rate in others}}
-        tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured
-                 if run["seed"] == 0}
-        at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]]
-        here, there = precisions(runs[name]), precisions(runs[BEST[name]])
-        other = f", in {there}" if here != there else ""
-        best = max(tried, key=tried.get) if len(tried) == len(found) else ""
-        rows.append([ROWS[name].title,
-                     ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)), best,
-                     (interval_of_mean(at_best) + other
-                      if len(at_best) == len(ROWS[BEST[name]].seeds) else "")])
-    return markdown(["", "learning rate: validation accuracy (%), seed 0", "best rate",
-                     "test accuracy (%) at it: mean ± deviation [95 % interval]"], rows)
-
-
-def pretraining(runs: Runs) -> str:
-    """What a trained encoder gains on validation photos in one precision, on test photos, and frozen."""
-    others = ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder",
-              "frozen", "frozen-random")
-    text = (paired(runs, ("final-fp32", *others), {"validation accuracy (%)": val_accuracy}) + "\n\n" +
-            paired(runs, ("final", *others), {"test accuracy (%)": accuracy_on("test")}))
-    if min(len(runs["pretrained"]), len(runs["final"])) > 1:
-        (low, high), (random_low, random_high) = (
-            prediction_interval([accuracy_on("test")(run) for run in runs[name]])
-            for name in ("pretrained", "final"))
-        text += (f"\n\nOne more run would lie, 95 times in 100, between {low:.2f} and {high:.2f} % "
-                 f"from the trained encoder, between {random_low:.2f} and {random_high:.2f} "
-                 f"from random weights; the report's one run lies at {REPORT['final'][0]:.2f}.")
-    apart = signed(gap(runs, "frozen", "frozen-random"), "points of test accuracy")
-    return text + (f"\n\nFrozen trained encoder minus frozen random encoder: {apart}." if apart else "")
-
-
-def commands(results: Path) -> str:
-    """What the three commands printed (results/commands.txt), of their epochs the last."""
-    path = results / "commands.txt"
+def commands(folder: Path) -> str:
+    """What the three commands printed (results/commands.txt): last epochs, test accuracy, checkpoints."""
+    path = folder / "commands.txt"
     lines = path.read_text().splitlines() if path.exists() else []
-    return "\n".join(f"    {line}" for line in lines if not re.match(r"Epoch : (\d+) / (?!\1,)", line))
+    kept = re.compile(r"\$ |Epoch : (\d+) / \1,|Accuracy.* test|wrote .*\.pt ")
+    return "\n".join(f"    {line}" for line in lines if kept.match(line))
 
 
 def kills(results: Path) -> str:
@@ -129,38 +106,39 @@ def damage(results: Path) -> str:
                       *(row.get(key, 0) for key in counts)] for row in rows])
 
 
-def tables(results: Path) -> dict[str, str]:
-    """The text between each pair of markers, by their name."""
-    runs = finished(results)
+def tables(folder: Path) -> dict[str, str]:
+    """The text between each pair of markers, by their name, from a folder of results."""
+    runs = finished(folder)
     test = {"test accuracy (%)": accuracy_on("test")}
-    errors = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
+    error = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
     found = {table.__name__: table(runs)
              for table in (search, final, section5, synthetic, rates, pretraining, jumps)} | {
-        "commands": commands(results),
+        "commands": commands(folder),
         "precision": paired(runs, ("final", "final-fp32"), {"validation accuracy (%)": val_accuracy}),
         "dropout": paired(runs, ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear"), test),
         "unpooling": paired(runs, ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder"),
-                            errors | test),
-    }
+                            error | test)}
+    if runs["final"] and runs["pretrained"]:
+        found["results"] = results(runs)
     benchmark, without_bf16 = (files.read_json(path) if path.exists() else {} for path in (
-        results / "benchmark.json", results / "without-bf16/benchmark.json"))
+        folder / "benchmark.json", folder / "without-bf16/benchmark.json"))
     step = with_batch_norm(benchmark, without_bf16)
     found |= {"answers": answers(runs, step), "conclusions": conclusions(runs, step)}
     if without_bf16:
         found |= {"machine_without_bf16": machine(without_bf16), "steps_without_bf16": steps(without_bf16)}
     if benchmark:
-        sections = ((machine, "steps"), (steps, "steps"), (layers, "layers"), (growth, "growth"),
-                    (seconds, "commands"))
+        sections = ((machine, "steps"), (steps, "steps"), (speed, "steps"), (layers, "layers"),
+                    (growth, "growth"), (seconds, "commands"))
         found |= {table.__name__: table(benchmark) for table, section in sections if section in benchmark}
     for table in (kills, damage):
-        if (results / f"{table.__name__}.json").exists():
-            found[table.__name__] = table(results)
+        if (folder / f"{table.__name__}.json").exists():
+            found[table.__name__] = table(folder)
     return found
 
 
-def write(results: Path, pages: list[Path]) -> None:
+def write(folder: Path, pages: list[Path]) -> None:
     """Print the tables, or write each between its markers in the page that has them."""
-    found = tables(results)
+    found = tables(folder)
     if not pages:
         print(*found.values(), sep="\n\n")
     for page in pages:
@@ -171,3 +149,17 @@ def write(results: Path, pages: list[Path]) -> None:
             text = f"{before}<!-- {name} -->\n{found[name]}\n<!-- /{name} -->{after}"
         with files.atomic(page) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+
+def main(args: argparse.Namespace) -> int:
+    write(args.results, [HERE / "README.md", HERE / "results/README.md"] if args.readme else [])
+    if args.readme:
+        runs = finished(args.results)
+        files.write_json(args.results / "summary.json", {"rows": summary(runs)})
+        figures.results(args.results / "section5.png", plotted(runs))
+        print(f"wrote README.md, and README.md, summary.json and section5.png in {args.results}/")
+    return 0
+
+
+if __name__ == "__main__":
+    errors.run(main, parse_args(sys.argv[1:]))

@@ -11,13 +11,12 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from study import intervals, tables
+from study import accuracy, intervals, tables
 
 README = (ROOT / "README.md").read_text()
 PAGES = README + (ROOT / "results/README.md").read_text()
-COMMANDS = sorted(
-    set(re.findall(r"(?:^ +|`)python ((?:-m [\w.]+|[\w/]+\.py)\b[^#`\n]*)", PAGES, re.MULTILINE))
-)
+COMMAND = re.compile(r"(?:^ +(?:\$ )?|`)python ((?:-m [\w.]+|[\w/]+\.py)\b[^#`\n]*)", re.MULTILINE)
+COMMANDS = sorted(set(COMMAND.findall(PAGES)))
 
 
 def script_of(command: str) -> tuple:
@@ -35,9 +34,8 @@ def test_each_command_is_parsed_by_its_script(command):
 
 
 def test_the_commands_of_the_pipeline_are_there():
-    assert {"train_autoencoder.py", "train_classifier.py", "evaluate.py"} <= {
-        command.strip() for command in COMMANDS
-    }
+    scripts = {command.split()[0] for command in COMMANDS}
+    assert {"train_autoencoder.py", "train_classifier.py", "evaluate.py"} <= scripts
 
 
 TABLES = tables.tables(ROOT / "results")
@@ -54,7 +52,7 @@ def test_each_table_is_what_the_script_makes_of_the_results(name, text):
 
 def test_the_chart_shows_the_results():
     shown = Image.open(ROOT / "results/section5.png").text["Description"]
-    assert shown == repr(intervals.plotted(intervals.finished(ROOT / "results")))
+    assert shown == repr(accuracy.plotted(intervals.finished(ROOT / "results")))
 
 
 def test_each_picture_is_there_and_no_table_is_empty():
@@ -100,11 +98,14 @@ def test_help_needs_neither_matplotlib_nor_scipy_nor_torchvision():
     )
 
 
-def test_each_file_has_its_row():
-    rows = "".join(re.findall(r"^\| (`[^|]+) \|", README, re.MULTILINE))  # their first cells
-    files = subprocess.run(
-        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.split()
-    assert sorted(re.findall(r"`([\w/]+\.py)`", rows)) == sorted(
-        f for f in files if not f.startswith("tests/")
-    )
+def test_each_file_of_the_ground_floor_and_each_room_is_named():
+    for path in ROOT.glob("*.py"):
+        assert path.name in README, path.name
+    rooms = {path.parent.name for path in ROOT.glob("[a-z]*/*.py")}
+    assert rooms == {"flowers", "support", "study", "bench", "tests"}
+    assert all(f"{room}/" in README for room in rooms)
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 90
+    assert max(map(len, TABLES["answers"].splitlines())) <= 160

@@ -1,4 +1,4 @@
-"""Guards the declared runs and their tables: flags that parse, no test image for a choice, statistics by hand."""
+"""Guards the declared runs and their tables: flags that parse, no test image for a choice, statistics."""
 
 import json
 import re
@@ -8,25 +8,29 @@ import statistics
 import numpy as np
 import pytest
 import scipy.stats
-import torch
 from conftest import ROOT
 
 import train_autoencoder
 import train_classifier
-from study import conclusions, intervals, one_run, rows, speed, tables
+from study import accuracy, conclusions, intervals, rows, speed, tables
 from study import run as study_run
-from study.claims import Claim, standing
-from study.intervals import Difference
+from study.intervals import Claim, Difference, standing
 from study.rows import ROWS
-from support import machine
+
+
+def everything_left():
+    return study_run.left(study_run.parse_args(["--results", "nowhere"]))
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_each_row_is_what_a_user_can_type(name):
     row = ROWS[name]
     start = ["--autoencoder", "autoencoder.pt"] if row.autoencoder is not None else []
-    train_classifier.parse_args([*start, *shlex.split(row.classifier)])
-    train_autoencoder.parse_args(shlex.split(row.autoencoder or ""))
+    if row.earlier_version:
+        assert "earlier version" in row.label and name not in {name for name, _ in everything_left()}
+    else:
+        train_classifier.parse_args([*start, *shlex.split(row.classifier)])
+        train_autoencoder.parse_args(shlex.split(row.autoencoder or ""))
     assert all(character.isalnum() or character in "-." for character in name)
     assert not (row.tested and name.startswith(("search-", "rate-")))
     assert row.seeds == (0, 1, 2, 3, 4) or not row.tested or name == "synthetic"
@@ -34,40 +38,11 @@ def test_each_row_is_what_a_user_can_type(name):
 
 def test_what_is_left_is_what_has_no_file(tmp_path):
     args = study_run.parse_args(
-        ["run", "--only", "final", "sgd", "--seeds", "0", "1", "--results", str(tmp_path)]
+        ["--only", "final", "sgd", "--seeds", "0", "1", "--results", str(tmp_path)]
     )
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/final-1.json").touch()
     assert study_run.left(args) == [("final", 0), ("sgd", 0), ("sgd", 1)]
-
-
-def test_a_dry_run_counts_a_shared_autoencoder_once_and_names_whose_seconds_it_takes(tmp_path, capsys):
-    """30 s an epoch of the autoencoder, 60 of the classifier, by this processor in fp32: 20 + 40 minutes, then 40."""
-    here = {"processor": machine.processor(torch.device("cpu")), "precision": "fp32", "flags": {"epochs": 2},
-            "autoencoder_flags": {"epochs": 4}, "classifier_seconds": 120, "autoencoder_seconds": 120,
-            "seed": 0, "val_accuracy": 40, "splits": {}}
-    others = [here | {"classifier_seconds": 9, "autoencoder_seconds": 9, **other}
-              for other in ({"processor": "another"}, {"precision": "bf16"})]
-    (tmp_path / "runs").mkdir()
-    for i, run in enumerate([here, *others]):
-        (tmp_path / f"runs/final-{i}.json").write_text(json.dumps(run))
-    (tmp_path / "runs/final-4.json.77.tmp.json").write_text("{")  # of a process that was killed
-    flags = ["run", "--dry-run", "--only", "pretrained", "frozen", "--seeds", "3", "--results", str(tmp_path),
-             "--work", str(tmp_path)]
-    assert study_run.main(study_run.parse_args(flags)) == 0
-    first, second, total = capsys.readouterr().out.splitlines()
-    assert (first, second) == ("pretrained, seed 3: 60 minutes", "frozen, seed 3: 40 minutes")
-    assert total == (
-        f"2 runs, some 1.7 hours for one process (classifier in fp32 60 s an epoch, as on {here['processor']}, "
-        f"autoencoder in fp32 30 s an epoch, as on {here['processor']})"
-    )
-    autoencoder = one_run.autoencoder_of(ROWS["frozen"], 3, study_run.parse_args(flags))
-    autoencoder.mkdir()
-    (autoencoder / "autoencoder.pt").touch()  # trained already
-    assert study_run.main(study_run.parse_args(flags)) == 0
-    assert capsys.readouterr().out.startswith("pretrained, seed 3: 40 minutes\nfrozen, seed 3: 40 minutes\n")
-    flags[-3] = str(tmp_path / "none")  # no run of one's own yet: the project's
-    assert study_run.main(study_run.parse_args(flags)) == 0 and "as on AMD" in capsys.readouterr().out
 
 
 def runs_of(**values):
@@ -106,14 +81,14 @@ def test_recipes_stand_beside_the_first_of_them_a_column_a_measure():
         "|  | seeds | test | minus the first row's [95 %] | half | minus the first row's [95 %] |",
         "| --- | --- | --- | --- | --- | --- |",
         "| Adagrad | 2 | 40.50 ± 0.71 |  | 20.25 ± 0.35 |  |",
-        "| Adam (and batch norm on) | 2 | 42.50 ± 2.12 | +2.00 [-10.71, 14.71] (2 of 5 seeds) "
-        "| 21.25 ± 1.06 | +1.00 [-5.35, 7.35] (2 of 5 seeds) |",
+        ("| Adam (and batch norm on) | 2 | 42.50 ± 2.12 | +2.00 [-10.71, 14.71] (2 of 5 seeds) "
+         "| 21.25 ± 1.06 | +1.00 [-5.35, 7.35] (2 of 5 seeds) |"),
         "| SGD | 0 |  |  |  |  |"]
 
 
 def test_the_table_of_rates_shows_seed_0_on_validation_images_and_the_best_on_test_images(monkeypatch):
-    """t(0.975, 4) = 2.776445; another seed's validation accuracy, and the test accuracy at 0.001, play no part."""
-    monkeypatch.setattr(tables, "RATES", {"adam": ("0.0001", "0.003")})
+    """t(0.975, 4) = 2.776445; another seed's validation, and the test accuracy at 0.001, play no part."""
+    monkeypatch.setattr(accuracy, "RATES", {"adam": ("0.0001", "0.003")})
     runs = runs_of(**{"adam": [90.0, 91.0], "rate-adam-0.0001": [0.0], "rate-adam-0.003": [0.0],
                       "best-adam": [40 + step * 0.4**0.5 for step in (-2, -1, 0, 1, 2)]})
     accuracies = {
@@ -123,15 +98,15 @@ def test_the_table_of_rates_shows_seed_0_on_validation_images_and_the_best_on_te
         "best-adam": [0.0] * 5,
     }
     for name, of in accuracies.items():
-        for run, accuracy in zip(runs[name], of):
-            run["val_accuracy"] = accuracy
+        for run, found in zip(runs[name], of):
+            run["val_accuracy"] = found
     half = 2.776445 / 5**0.5
     title = "| Adam (and batch norm on) | "
-    assert tables.rates(runs).splitlines()[2] == (
+    assert accuracy.rates(runs).splitlines()[2] == (
         f"{title}0.0001: 35.00, 0.001: 30.00, 0.003: 20.00 | 0.0001 "
         f"| 40.00 ± 1.00 [{40 - half:.2f}, {40 + half:.2f}] |")
     runs["rate-adam-0.003"] = []  # not finished: no best yet
-    assert tables.rates(runs).splitlines()[2].startswith(f"{title}0.0001: 35.00, 0.001: 30.00 |  |")
+    assert accuracy.rates(runs).splitlines()[2].startswith(f"{title}0.0001: 35.00, 0.001: 30.00 |  |")
 
 
 def test_a_difference_says_where_its_rows_have_not_the_same_precision():
@@ -153,7 +128,7 @@ def test_the_reports_one_run_is_held_against_where_ours_would_lie():
     for run in runs["final"]:
         run["splits"] |= {"train": {"accuracy": 100.0}, "val": {"accuracy": 45.0}}
         run["splits"]["test"]["per_class_accuracy"] = 44.0
-    assert "41.16 (inside 36.96 to 43.04" in intervals.final(runs)
+    assert "41.16 (inside 36.96 to 43.04" in accuracy.final(runs)
 
 
 def test_section_5_differs_where_welchs_interval_leaves_out_zero():
@@ -167,31 +142,34 @@ def test_section_5_differs_where_welchs_interval_leaves_out_zero():
     for run in runs["sgd"]:
         run["splits"]["train"] = {"accuracy": 100.0}
         run["classifier_seconds"] = 500
-    line = next(line for line in intervals.section5(runs).splitlines() if line.startswith("| SGD"))
+    line = next(line for line in accuracy.section5(runs).splitlines() if line.startswith("| SGD"))
     assert mean > half  # far from the report's
     assert (f"{mean:+.2f} [{mean - half:.2f}, {mean + half:.2f}] | yes | 100.00 ± 0.00 | 100.00 ± 0.00 | "
             f"bf16 | 500 |") in line
     for run, near in zip(runs["sgd"], theirs):
         run["splits"]["test"]["accuracy"] = near
-    assert "+0.00 [" in intervals.section5(runs) and "| cannot be told |" in intervals.section5(runs)
+    assert "+0.00 [" in accuracy.section5(runs) and "| cannot be told |" in accuracy.section5(runs)
     runs["sgd"] = runs["sgd"][:2]
-    assert "| 2 of 5 seeds yet |" in intervals.section5(runs)
+    assert "| 2 of 5 seeds yet |" in accuracy.section5(runs)
 
 
 def test_of_two_runs_of_the_reports_students_interval_is_taken():
-    """Five of mean 3 and deviation 1, two at 11.5 ± 1.9: t(0.975, 5) = 2.570582, the pooled spread by hand."""
+    """Five of mean 3 and deviation 1, two at 11.5 ± 1.9: t(0.975, 5) = 2.570582, pooled by hand."""
     runs = runs_of(**{name: [] for name in rows.REPORT} | {
         "dropout-0.75": [3 + step * 0.4**0.5 for step in (-2, -1, 0, 1, 2)]})
     for run in runs["dropout-0.75"]:
         run |= {"classifier_seconds": 500}
         run["splits"]["train"] = {"accuracy": 4.0}
     half = 2.570582 * ((4 * 1 + 2 * 1.9**2) / 5 * (1 / 5 + 1 / 2)) ** 0.5
-    assert f"| -8.50 [{-8.5 - half:.2f}, {-8.5 + half:.2f}] | yes |" in intervals.section5(runs)
+    assert f"| -8.50 [{-8.5 - half:.2f}, {-8.5 + half:.2f}] | yes |" in accuracy.section5(runs)
 
 
 def test_what_a_step_takes_with_batch_norm_is_the_median_of_its_rounds():
-    """Of twelve the third from either end bounds their median: fewer than three heads in twelve throws have a chance
-    of 79 / 4096, under 2.5 %, fewer than four 299 / 4096. Of eight the first does (1 / 256, the next 9 / 256)."""
+    """Of twelve the third from either end bounds their median, of eight the first.
+
+    Fewer than three heads in twelve throws have a chance of 79 / 4096, under 2.5 %, fewer than four
+    299 / 4096; no head in eight 1 / 256, fewer than two 9 / 256.
+    """
     more = [4, 1, 9, 2, 500, 7, 3, 8, 5, 0, 6, -90]  # percent; two rounds met something else on the machine
     row = {"stage": "classifier", "side": "ours without batch norm", "precision": "bf16",
            "turns": [[2.0, 2.0 + percent / 50] for percent in more]}
@@ -227,7 +205,7 @@ def test_a_page_gets_the_tables_that_it_has_markers_for_and_keeps_the_rest(tmp_p
     ([], None),
 ))
 def test_a_jump_is_a_cost_over_three_times_the_lowest_before_it(costs, expected):
-    assert tables.jump(costs) == expected
+    assert accuracy.jump(costs) == expected
 
 
 @pytest.mark.parametrize("difference,claimed,said", (
@@ -323,38 +301,21 @@ def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
             ("classifier", "fp32"),
         )
     }
-    verdicts = [claim.verdict() for _, claims, _ in conclusions.judged(runs, step) for claim in claims]
+    verdicts = [claim.verdict() for each in conclusions.judged(runs, step) for claim in each.claims]
     assert set(verdicts) == {"holds" if true else "does not hold"} and len(verdicts) == 37
-    lines = conclusions.answers(runs, step).splitlines()
     said = "holds" if true else "does not hold"
     # of 4 alone runs vary each part
-    stands = [said + " as far as measured" * (true and i != 4) for i in range(1, 8)]
-    assert [(line[:3], line.split("**")[1]) for line in lines] == [
-        (f"{i}. ", each) for i, each in enumerate(stands, 1)
-    ]
-    assert lines[3].endswith(
-        f"Of 5 claims, 5 {'hold' if true else 'do not hold'}, e.g. that from epoch 40 to 80 the "
-        f"autoencoder's cost changes by less than a tenth of its fall until then "
-        f"({'-0.05' if true else '+15.12'} (every run) %)."
-    )
+    stands = [f"{said} as far as measured" if true and i != 4 else said for i in range(1, 8)]
+    lines = conclusions.answers(runs, step).splitlines()
+    assert [line[:3] for line in lines] == [f"{i}. " for i in range(1, 8)]
+    assert all(f"**{said}" in line for line in lines)
+    change = "-0.05" if true else "+15.12"
+    assert f"**{said} for the cost beside its fall until then** ({change} (every run) %)" in lines[3]
     table = conclusions.conclusions(runs, step)
     assert (
         table.count(f"| {verdicts[0]} |") == 37
         and re.findall(r"\| \*\*([^*|]+)\*\* \|$", table, re.MULTILINE) == stands
     )
-
-
-def test_an_answer_counts_its_claims_by_verdict_and_tells_the_first_of_each(monkeypatch):
-    claims = [Claim(text, "points", difference, above=0) for text, difference in (
-        ("one is", Difference(2, 1, 3, 5, 5)), ("two is", Difference(5, 4, 6, 5, 5)),
-        ("three is", Difference(0, -1, 1, 5, 5)), ("four is", None))]
-    monkeypatch.setattr(conclusions, "judged", lambda runs, step: [
-        ("All is", claims, "the moon"), ("None is", claims[3:], "")])
-    assert conclusions.answers({}, {}).splitlines() == [
-        "1. *All is*: **cannot be told so far**. Of 4 claims, 2 hold, e.g. that one is (+2.00 [1.00, 3.00] points); "
-        "1 cannot be told: that three is (+0.00 [-1.00, 1.00] points); 1 waits for runs. No run varies the moon.",
-        "2. *None is*: **not measured yet**.",
-    ]
 
 
 def test_a_cost_that_explodes_is_no_cost_that_hardly_changes():
@@ -390,21 +351,34 @@ def test_the_best_rate_is_the_one_that_validation_chose():
     assert rows.BEST.keys() == measured
 
 
+def test_summary_json_is_what_the_results_give():
+    kept = json.loads((ROOT / "results/summary.json").read_text())["rows"]
+    assert kept == tables.summary(intervals.finished(ROOT / "results"))
+    final = next(row for row in kept if row["name"] == "final")
+    measured = [json.loads((ROOT / f"results/runs/final-{seed}.json").read_text()) for seed in range(5)]
+    mean = statistics.mean(run["splits"]["test"]["accuracy"] for run in measured)
+    assert final["test"] == pytest.approx(mean) and final["seeds"] == [0, 1, 2, 3, 4]
+    assert (final["stage_one"], final["epochs"], final["views"]) == (None, 40, None)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "results/runs").glob("*.json")), ids=lambda path: path.stem)
 def test_a_finished_run_is_what_its_row_declares(path):
     run = json.loads(path.read_text())
     row, seed = ROWS[run["row"]], ["--seed", str(run["seed"])]
     source = ["--autoencoder", "autoencoder.pt"] if row.autoencoder is not None else []
-    made = {"flags": train_classifier.parse_args([*source, *row.classifier.split(), *seed])}
-    if row.autoencoder is not None:
-        made["autoencoder_flags"] = train_autoencoder.parse_args([*row.autoencoder.split(), *seed])
-    else:  # (search-scratch-0 tells of one that it did not start from)
-        assert "autoencoder_flags" not in run or path.stem == "search-scratch-0"
-    for stage, args in made.items():
-        declared = {
-            name: value for name, value in one_run.recipe(vars(args)).items() if value not in ("auto", None)
-        }  # what a run settles, and what follows another flag or checkpoint
-        assert {name: run[stage].get(name) for name in declared} == declared
+    if not row.earlier_version:
+        made = {"flags": train_classifier.parse_args([*source, *row.classifier.split(), *seed])}
+        if row.autoencoder is not None:
+            made["autoencoder_flags"] = train_autoencoder.parse_args([*row.autoencoder.split(), *seed])
+        else:  # search-scratch-0 has flags of one that it did not start from
+            assert "autoencoder_flags" not in run or path.stem == "search-scratch-0"
+        for stage, args in made.items():
+            # None and "auto" are settled by a run, or follow another flag or checkpoint
+            declared = {name: value for name, value in study_run.recipe(vars(args)).items()
+                        if value not in ("auto", None)}
+            assert {name: run[stage].get(name) for name in declared} == declared
+            gone = {"crop": "centre", "init": "default", "unpooling": "inverse"}  # flags of earlier versions
+            assert all(run[stage].get(name, stayed) == stayed for name, stayed in gone.items())
     assert path.stem == f"{run['row']}-{run['seed']}" and run["seed"] in row.seeds
 
 

@@ -1,0 +1,162 @@
+"""The tables of accuracy, made from the finished runs in results/runs/."""
+
+import statistics
+from collections import Counter
+from itertools import accumulate
+
+from study.intervals import (
+    Runs,
+    accuracy_on,
+    gap,
+    interval_of_mean,
+    markdown,
+    paired,
+    precisions,
+    prediction_interval,
+    signed,
+    spread,
+    val_accuracy,
+)
+from study.rows import BEST, RATES, REPORT, REPORT_TRAIN, ROWS
+
+
+def final(runs: Runs) -> str:
+    """The final model's seeds on the three splits, mean, deviation and interval, the report's run."""
+    columns = [[*(run["splits"][split]["accuracy"] for split in ("train", "val", "test")),
+                run["splits"]["test"]["per_class_accuracy"]] for run in runs["final"]]
+    rows = [[run["seed"], *(f"{value:.2f}" for value in values)]
+            for run, values in zip(runs["final"], columns)]
+    theirs = f"{REPORT['final'][0]:.2f}"
+    if len(columns) > 1:
+        rows.append(["mean ± standard deviation [95 % interval]",
+                     *map(interval_of_mean, zip(*columns))])
+        low, high = prediction_interval([accuracy_on("test")(run) for run in runs["final"]])
+        place = "inside" if low < REPORT["final"][0] < high else "outside"
+        theirs += f" ({place} {low:.2f} to {high:.2f}, where one more run of ours would lie, 95 times in 100)"
+    rows.append(["the report, one run", "100.00", "", theirs, ""])
+    return markdown(["seed", "train (%)", "validation (%)", "test (%)", "test, mean of the classes (%)"],
+                    rows)
+
+
+def section5(runs: Runs) -> str:
+    """Each row of the report's section 5: its test accuracy, ours, the means' difference.
+
+    Its interval is Welch's; where the report has only two runs, Student's, which takes both to spread alike.
+    """
+    from scipy.stats import ttest_ind
+
+    rows = []
+    for name, theirs in REPORT.items():
+        if name == "final":  # it has a table of its own
+            continue
+        ours, cells = [accuracy_on("test")(run) for run in runs[name]], ["", "", ""]
+        if len(ours) > 1:
+            low, high = ttest_ind(ours, theirs, equal_var=len(theirs) < 3).confidence_interval(0.95)
+            differs = "yes" if low * high > 0 else "cannot be told"
+            if len(ours) < len(ROWS[name].seeds):
+                differs = f"{len(ours)} of {len(ROWS[name].seeds)} seeds yet"
+            mean = statistics.mean(ours) - statistics.mean(theirs)
+            cells = [interval_of_mean(ours), f"{mean:+.2f} [{low:.2f}, {high:.2f}]", differs]
+        train = spread([accuracy_on("train")(run) for run in runs[name]])
+        seconds = [run["classifier_seconds"] for run in runs[name]]
+        rows.append([ROWS[name].label, f"{spread(theirs)} ({len(theirs)})",
+                     ", ".join(f"{value:.2f}" for value in ours), *cells,
+                     spread(REPORT_TRAIN.get(name, (100, 100))), train, precisions(runs[name]),
+                     f"{statistics.median(seconds):.0f}" if seconds else ""])
+    return markdown(["test accuracy (%)", "the report: mean ± deviation (runs)", "ours, seeds in order",
+                     "mean ± deviation [95 % interval]", "ours minus the report's [95 %]", "differs",
+                     "the report's train (%)", "our train (%)", "precision", "seconds, not comparable"], rows)
+
+
+def plotted(runs: Runs) -> list[tuple[str, list[float], tuple[float, ...]]]:
+    """Title, our test accuracies and the report's, of each row of its section 5 and the final model."""
+    return [(ROWS[name].label, list(map(accuracy_on("test"), runs[name])), theirs)
+            for name, theirs in REPORT.items()]
+
+
+def search(runs: Runs) -> str:
+    """Validation accuracy of each setting, the best first."""
+    found = [(val_accuracy(run), ROWS[name].label)
+             for name in runs if name.startswith("search-") for run in runs[name]]
+    found.sort(key=lambda pair: -pair[0])
+    return markdown(["setting", "validation accuracy (%)"],
+                    [[title, f"{value:.2f}"] for value, title in found])
+
+
+def synthetic(runs: Runs) -> str:
+    """The final model on the drawn flowers, seed by seed, and what becomes of it with another recipe."""
+    found = runs["synthetic"]
+    if not found:
+        return ""
+    train, val, test = (", ".join(f"{accuracy_on(split)(run):.2f}" for run in found)
+                        for split in ("train", "val", "test"))
+    seeds = ", ".join(str(run["seed"]) for run in found)
+    text = f"Seeds {seeds}: test accuracy {test} %; validation {val} %; training {train} %."
+    others = [f"{val_accuracy(run):.2f} % {ROWS[name].label.removeprefix('the drawn flowers ')}"
+              for name in runs if name.startswith("synthetic-") for run in runs[name]]
+    if others:
+        text += f" Validation accuracy of seed 0 with another recipe: {', '.join(others)}."
+    return text
+
+
+def jump(costs: list[float]) -> tuple[int, float] | None:
+    """Epoch and height of the highest cost above three times the lowest before it; None without one."""
+    lowest = accumulate(costs, min)
+    risen = [(cost, epoch) for epoch, (cost, low) in enumerate(zip(costs, lowest), 1) if cost > 3 * low]
+    return max(risen)[::-1] if risen else None
+
+
+def jumps(runs: Runs) -> str:
+    """Which runs' cost, once it was low, rose again, and how the rows of the strongest decay went."""
+    curves = {(name, run["seed"]): run["classifier_costs"] for name in runs for run in runs[name]
+              if "classifier_costs" in run}  # (the oldest files tell the last cost alone)
+    risen = Counter(name for (name, _), costs in curves.items() if jump(costs))
+    rows = []
+    for name in ("l2-0.01", "l2-0.01-fp32"):
+        for run in runs[name]:
+            epoch, height = jump(run["classifier_costs"]) or ("", None)
+            rows.append([run["precision"], run["seed"], epoch, f"{height:.2f}" if height else "",
+                         f"{run['classifier_cost']:.2f}", f"{accuracy_on('test')(run):.2f}"])
+    named = ", ".join(f"{ROWS[name].label} ({count} of {len(runs[name])} seeds)"
+                      for name, count in risen.items()) or "none"
+    return markdown([f"{ROWS['l2-0.01'].title}, in", "seed", "peak after a rise: epoch", "peak cost (nats)",
+                     "last cost", "test accuracy (%)"], rows) + (
+        f"\n\nOf the {len(curves)} runs whose curve is kept, those whose cost rose to more than three "
+        f"times its earlier minimum: {named}.")
+
+
+def rates(runs: Runs) -> str:
+    """Each optimizer's learning rates, one seed on validation images, and the best on test images."""
+    rows = []
+    for name, others in RATES.items():
+        # 0.001 is first: of equal rates the first is the best
+        found = {"0.001": runs[name], **{rate: runs[f"rate-{name}-{rate}"] for rate in others}}
+        tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured
+                 if run["seed"] == 0}
+        at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]]
+        here, there = precisions(runs[name]), precisions(runs[BEST[name]])
+        other = f", in {there}" if here != there else ""
+        best = max(tried, key=tried.get) if len(tried) == len(found) else ""
+        rows.append([ROWS[name].label,
+                     ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)), best,
+                     (interval_of_mean(at_best) + other
+                      if len(at_best) == len(ROWS[BEST[name]].seeds) else "")])
+    return markdown(["", "learning rate: validation accuracy (%), seed 0", "best rate",
+                     "test accuracy (%) at it: mean ± deviation [95 % interval]"], rows)
+
+
+def pretraining(runs: Runs) -> str:
+    """What a trained encoder gains on validation photos in one precision, on test photos, and frozen."""
+    others = ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder",
+              "frozen", "frozen-random")
+    text = (paired(runs, ("final-fp32", *others), {"validation accuracy (%)": val_accuracy}) + "\n\n" +
+            paired(runs, ("final", *others), {"test accuracy (%)": accuracy_on("test")}))
+    if min(len(runs["pretrained"]), len(runs["final"])) > 1:
+        (low, high), (random_low, random_high) = (
+            prediction_interval([accuracy_on("test")(run) for run in runs[name]])
+            for name in ("pretrained", "final"))
+        text += (f"\n\nOne more run would lie, 95 times in 100, between {low:.2f} and {high:.2f} % "
+                 f"from the trained encoder, between {random_low:.2f} and {random_high:.2f} "
+                 f"from random weights; the report's one run lies at {REPORT['final'][0]:.2f}.")
+    apart = signed(gap(runs, "frozen", "frozen-random"), "points of test accuracy")
+    return text + (f"\n\nFrozen trained encoder minus frozen random encoder: {apart}." if apart else "")
