@@ -151,7 +151,7 @@ def judged(runs: Runs, step: Steps) -> list[Conclusion]:
         Conclusion("Dropout and L2 gain about 1 % at most",
                    "Dropout and L2 gain about 1 % at most; the cure is more photos", regularisation(runs),
                    "the number of photos"),
-        Conclusion("Beyond 40 epochs the cost hardly changes", "Beyond 40 epochs the cost hardly changes",
+        Conclusion("Beyond 40 epochs cost hardly changes", "Beyond 40 epochs the cost hardly changes",
                    epochs(runs)),
         Conclusion("Adam suits the autoencoder better than Adagrad",
                    "With Adagrad the autoencoder's pictures are less complete than with Adam; hence Adam",

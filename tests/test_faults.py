@@ -450,7 +450,7 @@ def test_every_source_of_randomness_follows_seed_and_epoch():
 def test_an_experiment_that_fails_is_named_and_the_others_go_on(tmp_path, capsys, monkeypatch):
     for name in ("first", "second"):
         monkeypatch.setitem(rows.ROWS, name, rows.Row("", f"--dataset {tmp_path}/{name}", seeds=(0,)))
-    args = study_run.parse_args(["run", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
+    args = study_run.parse_args(["--results", str(tmp_path), "--work", str(tmp_path / "work")])
     args.only = ["first", "second"]
     assert study_run.main(args) == 1
     failed = capsys.readouterr().err.splitlines()
@@ -473,8 +473,8 @@ FINISHED = {
 def test_a_damaged_result_is_named(damaged, words, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/final-0.json").write_text(damaged)
-    for command in (["run", "--dry-run", "--work", tmp_path / "work"], ["table"], ["plot"]):
-        done = run_script(tmp_path, "study.run", *command, "--results", tmp_path)
+    for script, *flags in (("study.run", "--only", "final", "--work", tmp_path / "work"), ("study.tables",)):
+        done = run_script(tmp_path, script, *flags, "--results", tmp_path)
         assert_one_line(done, 2, f"{tmp_path}/runs/final-0.json {words}", "remove it")
 
 
@@ -504,7 +504,6 @@ def test_a_finished_experiment_is_not_done_again(tmp_path, capsys):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/final-0.json").touch()
     flags = [
-        "run",
         "--only",
         "final",
         "--seeds",
@@ -523,7 +522,7 @@ def test_a_row_begun_in_another_precision_is_named_and_left_out(begun, tmp_path,
     other = {"fp32": "bf16", "bf16": "fp32"}[here]
     (tmp_path / begun).parent.mkdir(parents=True)
     (tmp_path / begun).write_text(json.dumps(FINISHED | {"precision": other}) + "\n")
-    flags = ["run", "--only", "final", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
+    flags = ["--only", "final", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
     assert study_run.main(study_run.parse_args(flags)) == 1
     assert (
         capsys.readouterr().out
@@ -538,7 +537,7 @@ def test_a_row_that_another_machine_begins_meanwhile_in_its_precision_is_named(t
     for name in ("first", "second"):
         monkeypatch.setitem(rows.ROWS, name, rows.Row("", f"--dataset {tmp_path}/{name}", seeds=(0, 1)))
     args = study_run.parse_args(
-        ["run", "--seeds", "0", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
+        ["--seeds", "0", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
     )
     args.only, measure = ["first", "second"], study_run.measure
 
@@ -555,7 +554,7 @@ def test_a_row_that_another_machine_begins_meanwhile_in_its_precision_is_named(t
 
 def test_a_run_that_failed_is_free_for_other_processes(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(rows.ROWS, "first", rows.Row("", f"--dataset {tmp_path}/none", seeds=(0,)))
-    args = study_run.parse_args(["run", "--results", str(tmp_path), "--work", str(tmp_path / "work")])
+    args = study_run.parse_args(["--results", str(tmp_path), "--work", str(tmp_path / "work")])
     args.only = ["first"]
     (tmp_path / "work/first-0").mkdir(parents=True)  # an earlier process began it
     assert study_run.main(args) == 1 and "there is no" in capsys.readouterr().err

@@ -186,7 +186,7 @@ def test_a_killed_run_is_finished_once_by_torchruns_processes_and_keeps_all_that
         f"rows.ROWS['tiny'] = rows.Row("
         f"'', {classifier + ' --optimizer sgd'!r}, {autoencoder!r}, seeds=(0,))\n"
         f"errors.run(study_run.main, "
-        f"study_run.parse_args('run --only tiny --results kept --work work'.split()))\n"
+        f"study_run.parse_args('--only tiny --results kept --work work'.split()))\n"
     )
     first = subprocess.Popen(
         [sys.executable, "tiny.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=OURS
@@ -242,7 +242,7 @@ def test_an_experiment_or_autoencoder_that_another_process_makes_is_waited_for(l
     code = (
         "from study import rows, run as study_run; from support import errors; "
         "rows.ROWS['tiny'] = rows.Row('', autoencoder='', seeds=(0,))\n"
-        "errors.run(study_run.main, study_run.parse_args('run --only tiny --work work --data-dir .'.split()))"
+        "errors.run(study_run.main, study_run.parse_args('--only tiny --work work --data-dir .'.split()))"
     )
     with files.lock(tmp_path / f"work/{lock}.lock", wait=False):
         child = subprocess.Popen(
