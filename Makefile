@@ -1,6 +1,6 @@
-# make: the whole pipeline, shortened, on the drawn flowers. make test: every test. make flowers: the report's final model on
-# the real photos; called again, it goes on where it was stopped. Each makes .venv first. FLAGS go to all three scripts:
-# make flowers FLAGS="--data-dir DIR".
+# make: the whole pipeline, shortened, on the drawn flowers. make test: the linter and every test. make flowers: the
+# report's final model on the real photos; called again, it resumes. Each makes .venv first. FLAGS go to all three
+# scripts: make flowers FLAGS="--data-dir DIR".
 
 PYTHON ?= python3
 VENV = .venv/bin/python
@@ -20,6 +20,7 @@ short: .venv/installed
 	@echo "pictures: $(SHORT)/autoencoder/reconstruction_005.png, and curve.png, confusion.png and confused.png in $(SHORT)/classifier/"
 
 test: .venv/installed
+	$(VENV) -m ruff check --quiet .
 	OMP_NUM_THREADS=1 $(VENV) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -o tmp_path_retention_policy=none \
 		$(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/test_*.py))
 
