@@ -52,7 +52,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def limits(args: argparse.Namespace, device: torch.device) -> dict[str, float]:
     """The machine's own: matrix product in FLOP/s, memory copy in bytes/s, read and written."""
     found = {}
-    for name in ["float32"] + ["bfloat16"] * (machine.choose_precision("auto", device) == "bf16"):
+    has_bf16 = machine.choose_precision("auto", device) == "bf16"
+    for name in ("float32", "bfloat16") if has_bf16 else ("float32",):
         a, b = (torch.randn(4096, 4096, device=device).to(getattr(torch, name)) for _ in range(2))
         best = min(seconds(lambda: a @ b, device) for _ in range(args.rounds + 1))
         found[f"matrix product, {name}"] = 2 * 4096**3 / best

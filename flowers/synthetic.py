@@ -100,11 +100,12 @@ def draw_split(split: str, size: int = 100,
                per_class: int | None = None) -> tuple[np.ndarray, list[int], list[str]]:
     """uint8 images (N, 3, size, size), labels and names of a split, class by class; drawn on all cores."""
     count = per_class or PER_CLASS[split]
-    spawn, deaf = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+    spawn = multiprocessing.get_context("spawn")
+    ignore = signal.SIGINT, signal.SIG_IGN
     draw_class = partial(_draw_class, split=split, count=count, size=size)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
-        with _of_one_thread(), ProcessPoolExecutor(min(8, cores), spawn, signal.signal, deaf) as pool:
+        with _of_one_thread(), ProcessPoolExecutor(min(8, cores), spawn, signal.signal, ignore) as pool:
             drawn = pool.map(draw_class, range(CLASSES))
             bar = tqdm(drawn, f"drawing {split} flowers", CLASSES, leave=False, disable=None)
             images = np.concatenate(list(bar))

@@ -17,7 +17,6 @@ from study.intervals import (
     gap,
     level,
     markdown,
-    rank,
     signed,
     standing,
     val_accuracy,
@@ -165,6 +164,12 @@ def judged(runs: Runs, step: Steps) -> list[Conclusion]:
                    pretraining(runs),
                    "how long the autoencoder alone trains, or the rate of its encoder alone"),
     ]
+
+
+def rank(verdict: str) -> int:
+    """The worst verdict first."""
+    order = ("does not hold", "cannot be told", "not measured yet", "holds")
+    return next(i for i, words in enumerate(order) if verdict.startswith(words))
 
 
 def answers(runs: Runs, step: Steps) -> str:

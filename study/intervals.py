@@ -172,12 +172,6 @@ class Claim(NamedTuple):
         return "does not hold" if high <= self.above or low >= self.below else "cannot be told"
 
 
-def rank(verdict: str) -> int:
-    """The worst verdict first."""
-    order = ("does not hold", "cannot be told", "not measured yet", "holds")
-    return next(i for i, words in enumerate(order) if verdict.startswith(words))
-
-
 def worst(claims: list[Claim], not_varied: str = "") -> str:
     """The worst verdict on the claims that are measured, and whether they are all that is said."""
     verdicts = [claim.verdict() for claim in claims]

@@ -6,13 +6,10 @@
 Writes results/runs/<row>-<seed>.json for each finished run, and beside it the predictions on test photos
 (.npz). Checkpoints lie in runs/experiments/ until the run is finished; autoencoders stay, as rows share them.
 
-Any number of such processes may work at once, also on several machines that share --results and --work on a
-file system with locks. Each run is locked by the process that does it. A run that was killed is resumed by
-the same command. On a CPU start one process a core, either `OMP_NUM_THREADS=1 python -m study.run` twice, or
-`torchrun --nproc-per-node 2 -m study.run`, which also gives each process a GPU of its own.
-
-A row has one precision. A row that was begun in another one than this machine's is named and left out. A run
-that fails is named, the others go on, and the exit status is 1.
+Any number of such processes may work at once, also on machines that share --results and --work: each run is
+locked, and a killed run is resumed by the same command. On a CPU start one process a core, for instance by
+`torchrun --nproc-per-node 2 -m study.run`. A row begun in another precision is left out, a run that fails is
+named; the others go on, and the exit status is 1.
 """
 
 import argparse
@@ -25,6 +22,9 @@ from types import ModuleType
 
 import numpy as np
 
+import evaluate
+import train_autoencoder
+import train_classifier
 from study.intervals import finished_of, path_of
 from study.rows import ROWS, Row
 from support import errors, files, machine, run_folder
@@ -62,8 +62,6 @@ def precision_of(flags: argparse.Namespace) -> str:
 
 def misfit(args: argparse.Namespace, name: str) -> str:
     """Why this machine cannot go on with a row, which has one precision; "" where it can."""
-    import train_classifier
-
     here, found = precision_of(train_classifier.parse_args(ROWS[name].classifier.split())), set()
     for seed in ROWS[name].seeds:
         log = args.work / f"{name}-{seed}/log.jsonl"
@@ -78,11 +76,9 @@ def misfit(args: argparse.Namespace, name: str) -> str:
 
 def autoencoder_of(row: Row, seed: int, args: argparse.Namespace) -> Path:
     """The folder of a row's autoencoder, which rows with the same flags share, in one precision."""
-    import train_autoencoder
-
-    flags = row.autoencoder.split()
-    precision = precision_of(train_autoencoder.parse_args(flags))
-    return args.work / "-".join(["autoencoder", str(seed), precision, *(flag.lstrip("-") for flag in flags)])
+    precision = precision_of(train_autoencoder.parse_args(row.autoencoder.split()))
+    flags = [flag.lstrip("-") for flag in row.autoencoder.split()]
+    return args.work / "-".join(["autoencoder", str(seed), precision, *flags])
 
 
 def train(stage: ModuleType, out: Path, finished: str, flags: list[str]) -> None:
@@ -90,8 +86,7 @@ def train(stage: ModuleType, out: Path, finished: str, flags: list[str]) -> None
     if (out / finished).exists():
         return
     how = "--resume" if (out / "last.pt").exists() else "--overwrite"
-    status = stage.main(stage.parse_args(["--out", str(out), how, *flags]))
-    if status:
+    if status := stage.main(stage.parse_args(["--out", str(out), how, *flags])):
         sys.exit(status)
 
 
@@ -101,15 +96,17 @@ def recipe(flags: dict) -> dict:
     return {name: value for name, value in flags.items() if name not in places}
 
 
-def history(stage: str, log: list[dict]) -> dict:
-    """What is kept of a stage's log: seconds, and each epoch's cost and, where measured, accuracy."""
+def history(stage: str, out: Path) -> tuple[dict, dict]:
+    """A log's header; of its rows seconds, and each epoch's cost and, where measured, accuracy."""
+    header, log = run_folder.read_log(out / "log.jsonl")
+    del header["splits"]  # their sizes; the result has the accuracies under this name
     costs, accuracies = ([round(epoch[field], 6) for epoch in log if epoch.get(field) is not None]
                          for field in ("cost", "val_accuracy"))
     kept = {f"{stage}_cost": log[-1]["cost"], f"{stage}_costs": costs,
             f"{stage}_seconds": round(sum(epoch["seconds"] for epoch in log), 1)}
     if accuracies:
         kept |= {"val_accuracy": log[-1]["val_accuracy"], "val_accuracies": accuracies}
-    return kept
+    return header, kept
 
 
 def keep_predictions(table: Path, path: Path) -> None:
@@ -125,10 +122,6 @@ def keep_predictions(table: Path, path: Path) -> None:
 
 def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
     """Train both stages of one run, evaluate it where the row is tested, and write its JSON file."""
-    import evaluate
-    import train_autoencoder
-    import train_classifier
-
     common, source = ["--data-dir", args.data_dir, "--seed", str(seed)], []
     result = {"row": name, "seed": seed}
     if row.autoencoder is not None:
@@ -136,16 +129,13 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
         with files.lock(Path(f"{out}.lock"), wait=True):
             train(train_autoencoder, out, "autoencoder.pt", [*common, *row.autoencoder.split()])
         source = ["--autoencoder", str(out / "autoencoder.pt")]
-        header, log = run_folder.read_log(out / "log.jsonl")
-        del header["splits"]  # their sizes; the result has the accuracies under this name
-        result |= {"autoencoder_flags": recipe(header.pop("flags")), "autoencoder_header": header,
-                   **history("autoencoder", log)}
+        header, kept = history("autoencoder", out)
+        result |= {"autoencoder_flags": recipe(header.pop("flags")), "autoencoder_header": header, **kept}
     out = args.work / f"{name}-{seed}"
     train(train_classifier, out, "classifier.pt",
           [*common, *source, "--save-every", "20", *row.classifier.split()])
-    header, log = run_folder.read_log(out / "log.jsonl")
-    del header["splits"]
-    result |= {**header, "flags": recipe(header["flags"]), **history("classifier", log)}
+    header, kept = history("classifier", out)
+    result |= {**header, "flags": recipe(header["flags"]), **kept}
     if row.tested:
         evaluate.main(evaluate.parse_args([
             "--classifier", str(out / "classifier.pt"), "--precision", header["precision"],
@@ -156,7 +146,7 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
     clear(args, name, seed)
 
 
-def clear(args: argparse.Namespace, name: str, seed: int) -> None:
+def clear(args: argparse.Namespace, name: str, seed: int | str) -> None:
     """Remove the checkpoints of a finished run, some gigabytes."""
     for file in ("last.pt", "classifier.pt"):
         (args.work / f"{name}-{seed}" / file).unlink(missing_ok=True)
@@ -182,16 +172,16 @@ def attempt(name: str, seed: int, args: argparse.Namespace) -> bool:
 
 
 def main(args: argparse.Namespace) -> int:
-    names = dict.fromkeys(name for name, _ in left(args))
-    wrong = {name: why for name in names if (why := misfit(args, name))}
+    wrong = {name: why for name in {name: None for name, _ in left(args)} if (why := misfit(args, name))}
     for name, why in wrong.items():
         print(f"== {name}: left out, {why}")
     args.only = [name for name in args.only if name not in wrong]
-    (args.results / "runs").mkdir(parents=True, exist_ok=True)
-    args.work.mkdir(parents=True, exist_ok=True)
-    failed, declared = [], [(name, seed) for name in args.only for seed in ROWS[name].seeds]
-    for name, seed in declared:  # a process may have been killed before it cleared its finished run
-        if path_of(args.results, name, seed).exists() and any((args.work / f"{name}-{seed}").glob("*.pt")):
+    failed = []
+    for folder in (args.results / "runs", args.work):
+        folder.mkdir(parents=True, exist_ok=True)
+    for file in args.work.glob("*/*.pt"):  # a process may have been killed before it cleared a finished run
+        name, _, seed = file.parent.name.rpartition("-")
+        if name in args.only and path_of(args.results, name, seed).exists():
             with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
                 if is_ours:
                     clear(args, name, seed)
@@ -203,7 +193,7 @@ def main(args: argparse.Namespace) -> int:
                     waiting = False
                     if not attempt(name, seed, args):
                         failed.append((name, seed))
-        if waiting:  # for runs of other processes, which may be killed and leave them to us
+        if waiting:  # for other processes, which may be killed and leave their runs to us
             time.sleep(2)
     return int(bool(failed or wrong))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support.errors import UserError
 
-ORPHANS = "*.[0-9]*.tmp*"  # what a killed `atomic` leaves
+TEMPORARY = "*.[0-9]*.tmp*"  # the files that a killed `atomic` leaves
 
 
 @contextlib.contextmanager

@@ -17,8 +17,9 @@ from support.run_log import log_row, read_log, start_log
 
 # A resume may change these flags, since they do not change the result.
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
-              "dataset"}  # the photos and labels themselves are compared instead
+              "dataset"}  # its photos and labels are compared instead
 
+RESUME = "the same flags with --resume (no --overwrite) continue"
 CLAIMED, LOCKS = set(), contextlib.ExitStack()  # the folders that this process has locked
 
 
@@ -66,8 +67,8 @@ class Run:
             print(f"resuming {self.last} after epoch {self.resumed['epoch']}")
         else:
             begin_folder(self.out, self.flags["overwrite"], self.kind, self.products, self._save_last)
-        header = {"flags": self.flags, **self.environment, "dataset": self.flags["dataset"], "splits": splits}
-        start_log(self.log, header, self._epochs_done())
+        start_log(self.log, {"flags": self.flags, **self.environment, "dataset": self.flags["dataset"],
+                             "splits": splits}, self._epochs_done())
 
     def epochs(self, total: int) -> Iterator[int]:
         """The epochs that are left, 1 to total; ends early after an interrupt."""
@@ -75,8 +76,7 @@ class Run:
             for epoch in range(self._epochs_done() + 1, total + 1):
                 yield epoch
                 if self.stopped:
-                    print(f"stopped after epoch {epoch}; the same flags with --resume "
-                          f"(no --overwrite) continue")
+                    print(f"stopped after epoch {epoch}; {RESUME}")
                     return
 
     def progress(self, batches: list[Tensor], epoch: int) -> Iterator[Tensor]:
@@ -120,11 +120,7 @@ class Run:
 
 @contextlib.contextmanager
 def open(out: Path, kind: str, products: tuple[str, ...], flags: dict, environment: dict) -> Iterator[Run]:
-    """A run in the folder `out`, which stays locked until the block ends. Fails as open_folder does.
-
-    kind: of its last.pt. products: the other files (glob patterns) it leaves besides log.jsonl. flags: all of
-    the script's, as plain values. environment: machine.describe's.
-    """
+    """A run in the folder `out`, locked until the block ends. Parameters and errors are open_folder's."""
     try:
         yield Run(out, kind, products, flags, environment)
     finally:
@@ -141,11 +137,11 @@ def open_folder(out: Path, resume: bool, overwrite: bool, kind: str,
                 products: tuple[str, ...]) -> dict | None:
     """The content of last.pt with resume, else None; removes nothing yet but what a killed save left.
 
-    products: the files (glob patterns) that a run leaves, besides last.pt and log.jsonl. UserError where
-    there is nothing to resume, where a run is there and neither flag, where another process is at work, or
-    where the other stage has its run, finished or not.
+    kind: last.pt's. products: glob patterns of a run's other files. UserError where there is nothing to resume, a run and
+    neither flag, another process at work, or a run of the other stage.
     """
-    last, other = out / "last.pt", {"autoencoder run": "classifier", "classifier run": "autoencoder"}[kind]
+    last = out / "last.pt"
+    other = "classifier" if kind == "autoencoder run" else "autoencoder"
     if out.is_dir():
         claim(out)  # first: what the checks find stays so
     if (out / f"{other}.pt").exists() or (not resume and _kind(last) == f"{other} run"):
@@ -154,8 +150,8 @@ def open_folder(out: Path, resume: bool, overwrite: bool, kind: str,
         if not last.exists():
             raise UserError(f"--resume: there is no {last}; start without --resume")
         content = checkpoint.load(last, kind)
-        for orphan in out.glob(files.ORPHANS):
-            orphan.unlink()
+        for path in out.glob(files.TEMPORARY):
+            path.unlink()
         return content
     found = [path.name for pattern in ("last.pt", "log.jsonl", *products) for path in out.glob(pattern)]
     if found and not overwrite:
@@ -171,7 +167,7 @@ def begin_folder(out: Path, overwrite: bool, kind: str, products: tuple[str, ...
         out.mkdir(parents=True, exist_ok=True)
         open_folder(out, False, overwrite, kind, products)  # again: a run may have appeared since
         save_last(0)  # first: where it does not fit on the disk, the old run stays
-        for pattern in ("log.jsonl", files.ORPHANS, *products):
+        for pattern in ("log.jsonl", files.TEMPORARY, *products):
             for path in out.glob(pattern):
                 path.unlink()
     except OSError as error:

@@ -12,7 +12,7 @@ RESUMED = ("commit", "versions", "processor", "threads")  # of each process that
 
 
 def start_log(path: Path, header: dict, epochs_done: int) -> None:
-    """Begin a log with its header, or, on a resume, cut the rows past the checkpoint and note who goes on."""
+    """Begin a log with its header; on a resume cut the rows past the checkpoint and note the new process."""
     rows = [json.dumps(header)]
     if epochs_done:
         try:
@@ -22,8 +22,8 @@ def start_log(path: Path, header: dict, epochs_done: int) -> None:
                     or not all(math.isfinite(row["cost"]) for row in kept)):
                 raise ValueError("other epochs")
             begun = json.loads(first)
-            who = {"after epoch": epochs_done, **{name: header.get(name) for name in RESUMED}}
-            resumes = [*begun.get("resumes", []), who]
+            resume = {"after epoch": epochs_done, **{name: header.get(name) for name in RESUMED}}
+            resumes = [*begun.get("resumes", []), resume]
             rows.insert(0, json.dumps(begun | {
                 "flags": header["flags"], "dataset": header.get("dataset"), "resumes": resumes}))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -38,7 +38,7 @@ def log_row(path: Path, row: dict) -> None:
         with open(path, "a") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
-            os.fsync(file.fileno())  # last.pt, which follows, is flushed too, and a resume wants both
+            os.fsync(file.fileno())  # last.pt, which follows, is flushed too, and a resume needs both
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}", exit_status=1) from error
 
