@@ -5,9 +5,8 @@
 
 Writes results/runs/<row>-<seed>.json for each finished run, and beside it the predictions on test photos
 (.npz). Checkpoints lie in runs/experiments/ until the run is finished; autoencoders stay, as rows share them.
-
 Any number of such processes may work at once, also on machines that share --results and --work: each run is
-locked, and a killed run is resumed by the same command. On a CPU start one process a core, for instance by
+locked, and a killed run is resumed by the same command. On a CPU start one process a core:
 `torchrun --nproc-per-node 2 -m study.run`. A row begun in another precision is left out, a run that fails is
 named; the others go on, and the exit status is 1.
 """
@@ -77,7 +76,7 @@ def misfit(args: argparse.Namespace, name: str) -> str:
 def autoencoder_of(row: Row, seed: int, args: argparse.Namespace) -> Path:
     """The folder of a row's autoencoder, which rows with the same flags share, in one precision."""
     precision = precision_of(train_autoencoder.parse_args(row.autoencoder.split()))
-    flags = [flag.lstrip("-") for flag in row.autoencoder.split()]
+    flags = row.autoencoder.replace("--", "").split()
     return args.work / "-".join(["autoencoder", str(seed), precision, *flags])
 
 
@@ -176,24 +175,24 @@ def main(args: argparse.Namespace) -> int:
     for name, why in wrong.items():
         print(f"== {name}: left out, {why}")
     args.only = [name for name in args.only if name not in wrong]
-    failed = []
-    for folder in (args.results / "runs", args.work):
-        folder.mkdir(parents=True, exist_ok=True)
+    (args.results / "runs").mkdir(parents=True, exist_ok=True)
+    args.work.mkdir(parents=True, exist_ok=True)
     for file in args.work.glob("*/*.pt"):  # a process may have been killed before it cleared a finished run
         name, _, seed = file.parent.name.rpartition("-")
         if name in args.only and path_of(args.results, name, seed).exists():
             with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
                 if is_ours:
                     clear(args, name, seed)
+    failed = []
     while runs := [run for run in left(args) if run not in failed]:
-        waiting = True
+        waiting = True  # for other processes, which may be killed and leave their runs to us
         for name, seed in runs:
             with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
                 if is_ours and not path_of(args.results, name, seed).exists():
                     waiting = False
                     if not attempt(name, seed, args):
                         failed.append((name, seed))
-        if waiting:  # for other processes, which may be killed and leave their runs to us
+        if waiting:
             time.sleep(2)
     return int(bool(failed or wrong))
 

@@ -137,8 +137,8 @@ def open_folder(out: Path, resume: bool, overwrite: bool, kind: str,
                 products: tuple[str, ...]) -> dict | None:
     """The content of last.pt with resume, else None; removes nothing yet but what a killed save left.
 
-    kind: last.pt's. products: glob patterns of a run's other files. UserError where there is nothing to resume, a run and
-    neither flag, another process at work, or a run of the other stage.
+    kind: last.pt's. products: glob patterns of a run's other files. UserError where there is nothing to
+    resume, a run and neither flag, another process at work, or a run of the other stage.
     """
     last = out / "last.pt"
     other = "classifier" if kind == "autoencoder run" else "autoencoder"
