@@ -53,6 +53,11 @@ def smooth(x: np.ndarray) -> np.ndarray:
     return x * x * (3 - 2 * x)
 
 
+def float32(array: np.ndarray) -> np.ndarray:
+    """(...) -> (..., 1, 1), to stand against the pixels of windows (M, M)."""
+    return array.astype(np.float32)[..., None, None]
+
+
 def project(size: int, blade: Blade, base: np.ndarray, along: np.ndarray, across: np.ndarray,
             length: np.ndarray, light: np.ndarray, soft: float, tone: np.ndarray) -> list[tuple]:
     """Blades -> one patch each, for paint: (depth, row, column, alpha (M, M), shade (M, M), rgb (3, M, M)).
@@ -85,7 +90,6 @@ def project(size: int, blade: Blade, base: np.ndarray, along: np.ndarray, across
     x, y = pixels[:, 0, None, :], pixels[:, 1, :, None]  # (P, 1, M), (P, M, 1)
 
     # pixel -> place on the blade, s along and v across: first on a flat one, then twice nearer to the curved
-    float32 = lambda array: array.astype(np.float32)[..., None, None]
     (ax, ay, az), (cx, cy, cz), (nx, ny, nz) = (float32(v.T) for v in (along, across, normal))  # (P, 1, 1)
     span = float32(length)
     s0, v0 = (x * cy - y * cx) / (nz * span), (ax * y - ay * x) / (nz * span)  # (P, M, M)
@@ -111,10 +115,11 @@ def project(size: int, blade: Blade, base: np.ndarray, along: np.ndarray, across
 
     # light, which also shines through from the other side, then veins, spots and the three colours
     q = np.clip(v / (width + 1e-3), -1, 1)  # -1 and 1 at the edges
-    lit = lambda vx, vy, vz: vx * float(light[0]) + vy * float(light[1]) + vz * float(light[2])
     fold = 0.12 * np.cos(7 * s + 3 * q + turn)
     slope_s, slope_v = fold - 2 * blade.bend * inside, -(2 * blade.camber * blade.width + 0.3) * q
-    cosine = lit(nx, ny, nz) + slope_s * lit(ax, ay, az) + slope_v * lit(cx, cy, cz)
+    lx, ly, lz = map(float, light)
+    cosine = nx * lx + ny * ly + nz * lz
+    cosine = cosine + slope_s * (ax * lx + ay * ly + az * lz) + slope_v * (cx * lx + cy * ly + cz * lz)
     behind = (nz < 0).astype(np.float32)
     glow = 0.6 + 0.48 * cosine / np.sqrt(1 + slope_s**2 + slope_v**2) * (1 - 1.8 * behind)
     if blade.veins:

@@ -35,13 +35,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=list(ROWS), metavar="ROW", help="rows to run (all)")
     parser.add_argument("--seeds", nargs="+", type=int, help="of each row's seeds, those to run (all)")
     parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
-    parser.add_argument("--results", type=Path, default=Path("results"),
-                        help="folder of finished runs (%(default)s)")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="finished runs (%(default)s)")
     parser.add_argument("--work", type=Path, default=Path("runs/experiments"),
                         help="folder of checkpoints and locks, shared as --results is (%(default)s)")
     args = parser.parse_args(argv)
     if gone := [name for name in args.only or () if ROWS[name].earlier_version]:
-        parser.error(f"--only: {', '.join(gone)} was made by an earlier version and cannot be run again")
+        parser.error(f"--only: an earlier version made {', '.join(gone)}; this one cannot")
     args.only = args.only or [name for name, row in ROWS.items() if not row.earlier_version]
     if odd := set(args.seeds or ()) - {seed for name in args.only for seed in ROWS[name].seeds}:
         parser.error(f"--seeds: none of these rows declares {', '.join(map(str, sorted(odd)))} (see rows.py)")
@@ -113,10 +112,10 @@ def keep_predictions(table: Path, path: Path) -> None:
     with open(table, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     classes = sorted({row["class"] for row in rows})  # every class has test photos
-    columns = {name: np.array([classes.index(row[column]) for row in rows], np.uint8)
-               for name, column in (("labels", "class"), ("predicted", "predicted"))}
+    labels, predicted = (np.array([classes.index(row[column]) for row in rows], np.uint8)
+                         for column in ("class", "predicted"))
     with files.atomic(path) as temporary:
-        np.savez_compressed(temporary, classes=classes, **columns)
+        np.savez_compressed(temporary, classes=classes, labels=labels, predicted=predicted)
 
 
 def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The report's listing, loops and all: the oracle of the tests and the baseline of the benchmark.
+"""The report's code, loops and all: the oracle of the tests and the baseline of the benchmark.
 
 Written from the report's sections 1 to 3 as directly as PyTorch allows, with nothing rewritten for speed.
 """

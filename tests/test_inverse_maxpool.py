@@ -75,7 +75,10 @@ def test_first_and_second_derivatives_by_finite_differences(window, device):
         values((3, 2, 3, 3), device, seed=1).requires_grad_(),
         values((3,), device, seed=2).requires_grad_(),
     )
-    fused = lambda *leaves: inverse_maxpool_conv2d(*leaves, window)
+
+    def fused(*leaves):
+        return inverse_maxpool_conv2d(*leaves, window)
+
     assert torch.autograd.gradcheck(fused, (x, weight, bias), check_forward_ad=True)
     assert torch.autograd.gradgradcheck(fused, (x, weight, bias))
 
@@ -106,10 +109,12 @@ def test_vmap_is_a_loop_over_samples_and_keeps_the_memory_format(window, in_dim,
 @both
 def test_transforms_compose(window):
     x = values((3, 2, 2, 2, 3))
-    square = lambda x: (POOLS[window].apply(x) ** 2).sum()
-    assert torch.equal(
-        torch.func.vmap(torch.func.grad(square))(x), 2 * x
-    )  # each element stands in the output once
+
+    def square(x):
+        return (POOLS[window].apply(x) ** 2).sum()
+
+    # each element stands in the output once
+    assert torch.equal(torch.func.vmap(torch.func.grad(square))(x), 2 * x)
     assert torch.equal(torch.func.grad(lambda x: torch.func.vmap(square)(x).sum())(x), 2 * x)
     assert torch.equal(torch.func.vmap(torch.func.vmap(lambda x: POOLS[window].apply(x[None])))(x)[:, :, 0],
                        torch.stack([LOOPS[window].apply(s) for s in x]))
