@@ -19,7 +19,6 @@ DOWN = np.array([0.01, 1.0, 0.02])  # not quite, so that no blade runs exactly a
 @dataclass(frozen=True)
 class Blade:
     """Lengths are shares of the blade's own length, or of its width where that is said."""
-
     colours: tuple[Colour, Colour, Colour]  # at base, middle and tip
     width: float  # half of it
     base: float = 0.5  # exponent of the outline: 0 as wide as anywhere, 0.5 round, 2 a claw
@@ -54,7 +53,7 @@ def smooth(x: np.ndarray) -> np.ndarray:
 
 
 def float32(array: np.ndarray) -> np.ndarray:
-    """(...) -> (..., 1, 1), to stand against the pixels of windows (M, M)."""
+    """(...) -> (..., 1, 1): one number for each blade, against the (M, M) pixels of its window."""
     return array.astype(np.float32)[..., None, None]
 
 
@@ -85,8 +84,7 @@ def project(size: int, blade: Blade, base: np.ndarray, along: np.ndarray, across
     reach = length[:, None] * (0.5 * a + blade.width * c + rise * n + 0.04)  # (P, 2)
     side = min(size, int(2 * size * (reach.max() + soft + 0.01)) + 2)
     start = np.clip(np.floor(middle[:, :2] * size - side / 2), 0, size - side).astype(int)  # (P, 2)
-    pixels = (start[:, :, None] + np.arange(side) + 0.5) / size - base[:, :2, None]  # (P, 2, M)
-    pixels = pixels.astype(np.float32)
+    pixels = ((start[:, :, None] + np.arange(side) + 0.5) / size - base[:, :2, None]).astype(np.float32)
     x, y = pixels[:, 0, None, :], pixels[:, 1, :, None]  # (P, 1, M), (P, M, 1)
 
     # pixel -> place on the blade, s along and v across: first on a flat one, then twice nearer to the curved
@@ -118,8 +116,8 @@ def project(size: int, blade: Blade, base: np.ndarray, along: np.ndarray, across
     fold = 0.12 * np.cos(7 * s + 3 * q + turn)
     slope_s, slope_v = fold - 2 * blade.bend * inside, -(2 * blade.camber * blade.width + 0.3) * q
     lx, ly, lz = map(float, light)
-    cosine = nx * lx + ny * ly + nz * lz
-    cosine = cosine + slope_s * (ax * lx + ay * ly + az * lz) + slope_v * (cx * lx + cy * ly + cz * lz)
+    cosine = (nx * lx + ny * ly + nz * lz) + slope_s * (ax * lx + ay * ly + az * lz)
+    cosine += slope_v * (cx * lx + cy * ly + cz * lz)
     behind = (nz < 0).astype(np.float32)
     glow = 0.6 + 0.48 * cosine / np.sqrt(1 + slope_s**2 + slope_v**2) * (1 - 1.8 * behind)
     if blade.veins:
@@ -184,8 +182,8 @@ def background(rng: np.random.Generator, light: np.ndarray) -> tuple[np.ndarray,
         "bokeh": ((hue, 0.12, 0.4), (hue - 0.06, 0.5, 0.35), 0.0),
         "wall": ((0.1, 0.35, 0.1), (0.1, 0.68, 0.12), 0.2),
         "darkness": ((hue, 0.02, 0.3), (hue, 0.1, 0.3), 0.0)}
-    scene = list(scenes)[rng.integers(len(scenes))]
-    dark, pale, grain = rgb(*scenes[scene][0]), rgb(*scenes[scene][1]), scenes[scene][2]
+    scene, (dark, pale, grain) = list(scenes.items())[rng.integers(len(scenes))]
+    dark, pale = rgb(*dark), rgb(*pale)
     slope = np.linspace(-0.4, 0.4, BACK)[:, None] * rng.uniform(-1, 1)
     blend = np.clip(0.6 * noise(rng, BACK, 4) + 0.4 * noise(rng, BACK, 9) + slope, 0, 1)
     canvas = np.array(dark)[:, None, None] + blend * np.subtract(pale, dark)[:, None, None]  # (3, BACK, BACK)
