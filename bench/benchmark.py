@@ -66,11 +66,10 @@ def steps(args: argparse.Namespace, device: torch.device) -> list[dict]:
     """Our step in turns with each other side: the report's code, and ours with one switch off."""
     rows = []
     for stage in training_steps.SWITCHES:
-        ours = training_steps.switches_of_ours(stage, device)
-        reports = training_steps.REPORTS_CODE
+        switches, reports = training_steps.switches_of_ours(stage, device), training_steps.REPORTS_CODE
+        ours = set(switches)
         sides = {"the report's code": reports, "the report's code, our allocator": reports | {"allocator"}}
-        sides |= {f"ours without {switch}": ours - {switch}
-                  for switch in training_steps.to_switch(stage, device) if switch in args.switches}
+        sides |= {f"ours without {each}": ours - {each} for each in switches if each in args.switches}
         with process(stage, ours, device, args.batch_size) as (_, _, arithmetic):
             flops = arithmetic()
         with process(stage, ours, device, args.batch_size) as (time_ours, memory_of_ours, _):
@@ -92,7 +91,7 @@ def growth(args: argparse.Namespace, device: torch.device) -> list[dict]:
     """Our autoencoder step by batch size, and by the number of photos in memory."""
     sizes = [(batch, 1020) for batch in (16, 32, 64, 128, 256, 512)]
     sizes += [(args.batch_size, 1020 * k) for k in (2, 4, 8)]
-    ours = training_steps.switches_of_ours("autoencoder", device)
+    ours = set(training_steps.switches_of_ours("autoencoder", device))
     with contextlib.ExitStack() as stack:
         sides = {size: stack.enter_context(process("autoencoder", ours, device, *size)) for size in sizes}
         times = take_turns({size: timed for size, (timed, _, _) in sides.items()}, args.rounds)

@@ -76,9 +76,8 @@ def size_of(content: dict, folder: Path) -> int:
 def main(args: argparse.Namespace) -> int:
     real = {**SMALL, "model": models.AutoEncoder().state_dict()}
     random.seed(0)
-    rows = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder, rows = Path(name), []
         size = size_of(SMALL, folder)
         bits = [(i, bit) for i in range(size) for bit in range(8)]
         counts = {"small": damage(SMALL, folder, range(size), bits)}

@@ -171,12 +171,7 @@ def process(stage: str, switches: set[str], device: torch.device, batch_size: in
                lambda: pool.submit(arithmetic).result())
 
 
-def switches_of_ours(stage: str, device: torch.device) -> set[str]:
-    """All, but bf16 only where the scripts take it by default."""
-    return set(SWITCHES[stage]) - ({"bf16"} if machine.choose_precision("auto", device) == "fp32" else set())
-
-
-def to_switch(stage: str, device: torch.device) -> list[str]:
-    """The switches that act on a machine: bf16 only where the scripts take it by default."""
-    ours = switches_of_ours(stage, device)
-    return [switch for switch in SWITCHES[stage] if switch in ours]
+def switches_of_ours(stage: str, device: torch.device) -> list[str]:
+    """The switches that our step has on: bf16 only where the scripts take it by default."""
+    default = machine.choose_precision("auto", device)
+    return [switch for switch in SWITCHES[stage] if switch != "bf16" or default == "bf16"]
