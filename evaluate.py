@@ -131,6 +131,21 @@ def summarise(correct: Tensor, labels: Tensor) -> dict:
             "per_class_accuracy": 100 * float(share.mean())}
 
 
+def print_summaries(splits: dict[str, dict]) -> None:
+    """The report's lines, then each split's summary with its interval, then the reconstructions' errors."""
+    for split, name in (("train", "train"), ("test", "test"), ("val", "validation")):
+        if split in splits:
+            print(f"Accuracy of the network on {name} images: {splits[split]['accuracy']} %")
+    for split, result in splits.items():
+        low, high = result["accuracy_interval"]
+        print(f"{split:5} {result['images']:5} images: {result['accuracy']:6.2f} % [{low:.2f}, {high:.2f}], "
+              f"mean of the classes {result['per_class_accuracy']:6.2f} %  (95 % interval)")
+    for split, result in splits.items():
+        if "reconstruction_error" in result:
+            print(f"{split:5} mean squared error of the reconstructions: "
+                  f"{result['reconstruction_error']:.5f}")
+
+
 def most_confused(matrix: np.ndarray, count: int) -> list[tuple[int, int]]:
     """Pairs of classes most often taken for each other, (true, given) as is more frequent. matrix (K, K)."""
     both = np.triu(matrix + matrix.T, 1)
@@ -208,17 +223,7 @@ def main(args: argparse.Namespace) -> int:
         rows += [[split, name, classes[label], classes[guess], f"{p:.4f}"] for name, label, guess, p in
                  zip(flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist())]
 
-    for split, name in (("train", "train"), ("test", "test"), ("val", "validation")):
-        if split in splits:
-            print(f"Accuracy of the network on {name} images: {splits[split]['accuracy']} %")
-    for split, result in splits.items():
-        low, high = result["accuracy_interval"]
-        print(f"{split:5} {result['images']:5} images: {result['accuracy']:6.2f} % [{low:.2f}, {high:.2f}], "
-              f"mean of the classes {result['per_class_accuracy']:6.2f} %  (95 % interval)")
-    if autoencoder is not None:
-        for split, result in splits.items():
-            print(f"{split:5} mean squared error of the reconstructions: "
-                  f"{result['reconstruction_error']:.5f}")
+    print_summaries(splits)
 
     seconds = time.perf_counter() - start
     files.write_json(out / "evaluation.json", {
