@@ -13,6 +13,7 @@ from study.intervals import (
     Runs,
     Value,
     accuracy_on,
+    by_reading,
     error_on,
     gap,
     level,
@@ -92,8 +93,9 @@ def regularisation(runs: Runs) -> list[Claim]:
 def epochs(runs: Runs) -> list[Claim]:
     costs = [Claim(f"from epoch 40 to 80 the {stage}'s cost changes by less than a tenth of {what}", "%",
                    level(runs, "epochs-80", changed(stage, 40, 80, of_its_fall)), -10, 10,
-                   f"for the cost beside {what}")
-             for what, of_its_fall in (("its fall until then", True), ("its value at 40", False))
+                   reading)
+             for what, of_its_fall, reading in (("its fall until then", True, "beside its fall"),
+                                                ("its value at 40", False, "beside its value"))
              for stage in ("autoencoder", "classifier")]
     accuracy = "from epoch 40 to 80 the classifier's validation accuracy changes by less than 1 point"
     return [*costs, Claim(accuracy, VALIDATION, level(runs, "epochs-80", gained(40, 80)), -1, 1,
@@ -138,9 +140,9 @@ class Conclusion(NamedTuple):
 def judged(runs: Runs, step: Steps) -> list[Conclusion]:
     """Each conclusion; step is the benchmark's."""
     return [
-        Conclusion("Batch norm takes no time",
-                   "A step takes as long with batch norm as without, but with it the cost falls far faster; "
-                   "without it, more epochs would keep raising accuracy", batch_norm(runs, step),
+        Conclusion("Batch norm takes no time", "A step takes as long with batch norm as without, but with "
+                   "it the cost falls far faster; without it, more epochs would keep raising accuracy",
+                   batch_norm(runs, step),
                    "the batch norm of an autoencoder whose costs are kept, the number of epochs without it, "
                    "or the kind of processor (all are CPUs)"),
         Conclusion("Adagrad is the best optimizer",
@@ -148,10 +150,9 @@ def judged(runs: Runs, step: Steps) -> list[Conclusion]:
                    "become too small: it fits the training photos but does poorly on the test photos",
                    optimizers(runs), "the direction of a step alone"),
         Conclusion("Dropout and L2 gain about 1 % at most",
-                   "Dropout and L2 gain about 1 % at most; the cure is more photos", regularisation(runs),
-                   "the number of photos"),
-        Conclusion("Beyond 40 epochs cost hardly changes", "Beyond 40 epochs the cost hardly changes",
-                   epochs(runs)),
+                   "Dropout and L2 gain about 1 % at most; the cure is more photos",
+                   regularisation(runs), "the number of photos"),
+        Conclusion("Cost is flat after epoch 40", "Beyond 40 epochs the cost hardly changes", epochs(runs)),
         Conclusion("Adam suits the autoencoder better than Adagrad",
                    "With Adagrad the autoencoder's pictures are less complete than with Adam; hence Adam",
                    autoencoders(runs), "the learning rate of either"),
@@ -173,12 +174,15 @@ def rank(verdict: str) -> int:
 
 
 def answers(runs: Runs, step: Steps) -> str:
-    """A line a conclusion: the worst verdict on its claims, and the figure of the first that has it."""
+    """A line a conclusion: its verdict (of several readings the best and worst), and the worst's figure."""
     lines = []
     for i, conclusion in enumerate(judged(runs, step), 1):
         decisive = min(conclusion.claims, key=lambda claim: rank(claim.verdict()))
         figure = signed(decisive.difference, SHORT_UNITS.get(decisive.unit, decisive.unit))
-        verdict = f"{decisive.verdict()} {decisive.reading}".rstrip()
+        stands = by_reading(conclusion.claims)
+        verdicts = [f"{stands[reading]} {reading}".rstrip() for reading in stands]
+        best, worst = max(verdicts, key=rank), min(verdicts, key=rank)
+        verdict = best if best == worst else f"{best}, {worst}"
         lines.append(f"{i}. {conclusion.short}: **{verdict}** ({figure or 'no run yet'}). "
                      f"[all](results/README.md#conclusions)")
     return "\n".join(lines)

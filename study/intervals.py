@@ -37,7 +37,9 @@ def path_of(results: Path, name: str, seed: int) -> Path:
 
 def finished_of(results: Path, name: str) -> list[dict]:
     """The finished runs of a row, in the order of its seeds; UserError names a damaged file."""
-    runs, needed = [], {"seed", "flags", "precision", "val_accuracy", *["splits"] * ROWS[name].tested}
+    runs, needed = [], {"seed", "flags", "precision", "val_accuracy"}
+    if ROWS[name].tested:
+        needed.add("splits")
     for seed in ROWS[name].seeds:
         path = path_of(results, name, seed)
         if path.exists():
@@ -185,14 +187,14 @@ def worst(claims: list[Claim], not_varied: str = "") -> str:
     return f"{found} as far as measured" if found == "holds" and not_varied else found
 
 
-def standing(claims: list[Claim], not_varied: str = "") -> str:
-    """How a conclusion stands: it holds where all that it says does.
-
-    Where it may be read in several ways: how it stands in each, with the claims that are of none.
-    """
+def by_reading(claims: list[Claim], not_varied: str = "") -> dict[str, str]:
+    """The verdict in each reading, where claims of no reading count in all; {"": verdict} if they agree."""
     readings = dict.fromkeys(claim.reading for claim in claims if claim.reading) or [""]
-    stands = {reading: worst([claim for claim in claims if claim.reading in ("", reading)], not_varied)
-              for reading in readings}
-    if len(set(stands.values())) == 1:
-        return stands.popitem()[1]
-    return ", ".join(f"{verdict} {reading}" for reading, verdict in stands.items())
+    found = {reading: worst([claim for claim in claims if claim.reading in ("", reading)], not_varied)
+             for reading in readings}
+    return found if len(set(found.values())) > 1 else {"": found.popitem()[1]}
+
+
+def standing(claims: list[Claim], not_varied: str = "") -> str:
+    stands = by_reading(claims, not_varied)
+    return ", ".join(f"{verdict} {reading}".rstrip() for reading, verdict in stands.items())

@@ -35,7 +35,8 @@ def speed(benchmark: dict) -> str:
                         for side in ("the report's code", "ours"))
         rows.append([f"{stage}, a step of {measured['batch_size']} images", f"{report['seconds']:.2f}",
                      f"{ours['seconds']:.2f}", f"{report['to ours'] / ours['to ours']:.2f}"])
-    title = f"{measured['processor']}, {measured['threads']} threads, medians of {measured['rounds']} rounds"
+    title = (f"{measured['processor']}, {measured['threads']} threads, "
+             f"torch {measured['versions']['torch']}, medians of {measured['rounds']} rounds")
     return markdown([title, "the report's code: s", "ours: s", "times faster, in turns"], rows)
 
 

@@ -247,6 +247,18 @@ def test_a_conclusion_that_may_be_read_in_several_ways_is_told_by_each():
         "holds as far as measured by weight, not measured yet by age")
 
 
+def test_an_answer_has_the_best_and_the_worst_reading_and_the_figure_of_the_worst(monkeypatch):
+    claims = [Claim("", "points", Difference(mean, mean - 1, mean + 1, 5, 5), above=0, reading=reading)
+              for mean, reading in ((0, "by age"), (2, "by weight"), (-2, "by length"), (-3, "by length"))]
+    judged = [conclusions.Conclusion("All is", "", claims),
+              conclusions.Conclusion("One is", "", claims[1:2])]
+    monkeypatch.setattr(conclusions, "judged", lambda runs, step: judged)
+    link = "[all](results/README.md#conclusions)"
+    assert conclusions.answers({}, {}).splitlines() == [
+        f"1. All is: **holds by weight, does not hold by length** (-2.00 [-3.00, -1.00] points). {link}",
+        f"2. One is: **holds** (+2.00 [1.00, 3.00] points). {link}"]
+
+
 @pytest.mark.parametrize("true", (True, False))
 def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
     """Made-up runs in which all that the report says is so, or the opposite."""
@@ -310,7 +322,7 @@ def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
     assert [line[:3] for line in lines] == [f"{i}. " for i in range(1, 8)]
     assert all(f"**{said}" in line for line in lines)
     change = "-0.05" if true else "+15.12"
-    assert f"**{said} for the cost beside its fall until then** ({change} (every run) %)" in lines[3]
+    assert f"**{said}** ({change} (every run) %)" in lines[3]
     table = conclusions.conclusions(runs, step)
     assert (
         table.count(f"| {verdicts[0]} |") == 37
@@ -359,6 +371,10 @@ def test_summary_json_is_what_the_results_give():
     mean = statistics.mean(run["splits"]["test"]["accuracy"] for run in measured)
     assert final["test"] == pytest.approx(mean) and final["seeds"] == [0, 1, 2, 3, 4]
     assert (final["stage_one"], final["epochs"], final["views"]) == (None, 40, None)
+    scratch = json.loads((ROOT / "results/runs/search-scratch-0.json").read_text())
+    # its file also has the seconds of a stage one that it did not start from
+    alone = next(row for row in kept if row["name"] == "search-scratch")
+    assert alone["minutes"] == pytest.approx(scratch["classifier_seconds"] / 60, abs=0.05)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results/runs").glob("*.json")), ids=lambda path: path.stem)
