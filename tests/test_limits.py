@@ -123,7 +123,10 @@ def test_too_little_memory_is_one_line_with_the_flag_to_lower(trained, tmp_path)
             "[enforce fail at alloc_cpu.cpp:121] data. "
             "DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."
         ),
-        "MPS backend out of memory (MPS allocated: 9.00 GB, other allocations: 1 MB, max allowed: 9.07 GB).",
+        (
+            "MPS backend out of memory "
+            "(MPS allocated: 9.00 GB, other allocations: 1.00 MB, max allowed: 9.07 GB)."
+        ),
         "Invalid buffer size: 47.68 GB",
         "CUDA error: out of memory",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",

@@ -89,6 +89,27 @@ def test_autoencoder_is_the_reports_in_float64(name, batch_norm, memory_format):
 
 
 @with_and_without_batch_norm
+def test_the_autoencoder_unpools_each_element_to_the_even_places(batch_norm):
+    """Against the same layers, each element placed by hand."""
+    torch.manual_seed(0)
+    model = models.AutoEncoder(batch_norm).double().eval()
+    x = torch.rand(2, 3, 100, 100, dtype=torch.float64)
+    z, x_hat = model(x)
+    assert torch.equal(model.encoder(x), z)
+    out = z
+    for i, edge in enumerate((1, 1, 1, 0, 0), 1):
+        size = [2 * length - edge for length in out.shape[2:]]
+        small, out = out, torch.zeros(*out.shape[:2], *size, dtype=torch.float64)
+        out[..., ::2, ::2] = small
+        out = getattr(model.decoder, f"deconv{i}")(out)
+        if i < 5:
+            out = F.relu(getattr(model.decoder, f"bn{i}")(out) if batch_norm else out)
+    within_1e_10(x_hat, out, x_hat.abs().max().item())
+    x_hat.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@with_and_without_batch_norm
 def test_classifier_is_the_reports(batch_norm):
     """In float32, 149 million weights being many: the same operations in the same order, so the same bits."""
     ours, theirs = pair("Classifier", batch_norm, torch.float32)

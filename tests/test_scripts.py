@@ -422,6 +422,12 @@ def test_summary_of_the_reports_final_result():
     assert result["per_class_accuracy"] == pytest.approx(100 * sum(of_class) / 100)
 
 
+def test_the_mean_of_the_classes_counts_a_small_class_as_much_as_a_large_one():
+    result = evaluate.summarise(torch.tensor([True, True, False]), torch.tensor([0, 0, 1]))
+    assert result["per_class_accuracy"] == 50
+    assert result["accuracy_interval"][0] < 66 < result["accuracy_interval"][1]
+
+
 def test_each_of_torchruns_processes_has_a_gpu_of_its_own_and_fp32_is_not_tf32_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
