@@ -15,7 +15,7 @@ from flowers import flowers102, folder, synthetic
 from support import checkpoint, machine
 from support.errors import UserError
 
-SPLITS = ("train", "val", "test")
+SPLITS = folder.SPLITS
 BUILT_IN = {"flowers102": flowers102, "synthetic": synthetic}
 CACHE_FORMAT = 5  # to be raised when decoding.decode, or what is cached, changes
 

@@ -66,7 +66,7 @@ def draw(model: AutoEncoder, images: Tensor, precision: str, out: Path, epoch: i
 
 
 def main(args: argparse.Namespace) -> int:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     device, precision = machine.set_up(args.device, args.precision, args.deterministic)
     flags, environment = training.plain_flags(args, device, precision), machine.describe(device, precision)
     with run_folder.open(args.out, KIND, PRODUCTS, flags, environment) as run:
@@ -92,7 +92,7 @@ def main(args: argparse.Namespace) -> int:
         checkpoint.save(args.out / "autoencoder.pt", {
             "kind": "autoencoder", "config": {"batch_norm": args.batch_norm}, "model": model.state_dict(),
             "dataset": args.dataset, "flags": flags, "environment": environment})
-        print(f"wrote {args.out / 'autoencoder.pt'} after {time.perf_counter() - begun:.1f} s")
+        print(f"wrote {args.out / 'autoencoder.pt'} after {time.perf_counter() - start:.1f} s")
     return 0
 
 

@@ -26,7 +26,7 @@ import train_autoencoder
 import train_classifier
 from study.intervals import finished_of, path_of
 from study.rows import ROWS, Row
-from support import errors, files, machine, run_folder
+from support import errors, files, machine, run_folder, run_log
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -65,7 +65,7 @@ def misfit(args: argparse.Namespace, name: str) -> str:
         log = args.work / f"{name}-{seed}/log.jsonl"
         if log.exists() and not path_of(args.results, name, seed).exists():
             with contextlib.suppress(ValueError, KeyError):  # a resume names the damage
-                found.add(run_folder.read_log(log)[0]["precision"])
+                found.add(run_log.read_log(log)[0]["precision"])
     # after the logs, as another process may finish a run meanwhile
     found |= {run["precision"] for run in finished_of(args.results, name)}
     others = sorted(found - {here})
@@ -96,7 +96,7 @@ def recipe(flags: dict) -> dict:
 
 def history(stage: str, out: Path) -> tuple[dict, dict]:
     """A log's header; of its rows seconds, and each epoch's cost and, where measured, accuracy."""
-    header, log = run_folder.read_log(out / "log.jsonl")
+    header, log = run_log.read_log(out / "log.jsonl")
     del header["splits"]  # their sizes; the result has the accuracies under this name
     costs, accuracies = ([round(epoch[field], 6) for epoch in log if epoch.get(field) is not None]
                          for field in ("cost", "val_accuracy"))

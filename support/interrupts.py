@@ -20,7 +20,7 @@ def interrupts() -> Iterator[list[int]]:
             os.write(sys.stdout.fileno(),
                      b"\ninterrupted: finishing this epoch and saving it (again to leave at once)\n")
 
-  
+    # a signal that the caller ignores, as `&` in a script has it ignored, stays so
     former = {each: signal.signal(each, remember) for each in (signal.SIGINT, signal.SIGTERM)
               if signal.getsignal(each) != signal.SIG_IGN}
     try:

@@ -18,8 +18,6 @@ from support.run_log import log_row, read_log, start_log
 # A resume may change these flags, since they do not change the result.
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
               "dataset"}  # its photos and labels are compared instead
-
-RESUME = "the same flags with --resume (no --overwrite) continue"
 CLAIMED, LOCKS = set(), contextlib.ExitStack()  # the folders that this process has locked
 
 
@@ -69,6 +67,7 @@ class Run:
             begin_folder(self.out, self.flags["overwrite"], self.kind, self.products, self._save_last)
         start_log(self.log, {"flags": self.flags, **self.environment, "dataset": self.flags["dataset"],
                              "splits": splits}, self._epochs_done())
+        self.rows = read_log(self.log)[1]  # kept up to date, so that no epoch reads the file
 
     def epochs(self, total: int) -> Iterator[int]:
         """The epochs that are left, 1 to total; ends early after an interrupt."""
@@ -76,12 +75,11 @@ class Run:
             for epoch in range(self._epochs_done() + 1, total + 1):
                 yield epoch
                 if self.stopped:
-                    print(f"stopped after epoch {epoch}; {RESUME}")
                     return
 
     def progress(self, batches: list[Tensor], epoch: int) -> Iterator[Tensor]:
         """The batches, under a bar that counts images and shows the cost of the epoch before."""
-        before = {"cost": f"{read_log(self.log)[1][-1]['cost']:.4f}"} if epoch > 1 else None
+        before = {"cost": f"{self.rows[-1]['cost']:.4f}"} if self.rows else None
         with tqdm(None, f"epoch {epoch}", sum(map(len, batches)), leave=False, unit=" images", disable=None,
                   postfix=before) as bar:
             for batch in batches:
@@ -98,16 +96,19 @@ class Run:
         if row.get("val_accuracy") is not None:
             line += f", validation accuracy : {row['val_accuracy']:.2f} %"
         print(line, flush=True)
-        log_row(self.log, {"epoch": epoch, **row})
+        self.rows.append({"epoch": epoch, **row})
+        log_row(self.log, self.rows[-1])
         self.stopped = bool(self.caught)  # read once: the signal may come at any moment
         if epoch % 5 == 0 or epoch == total or self.stopped:  # before the save: a kill leaves none out
-            figures.curves(self.out / "curve.png", read_log(self.log)[1], cost)
+            figures.curves(self.out / "curve.png", self.rows, cost)
         if epoch % self.flags["save_every"] == 0 or epoch == total or self.stopped:
             self._save_last(epoch)
+        if self.stopped:
+            print(f"stopped after epoch {epoch}; the same flags with --resume (no --overwrite) continue")
 
     def exit_status(self) -> int:
-        """0, or after an interrupt what a shell expects of a process that a signal ended."""
-        return 128 + self.caught[0] if self.stopped else 0
+        """After an interrupt: what a shell expects of a process that a signal ended."""
+        return 128 + self.caught[0]
 
     def _epochs_done(self) -> int:
         return self.resumed["epoch"] if self.resumed else 0

@@ -61,8 +61,18 @@ def test_no_path_is_touched_and_torchruns_rank_is_asked_in_one_place():
         assert "LOCAL_RANK" not in text or path == "support/distributed.py", path
 
 
-def test_the_ground_floor_keeps_to_its_bound():
-    assert sum(lines(path) for path in FILES if "/" not in path) <= 1150
+MISSED = pytest.mark.xfail(reason="the design's bound is not met yet", strict=True)
+
+
+@pytest.mark.parametrize("what,bound", (("the ground floor", 1150),
+                                        pytest.param("study and bench", 1450, marks=MISSED),
+                                        pytest.param("all", 3900, marks=MISSED)))
+def test_the_rooms_keep_to_their_bounds(what, bound):
+    """Of lines, all Python outside tests/."""
+    counted = {"the ground floor": [path for path in FILES if "/" not in path],
+               "study and bench": [path for path in FILES if path.startswith(("study/", "bench/"))],
+               "all": FILES}[what]
+    assert sum(map(lines, counted)) <= bound
 
 
 def test_files_keep_to_their_bounds():
