@@ -1,8 +1,6 @@
 """The tables of accuracy, made from the finished runs in results/runs/."""
 
 import statistics
-from collections import Counter
-from itertools import accumulate
 
 from study.intervals import (
     Runs,
@@ -17,7 +15,7 @@ from study.intervals import (
     spread,
     val_accuracy,
 )
-from study.rows import BEST, RATES, REPORT, REPORT_TRAIN, ROWS
+from study.rows import BEST, RATES, ROWS, report
 
 
 def final(runs: Runs) -> str:
@@ -26,14 +24,15 @@ def final(runs: Runs) -> str:
                 run["splits"]["test"]["per_class_accuracy"]] for run in runs["final"]]
     rows = [[run["seed"], *(f"{value:.2f}" for value in values)]
             for run, values in zip(runs["final"], columns)]
-    theirs = f"{REPORT['final'][0]:.2f}"
+    (theirs,) = report()["final"]
+    said = f"{theirs:.2f}"
     if len(columns) > 1:
         rows.append(["mean ± standard deviation [95 % interval]",
                      *map(interval_of_mean, zip(*columns))])
         low, high = prediction_interval([accuracy_on("test")(run) for run in runs["final"]])
-        place = "inside" if low < REPORT["final"][0] < high else "outside"
-        theirs += f" ({place} {low:.2f} to {high:.2f}, where one more run of ours would lie, 95 times in 100)"
-    rows.append(["the report, one run", "100.00", "", theirs, ""])
+        place = "inside" if low < theirs < high else "outside"
+        said += f" ({place} {low:.2f} to {high:.2f}, where one more run of ours would lie, 95 times in 100)"
+    rows.append(["the report, one run", "100.00", "", said, ""])
     return markdown(["seed", "train (%)", "validation (%)", "test (%)", "test, mean of the classes (%)"],
                     rows)
 
@@ -46,7 +45,7 @@ def section5(runs: Runs) -> str:
     from scipy.stats import ttest_ind
 
     rows = []
-    for name, theirs in REPORT.items():
+    for name, theirs in report().items():
         if name == "final":  # it has a table of its own
             continue
         ours, cells = [accuracy_on("test")(run) for run in runs[name]], ["", "", ""]
@@ -61,7 +60,7 @@ def section5(runs: Runs) -> str:
         seconds = [run["classifier_seconds"] for run in runs[name]]
         rows.append([ROWS[name].label, f"{spread(theirs)} ({len(theirs)})",
                      ", ".join(f"{value:.2f}" for value in ours), *cells,
-                     spread(REPORT_TRAIN.get(name, (100, 100))), train, precisions(runs[name]),
+                     spread(report("train").get(name, (100, 100))), train, precisions(runs[name]),
                      f"{statistics.median(seconds):.0f}" if seconds else ""])
     return markdown(["test accuracy (%)", "the report: mean ± deviation (runs)", "ours, seeds in order",
                      "mean ± deviation [95 % interval]", "ours minus the report's [95 %]", "differs",
@@ -71,58 +70,27 @@ def section5(runs: Runs) -> str:
 def plotted(runs: Runs) -> list[tuple[str, list[float], tuple[float, ...]]]:
     """Title, our test accuracies and the report's, of each row of its section 5 and the final model."""
     return [(ROWS[name].label, list(map(accuracy_on("test"), runs[name])), theirs)
-            for name, theirs in REPORT.items()]
+            for name, theirs in report().items()]
 
 
 def search(runs: Runs) -> str:
     """Validation accuracy of each setting, the best first."""
     found = [(val_accuracy(run), ROWS[name].label)
              for name in runs if name.startswith("search-") for run in runs[name]]
-    found.sort(key=lambda pair: -pair[0])
     return markdown(["setting", "validation accuracy (%)"],
-                    [[title, f"{value:.2f}"] for value, title in found])
+                    [[title, f"{value:.2f}"] for value, title in sorted(found, reverse=True)])
 
 
 def synthetic(runs: Runs) -> str:
     """The final model on the drawn flowers, seed by seed, and what becomes of it with another recipe."""
     found = runs["synthetic"]
-    if not found:
-        return ""
     train, val, test = (", ".join(f"{accuracy_on(split)(run):.2f}" for run in found)
                         for split in ("train", "val", "test"))
+    others = ", ".join(f"{val_accuracy(run):.2f} % {ROWS[name].label.removeprefix('the drawn flowers ')}"
+                       for name in runs if name.startswith("synthetic-") for run in runs[name])
     seeds = ", ".join(str(run["seed"]) for run in found)
-    text = f"Seeds {seeds}: test accuracy {test} %; validation {val} %; training {train} %."
-    others = [f"{val_accuracy(run):.2f} % {ROWS[name].label.removeprefix('the drawn flowers ')}"
-              for name in runs if name.startswith("synthetic-") for run in runs[name]]
-    if others:
-        text += f" Validation accuracy of seed 0 with another recipe: {', '.join(others)}."
-    return text
-
-
-def jump(costs: list[float]) -> tuple[int, float] | None:
-    """Epoch and height of the highest cost above three times the lowest before it; None without one."""
-    lowest = accumulate(costs, min)
-    risen = [(cost, epoch) for epoch, (cost, low) in enumerate(zip(costs, lowest), 1) if cost > 3 * low]
-    return max(risen)[::-1] if risen else None
-
-
-def jumps(runs: Runs) -> str:
-    """Which runs' cost, once it was low, rose again, and how the rows of the strongest decay went."""
-    curves = {(name, run["seed"]): run["classifier_costs"] for name in runs for run in runs[name]
-              if "classifier_costs" in run}  # (the oldest files tell the last cost alone)
-    risen = Counter(name for (name, _), costs in curves.items() if jump(costs))
-    rows = []
-    for name in ("l2-0.01", "l2-0.01-fp32"):
-        for run in runs[name]:
-            epoch, height = jump(run["classifier_costs"]) or ("", None)
-            rows.append([run["precision"], run["seed"], epoch, f"{height:.2f}" if height else "",
-                         f"{run['classifier_cost']:.2f}", f"{accuracy_on('test')(run):.2f}"])
-    named = ", ".join(f"{ROWS[name].label} ({count} of {len(runs[name])} seeds)"
-                      for name, count in risen.items()) or "none"
-    return markdown([f"{ROWS['l2-0.01'].title}, in", "seed", "peak after a rise: epoch", "peak cost (nats)",
-                     "last cost", "test accuracy (%)"], rows) + (
-        f"\n\nOf the {len(curves)} runs whose curve is kept, those whose cost rose to more than three "
-        f"times its earlier minimum: {named}.")
+    return (f"Seeds {seeds}: test accuracy {test} %; validation {val} %; training {train} %. "
+            f"Validation accuracy of seed 0 with another recipe: {others}.")
 
 
 def rates(runs: Runs) -> str:
@@ -157,6 +125,6 @@ def pretraining(runs: Runs) -> str:
             for name in ("pretrained", "final"))
         text += (f"\n\nOne more run would lie, 95 times in 100, between {low:.2f} and {high:.2f} % "
                  f"from the trained encoder, between {random_low:.2f} and {random_high:.2f} "
-                 f"from random weights; the report's one run lies at {REPORT['final'][0]:.2f}.")
+                 f"from random weights; the report's one run lies at {report()['final'][0]:.2f}.")
     apart = signed(gap(runs, "frozen", "frozen-random"), "points of test accuracy")
     return text + (f"\n\nFrozen trained encoder minus frozen random encoder: {apart}." if apart else "")

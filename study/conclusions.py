@@ -7,28 +7,23 @@ rounds (`Steps`). A verdict waits until all declared seeds are there.
 
 from typing import NamedTuple
 
-from study.intervals import (
-    Claim,
-    Difference,
-    Runs,
-    Value,
-    accuracy_on,
-    by_reading,
-    error_on,
-    gap,
-    level,
-    markdown,
-    signed,
-    standing,
-    val_accuracy,
-)
+from study.claims import Claim, by_reading, rank
+from study.intervals import Runs, Value, accuracy_on, error_on, gap, level, markdown, signed, val_accuracy
 from study.rows import BEST, BEST_RATES
+from study.speed import Steps
 
-Steps = dict[tuple[str, str], Difference]  # what a step takes more with batch norm, in percent: speed.py's
 AT_0001, AT_BEST = "at 0.001", "at the best rates"  # readings of what the report measured at one rate
 POINTS, VALIDATION = "points of test accuracy", "points of validation accuracy"
 ERROR = "thousandths of squared error"
 SHORT_UNITS = {POINTS: "points", VALIDATION: "points", "% longer with batch norm": "% a step"}
+
+
+class Conclusion(NamedTuple):
+    """What the report concludes, in few words and in all, and what has to be true for it."""
+
+    short: str
+    text: str
+    claims: list[Claim]
 
 
 def after(epoch: int) -> Value:
@@ -50,34 +45,35 @@ def changed(stage: str, first: int, last: int, of_its_fall: bool) -> Value:
 
 
 def batch_norm(runs: Runs, step: Steps) -> list[Claim]:
-    falls = "the classifier's cost after 5 epochs with batch norm is below that after 30 without"
-    rises = "without batch norm validation accuracy rises from epoch 15 to 30"
-    without, best_without = "no-batch-norm", BEST["no-batch-norm"]
-    at_0001 = gap(runs, "adam", without, after(5), after(30))
-    at_best = gap(runs, BEST["adam"], best_without, after(5), after(30))
-    alike = [Claim(f"the {stage}'s step in {precision} takes as long with batch norm as without, within 5 %",
-                   "% longer with batch norm", step.get((stage, precision)), -5, 5)
-             for stage in ("autoencoder", "classifier") for precision in ("bf16", "fp32")]
-    return alike + [
-        Claim(f"{falls}, both at 0.001", "nats", at_0001, below=0, reading=AT_0001),
-        Claim(f"{falls}, each at its best rate", "nats", at_best, below=0, reading=AT_BEST),
-        Claim(f"{rises}, at 0.001", VALIDATION, level(runs, without, gained(15, 30)), above=0,
-              reading=AT_0001),
-        Claim(f"{rises}, at its best rate", VALIDATION, level(runs, best_without, gained(15, 30)), above=0,
-              reading=AT_BEST)]
+    claims = [Claim(f"the {stage}'s step in {precision} takes as long with batch norm as without, within 5 %",
+                    "% longer with batch norm", step.get((stage, precision)), -5, 5)
+              for stage in ("autoencoder", "classifier") for precision in ("bf16", "fp32")]
+    at_rates = ((AT_0001, "both at 0.001", "at 0.001", "adam", "no-batch-norm"),
+                (AT_BEST, "each at its best rate", "at its best rate", BEST["adam"], BEST["no-batch-norm"]))
+    for reading, rates, _, ours, without in at_rates:
+        claims.append(Claim("the classifier's cost after 5 epochs with batch norm is below that after 30 "
+                            f"without, {rates}", "nats", gap(runs, ours, without, after(5), after(30)),
+                            below=0, reading=reading))
+    for reading, _, rate, _, without in at_rates:
+        claims.append(Claim(f"without batch norm validation accuracy rises from epoch 15 to 30, {rate}",
+                            VALIDATION, level(runs, without, gained(15, 30)), above=0, reading=reading))
+    return claims
+
+
+def more_accurate(runs: Runs, text: str, row: str, base: str, reading: str = "") -> Claim:
+    """The claim that a row's test accuracy is above another's."""
+    return Claim(text, POINTS, gap(runs, row, base), above=0, reading=reading)
 
 
 def optimizers(runs: Runs) -> list[Claim]:
     claims = []
     for other, name in (("adam", "Adam"), ("sgd", "SGD"), ("rmsprop", "RMSprop")):
-        at_0001, at_best = gap(runs, "adagrad", other), gap(runs, BEST["adagrad"], BEST[other])
-        claims += [Claim(f"Adagrad is above {name}, both at 0.001", POINTS, at_0001, above=0,
-                         reading=AT_0001),
-                   Claim(f"Adagrad is above {name}, each at its best rate", POINTS, at_best, above=0,
-                         reading=AT_BEST)]
+        claims += [more_accurate(runs, f"Adagrad is above {name}, both at 0.001", "adagrad", other, AT_0001),
+                   more_accurate(runs, f"Adagrad is above {name}, each at its best rate", BEST["adagrad"],
+                                 BEST[other], AT_BEST)]
     for other, name in (("rmsprop", "RMSprop"), ("sgd", "SGD")):
-        claims.append(Claim(f"{name} is better at {BEST_RATES[other]} than at 0.001", POINTS,
-                            gap(runs, BEST[other], other), above=0))
+        text = f"{name} is better at {BEST_RATES[other]} than at 0.001"
+        claims.append(more_accurate(runs, text, BEST[other], other))
     return [*claims, Claim("SGD at 0.001 fits the training photos: over 99 %", "% of them",
                            level(runs, "sgd", accuracy_on("train")), above=99)]
 
@@ -92,8 +88,7 @@ def regularisation(runs: Runs) -> list[Claim]:
 
 def epochs(runs: Runs) -> list[Claim]:
     costs = [Claim(f"from epoch 40 to 80 the {stage}'s cost changes by less than a tenth of {what}", "%",
-                   level(runs, "epochs-80", changed(stage, 40, 80, of_its_fall)), -10, 10,
-                   reading)
+                   level(runs, "epochs-80", changed(stage, 40, 80, of_its_fall)), -10, 10, reading)
              for what, of_its_fall, reading in (("its fall until then", True, "beside its fall"),
                                                 ("its value at 40", False, "beside its value"))
              for stage in ("autoencoder", "classifier")]
@@ -105,18 +100,17 @@ def epochs(runs: Runs) -> list[Claim]:
 def autoencoders(runs: Runs) -> list[Claim]:
     return [Claim("with Adagrad the autoencoder's error on test photos is larger, both at 0.001", ERROR,
                   gap(runs, "adagrad-autoencoder", "pretrained", error_on("test")), above=0),
-            Claim("the classifier is more accurate from Adam's encoder than from Adagrad's", POINTS,
-                  gap(runs, "pretrained", "adagrad-autoencoder"), above=0)]
+            more_accurate(runs, "the classifier is more accurate from Adam's encoder than from Adagrad's",
+                          "pretrained", "adagrad-autoencoder")]
 
 
 def unpooling(runs: Runs) -> list[Claim]:
     better = "the classifier is more accurate from its encoder than from"
     return [Claim("its decoder reconstructs test photos better than nearest upsampling's", ERROR,
                   gap(runs, "pretrained", "unpool-nearest", error_on("test")), below=0),
-            Claim(f"{better} nearest upsampling's", POINTS,
-                  gap(runs, "pretrained", "unpool-nearest"), above=0),
-            Claim(f"{better} one with the max pools' own indices", POINTS,
-                  gap(runs, "pretrained", "unpool-indices"), above=0)]
+            more_accurate(runs, f"{better} nearest upsampling's", "pretrained", "unpool-nearest"),
+            more_accurate(runs, f"{better} one with the max pools' own indices", "pretrained",
+                          "unpool-indices")]
 
 
 def pretraining(runs: Runs) -> list[Claim]:
@@ -124,53 +118,35 @@ def pretraining(runs: Runs) -> list[Claim]:
     frozen = "with the encoder frozen, the classifier is more accurate on a trained one than on a random one"
     return [Claim(f"{better}, on validation photos", VALIDATION,
                   gap(runs, "pretrained", "final-fp32", val_accuracy), above=0),
-            Claim(f"{better}, on test photos", POINTS, gap(runs, "pretrained", "final"), above=0),
-            Claim(frozen, POINTS, gap(runs, "frozen", "frozen-random"), above=0)]
-
-
-class Conclusion(NamedTuple):
-    """What the report concludes, in few words and in all, its claims, and what no run varies of it."""
-
-    short: str
-    text: str
-    claims: list[Claim]
-    not_varied: str = ""
+            more_accurate(runs, f"{better}, on test photos", "pretrained", "final"),
+            more_accurate(runs, frozen, "frozen", "frozen-random")]
 
 
 def judged(runs: Runs, step: Steps) -> list[Conclusion]:
     """Each conclusion; step is the benchmark's."""
     return [
         Conclusion("Batch norm takes no time", "A step takes as long with batch norm as without, but with "
-                   "it the cost falls far faster; without it, more epochs would keep raising accuracy",
-                   batch_norm(runs, step),
-                   "the batch norm of an autoencoder whose costs are kept, the number of epochs without it, "
-                   "or the kind of processor (all are CPUs)"),
+                   "it the cost falls far faster; without it, more epochs would keep raising accuracy "
+                   "(no run varies the batch norm of an autoencoder whose costs are kept, the number of "
+                   "epochs without it, or the kind of processor: all are CPUs)", batch_norm(runs, step)),
         Conclusion("Adagrad is the best optimizer",
                    "Adagrad is the best optimizer; RMSprop's steps have the wrong size and direction; SGD's "
-                   "become too small: it fits the training photos but does poorly on the test photos",
-                   optimizers(runs), "the direction of a step alone"),
-        Conclusion("Dropout and L2 gain about 1 % at most",
-                   "Dropout and L2 gain about 1 % at most; the cure is more photos",
-                   regularisation(runs), "the number of photos"),
+                   "become too small: it fits the training photos but does poorly on the test photos "
+                   "(no run varies the direction of a step alone)", optimizers(runs)),
+        Conclusion("Dropout and L2 gain about 1 % at most", "Dropout and L2 gain about 1 % at most; the cure "
+                   "is more photos (no run varies the number of photos)", regularisation(runs)),
         Conclusion("Cost is flat after epoch 40", "Beyond 40 epochs the cost hardly changes", epochs(runs)),
         Conclusion("Adam suits the autoencoder better than Adagrad",
-                   "With Adagrad the autoencoder's pictures are less complete than with Adam; hence Adam",
-                   autoencoders(runs), "the learning rate of either"),
+                   "With Adagrad the autoencoder's pictures are less complete than with Adam; hence Adam "
+                   "(no run varies the learning rate of either)", autoencoders(runs)),
         Conclusion("InverseMaxPool serves the classifier",
                    "InverseMaxPool, which keeps only the feature, is what an inverse of max pooling should "
-                   "be; z stays unflattened, the classifier has no pooling", unpooling(runs),
-                   "the shape of z, or the classifier's pooling"),
+                   "be; z stays unflattened, the classifier has no pooling (no run varies the shape of z, or "
+                   "the classifier's pooling)", unpooling(runs)),
         Conclusion("Stage one helps stage two",
-                   "Training the autoencoder first helps the classifier (the report's prose assumes so)",
-                   pretraining(runs),
-                   "how long the autoencoder alone trains, or the rate of its encoder alone"),
-    ]
-
-
-def rank(verdict: str) -> int:
-    """The worst verdict first."""
-    order = ("does not hold", "cannot be told", "not measured yet", "holds")
-    return next(i for i, words in enumerate(order) if verdict.startswith(words))
+                   "Training the autoencoder first helps the classifier, as the report's prose assumes (no "
+                   "run varies how long the autoencoder alone trains, or the rate of its encoder alone)",
+                   pretraining(runs))]
 
 
 def answers(runs: Runs, step: Steps) -> str:
@@ -179,11 +155,10 @@ def answers(runs: Runs, step: Steps) -> str:
     for i, conclusion in enumerate(judged(runs, step), 1):
         decisive = min(conclusion.claims, key=lambda claim: rank(claim.verdict()))
         figure = signed(decisive.difference, SHORT_UNITS.get(decisive.unit, decisive.unit))
-        stands = by_reading(conclusion.claims)
-        verdicts = [f"{stands[reading]} {reading}".rstrip() for reading in stands]
-        best, worst = max(verdicts, key=rank), min(verdicts, key=rank)
-        verdict = best if best == worst else f"{best}, {worst}"
-        lines.append(f"{i}. {conclusion.short}: **{verdict}** ({figure or 'no run yet'}). "
+        verdicts = by_reading(conclusion.claims)
+        if len(verdicts) > 1:
+            verdicts = [max(verdicts, key=rank), min(verdicts, key=rank)]
+        lines.append(f"{i}. {conclusion.short}: **{', '.join(verdicts)}** ({figure or 'no run yet'}). "
                      f"[all](results/README.md#conclusions)")
     return "\n".join(lines)
 
@@ -191,10 +166,8 @@ def answers(runs: Runs, step: Steps) -> str:
 def conclusions(runs: Runs, step: Steps) -> str:
     """A bold row a conclusion, and below it a row a claim."""
     rows = []
-    for i, (_, text, claims, not_varied) in enumerate(judged(runs, step), 1):
-        rows.append([f"**{i}. {text}**", "", "", f"**{standing(claims, not_varied)}**"])
+    for i, (_, text, claims) in enumerate(judged(runs, step), 1):
+        rows.append([f"**{i}. {text}**", "", "", f"**{', '.join(by_reading(claims))}**"])
         rows += [[claim.text, signed(claim.difference), claim.unit, claim.verdict()] for claim in claims]
-        if not_varied:
-            rows.append([f"(no run varies {not_varied})", "", "", ""])
     return markdown(["what the report concludes, and what has to be true for it",
                      "measured difference [95 %]", "in", "verdict"], rows)

@@ -1,4 +1,4 @@
-"""Finished runs over seeds: means, intervals, differences, and what an interval says of a claim.
+"""Finished runs over seeds: means, intervals, differences.
 
 Recipes of ours share their seeds, so their differences are paired (Student's t); the report's runs are
 not ours (Welch's, or Student's of two samples). Deviations are sample standard deviations, intervals 95 %,
@@ -75,33 +75,32 @@ def markdown(header: list[str], rows: list[list]) -> str:
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
+def interval(values: Sequence[float], one_more: bool = False) -> tuple[float, float, float]:
+    """Mean, and Student's interval of it, or of one more value; nan for one value."""
+    from scipy.stats import t
+
+    mean, n = statistics.mean(values), len(values)
+    if n == 1:
+        return mean, math.nan, math.nan
+    half = t.ppf(0.975, n - 1) * statistics.stdev(values) * (1 / n + one_more) ** 0.5
+    return mean, mean - half, mean + half
+
+
+def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Where one more run would lie, 95 times in 100."""
+    return interval(values, one_more=True)[1:]
+
+
 def spread(values: Sequence[float]) -> str:
     """Mean and deviation, as far as there are any."""
     deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.2f}{deviation}" if values else ""
 
 
-def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean, and Student's interval of it: nan for one value."""
-    from scipy.stats import t
-
-    mean, n = statistics.mean(values), len(values)
-    half = t.ppf(0.975, n - 1) * statistics.stdev(values) / n**0.5 if n > 1 else math.nan
-    return mean, mean - half, mean + half
-
-
 def interval_of_mean(values: Sequence[float]) -> str:
     """Mean, deviation, and, where they differ, the interval of the mean."""
     _, low, high = interval(values)
     return spread(values) + (f" [{low:.2f}, {high:.2f}]" if low < high else "")
-
-
-def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Where one more run would lie, 95 times in 100."""
-    from scipy.stats import t
-
-    half = t.ppf(0.975, len(values) - 1) * statistics.stdev(values) * (1 + 1 / len(values)) ** 0.5
-    return statistics.mean(values) - half, statistics.mean(values) + half
 
 
 def precisions(runs: list[dict]) -> str:
@@ -149,52 +148,3 @@ def paired(runs: Runs, names: Sequence[str], measures: dict[str, Value]) -> str:
             cells += [spread([value(run) for run in runs[name]]), apart]
         rows.append([ROWS[name].label, len(runs[name]), *cells])
     return markdown(["", "seeds", *header], rows)
-
-
-class Claim(NamedTuple):
-    """One thing that a conclusion says: that a difference lies above one number and below another."""
-
-    text: str
-    unit: str
-    difference: Difference | None
-    above: float = -math.inf
-    below: float = math.inf
-    reading: str = ""  # where a conclusion may be read in several ways, the one that the claim belongs to
-
-    def verdict(self) -> str:
-        if self.difference is None:
-            return "not measured yet"
-        _, low, high, seeds, declared, _ = self.difference
-        if seeds < declared:
-            return f"not measured yet ({seeds} of {declared} seeds)"
-        if math.isnan(low):
-            return "cannot be told from so few"
-        if self.above < low and high < self.below:
-            return "holds"
-        return "does not hold" if high <= self.above or low >= self.below else "cannot be told"
-
-
-def worst(claims: list[Claim], not_varied: str = "") -> str:
-    """The worst verdict on the claims that are measured, and whether they are all that is said."""
-    verdicts = [claim.verdict() for claim in claims]
-    waiting = sum(verdict.startswith("not measured yet") for verdict in verdicts)
-    if waiting == len(claims):
-        return "not measured yet"
-    found = next(word for word in ("does not hold", "cannot be told", "holds")
-                 if any(verdict.startswith(word) for verdict in verdicts))
-    if waiting and found != "does not hold":
-        return f"{found} so far"
-    return f"{found} as far as measured" if found == "holds" and not_varied else found
-
-
-def by_reading(claims: list[Claim], not_varied: str = "") -> dict[str, str]:
-    """The verdict in each reading, where claims of no reading count in all; {"": verdict} if they agree."""
-    readings = dict.fromkeys(claim.reading for claim in claims if claim.reading) or [""]
-    found = {reading: worst([claim for claim in claims if claim.reading in ("", reading)], not_varied)
-             for reading in readings}
-    return found if len(set(found.values())) > 1 else {"": found.popitem()[1]}
-
-
-def standing(claims: list[Claim], not_varied: str = "") -> str:
-    stands = by_reading(claims, not_varied)
-    return ", ".join(f"{verdict} {reading}".rstrip() for reading, verdict in stands.items())

@@ -5,6 +5,10 @@ that is tested measures the test photos once a seed.
 """
 
 from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+from support import files
 
 
 @dataclass(frozen=True)
@@ -26,17 +30,10 @@ class Row:
     @property
     def label(self) -> str:
         """The title as the tables show it."""
-        if self.earlier_version:
-            return f"{self.title} (made by an earlier version)"
-        return self.title
+        return f"{self.title} (made by an earlier version)" if self.earlier_version else self.title
 
 
-def one_seed(title: str, classifier: str = "", autoencoder: str | None = None,
-             earlier_version: bool = False) -> Row:
-    """A row that helps to choose: seed 0, validation photos alone."""
-    return Row(title, classifier, autoencoder, False, (0,), earlier_version)
-
-
+one_seed = partial(Row, tested=False, seeds=(0,))  # a row that helps to choose, on validation photos alone
 DRAWN = "--dataset synthetic"
 FP32 = "--precision fp32"  # rows that are compared share it, whichever machine finishes them
 # the report's section 5
@@ -60,8 +57,7 @@ ROWS = {
     "final": Row("the final model: every flag at its default"),
     "final-fp32": Row("the final model in fp32", FP32, tested=False),
     "synthetic": Row("the final model on the drawn flowers", DRAWN, seeds=(0, 1, 2)),
-    "synthetic-no-batch-norm": one_seed("the drawn flowers without batch norm",
-                                        f"{DRAWN} --no-batch-norm"),
+    "synthetic-no-batch-norm": one_seed("the drawn flowers without batch norm", f"{DRAWN} --no-batch-norm"),
     "synthetic-adam": one_seed("the drawn flowers with Adam", f"{DRAWN} --optimizer adam"),
     "synthetic-sgd": one_seed("the drawn flowers with SGD", f"{DRAWN} --optimizer sgd"),
     "synthetic-dropout-0": one_seed("the drawn flowers without dropout", f"{DRAWN} --dropout 0"),
@@ -117,26 +113,8 @@ for _name, _rates in RATES.items():
         ROWS[f"best-{_name}"] = Row(f"{_title}, at {_best}", _at_0001.replace("0.001", _best))
 BEST = {name: name if rate == "0.001" else f"best-{name}" for name, rate in BEST_RATES.items()}
 
-# The report's test accuracies (%), section 5; it ran Adam twice, as an optimizer and as "batch norm on".
-REPORT = {
-    "adam": (30.49, 25.45, 27.65, 28.77, 27.11, 23.27, 26.65, 26.65, 32.27, 23.96),
-    "no-batch-norm": (2.47, 3.4, 3.24, 3.3, 1.06),
-    "sgd": (14.9, 15.12, 15.03, 15.29, 15),
-    "adagrad": (36.98, 36.84, 36.87, 37.42, 37.63),
-    "rmsprop": (11.09, 8.93, 9.46, 8.52, 14.2),
-    "dropout-0.25": (37.62, 38.07, 37.96, 37.76, 38.1),
-    "dropout-0.5": (35.14, 35.63, 35.22, 35.08, 35.65),
-    "dropout-0.75": (13.4, 9.6),
-    "l2-0.007": (37.44, 37.65, 37.73, 37.29, 37.4),
-    **dict.fromkeys(("l2-0.01", "l2-0.01-fp32"), (37.52, 37.66, 37.12, 37.43, 37.58)),
-    "final": (41.16116441697837,),
-}
-# The report's training accuracies (%) where they are not all 100, and its seconds for both stages.
-REPORT_TRAIN = {
-    "adam": (100, 97.45, 99.11, 99.7, 98.33, 93.24, 98.43, 99.6, 100, 95.29),
-    "no-batch-norm": (3.2, 6.5, 6.47, 4.41, 0.98),
-    "rmsprop": (30.78, 19.21, 27.65, 25.69, 47.35),
-    "dropout-0.75": (32.35, 16.08),
-}
-REPORT_SECONDS = {"with": (288.3, 285.3, 286.1, 287.9, 290.8),
-                  "without": (289.17, 286.89, 286, 285.4, 283.6)}
+
+@cache
+def report(split: str = "test") -> dict[str, list[float]]:
+    """The report's accuracies (%) by row, of its section 5 and its final model."""
+    return files.read_json(Path(__file__).parent.parent / "results/report.json")[split]

@@ -53,14 +53,15 @@ def left(args: argparse.Namespace) -> list[tuple[str, int]]:
             if seed in (args.seeds or ROWS[name].seeds) and not path_of(args.results, name, seed).exists()]
 
 
-def precision_of(flags: argparse.Namespace) -> str:
+def precision_of(stage: ModuleType, flags: str) -> str:
     """The precision that a training script with these flags has on this machine."""
-    return machine.choose_precision(flags.precision, machine.choose_device(flags.device))
+    parsed = stage.parse_args(flags.split())
+    return machine.choose_precision(parsed.precision, machine.choose_device(parsed.device))
 
 
 def misfit(args: argparse.Namespace, name: str) -> str:
     """Why this machine cannot go on with a row, which has one precision; "" where it can."""
-    here, found = precision_of(train_classifier.parse_args(ROWS[name].classifier.split())), set()
+    here, found = precision_of(train_classifier, ROWS[name].classifier), set()
     for seed in ROWS[name].seeds:
         log = args.work / f"{name}-{seed}/log.jsonl"
         if log.exists() and not path_of(args.results, name, seed).exists():
@@ -70,13 +71,6 @@ def misfit(args: argparse.Namespace, name: str) -> str:
     found |= {run["precision"] for run in finished_of(args.results, name)}
     others = sorted(found - {here})
     return f"it was begun in {', '.join(others)}, here it would be in {here}" if others else ""
-
-
-def autoencoder_of(row: Row, seed: int, args: argparse.Namespace) -> Path:
-    """The folder of a row's autoencoder, which rows with the same flags share, in one precision."""
-    precision = precision_of(train_autoencoder.parse_args(row.autoencoder.split()))
-    flags = row.autoencoder.replace("--", "").split()
-    return args.work / "-".join(["autoencoder", str(seed), precision, *flags])
 
 
 def train(stage: ModuleType, out: Path, finished: str, flags: list[str]) -> None:
@@ -121,11 +115,14 @@ def keep_predictions(table: Path, path: Path) -> None:
 def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
     """Train both stages of one run, evaluate it where the row is tested, and write its JSON file."""
     common, source = ["--data-dir", args.data_dir, "--seed", str(seed)], []
-    result = {"row": name, "seed": seed}
+    path, result = path_of(args.results, name, seed), {"row": name, "seed": seed}
     if row.autoencoder is not None:
-        out = autoencoder_of(row, seed, args)
+        # rows with the same flags share one autoencoder in each precision
+        precision, flags = precision_of(train_autoencoder, row.autoencoder), row.autoencoder.split()
+        words = ["autoencoder", str(seed), precision, *(flag.removeprefix("--") for flag in flags)]
+        out = args.work / "-".join(words)
         with files.lock(Path(f"{out}.lock"), wait=True):
-            train(train_autoencoder, out, "autoencoder.pt", [*common, *row.autoencoder.split()])
+            train(train_autoencoder, out, "autoencoder.pt", [*common, *flags])
         source = ["--autoencoder", str(out / "autoencoder.pt")]
         header, kept = history("autoencoder", out)
         result |= {"autoencoder_flags": recipe(header.pop("flags")), "autoencoder_header": header, **kept}
@@ -139,15 +136,10 @@ def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
             "--classifier", str(out / "classifier.pt"), "--precision", header["precision"],
             "--data-dir", args.data_dir, *source]))
         result["splits"] = files.read_json(out / "evaluation.json")["splits"]
-        keep_predictions(out / "predictions.csv", path_of(args.results, name, seed).with_suffix(".npz"))
-    files.write_json(path_of(args.results, name, seed), result)
-    clear(args, name, seed)
-
-
-def clear(args: argparse.Namespace, name: str, seed: int | str) -> None:
-    """Remove the checkpoints of a finished run, some gigabytes."""
-    for file in ("last.pt", "classifier.pt"):
-        (args.work / f"{name}-{seed}" / file).unlink(missing_ok=True)
+        keep_predictions(out / "predictions.csv", path.with_suffix(".npz"))
+    files.write_json(path, result)
+    for checkpoint in ("last.pt", "classifier.pt"):  # some gigabytes
+        (out / checkpoint).unlink(missing_ok=True)
 
 
 def attempt(name: str, seed: int, args: argparse.Namespace) -> bool:
@@ -176,12 +168,6 @@ def main(args: argparse.Namespace) -> int:
     args.only = [name for name in args.only if name not in wrong]
     (args.results / "runs").mkdir(parents=True, exist_ok=True)
     args.work.mkdir(parents=True, exist_ok=True)
-    for file in args.work.glob("*/*.pt"):  # a process may have been killed before it cleared a finished run
-        name, _, seed = file.parent.name.rpartition("-")
-        if name in args.only and path_of(args.results, name, seed).exists():
-            with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
-                if is_ours:
-                    clear(args, name, seed)
     failed = []
     while runs := [run for run in left(args) if run not in failed]:
         waiting = True  # for other processes, which may be killed and leave their runs to us

@@ -12,22 +12,11 @@ import statistics
 import sys
 from pathlib import Path
 
-from study.accuracy import final, jumps, plotted, pretraining, rates, search, section5, synthetic
+from study import speed
+from study.accuracy import final, plotted, pretraining, rates, search, section5, synthetic
 from study.conclusions import answers, conclusions
-from study.intervals import (
-    Runs,
-    accuracy_on,
-    error_on,
-    finished,
-    gap,
-    interval,
-    markdown,
-    paired,
-    signed,
-    val_accuracy,
-)
-from study.rows import REPORT, ROWS
-from study.speed import growth, layers, machine, seconds, speed, steps, with_batch_norm
+from study.intervals import Runs, accuracy_on, error_on, finished, gap, interval, markdown, paired, signed
+from study.rows import ROWS, report
 from support import errors, figures, files
 
 HERE = Path(__file__).parent.parent
@@ -51,31 +40,31 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def results(runs: Runs) -> str:
     """The report's accuracy, and ours by its recipe from random weights and from stage one."""
     rows = [["the report, one run", "stage one in its prose, random weights in its code",
-             f"{REPORT['final'][0]:.2f}", ""]]
-    for name, start, flags in (("final", "random weights", ""), ("pretrained", "stage one", (
-            " --autoencoder runs/autoencoder/autoencoder.pt"))):
+             f"{report()['final'][0]:.2f}", ""]]
+    from_stage_one = " --autoencoder runs/autoencoder/autoencoder.pt"
+    for name, start, flags in (("final", "random weights", ""), ("pretrained", "stage one", from_stage_one)):
         mean, low, high = interval([accuracy_on("test")(run) for run in runs[name]])
         rows.append([f"ours by its recipe, {len(runs[name])} seeds", start,
                      f"{mean:.2f} [{low:.2f}, {high:.2f}]", f"`python train_classifier.py{flags}`"])
     apart = signed(gap(runs, "pretrained", "final"), "points of test accuracy")
-    why = "Stage one learns to rebuild a photo from a code of 6400 numbers. "
     return markdown(["", "the encoder starts from", "test accuracy (%) [95 %]", "command"], rows) + (
-        f"\n\n{why}What it changes with the report's recipe, seed by seed: {apart}.")
+        "\n\nStage one learns to rebuild a photo from a code of 6400 numbers. "
+        f"What it changes with the report's recipe, seed by seed: {apart}.")
 
 
 def summary(runs: Runs) -> list[dict]:
     """A row a recipe: accuracies the mean over seeds in percent, null where not measured."""
     rows = []
     for name, of in runs.items():
+        row = ROWS[name]
+        stages = ["classifier_seconds"] if row.autoencoder is None else SECONDS
+        timed = [sum(map(run.get, stages)) for run in of if run.keys() >= set(stages)]
         if of:
-            row = ROWS[name]
-            stages = ["classifier_seconds"] if row.autoencoder is None else SECONDS
-            timed = [sum(map(run.get, stages)) for run in of if run.keys() >= set(stages)]
             rows.append({
                 "name": name, "recipe": "report", "head": "report",
                 "stage_one": None if row.autoencoder is None else row.autoencoder or "report",
                 "epochs": of[0]["flags"]["epochs"], "photos": 1020, "seeds": [run["seed"] for run in of],
-                "val": statistics.mean(map(val_accuracy, of)),
+                "val": statistics.mean(run["val_accuracy"] for run in of),
                 "test": statistics.mean(map(accuracy_on("test"), of)) if row.tested else None,
                 "views": None, "test_views": None,
                 "minutes": round(statistics.mean(timed) / 60, 1) if timed else None,
@@ -83,41 +72,38 @@ def summary(runs: Runs) -> list[dict]:
     return rows
 
 
-def commands(folder: Path) -> str:
-    """What the three commands printed (results/commands.txt): last epochs, test accuracy, checkpoints."""
-    path = folder / "commands.txt"
-    lines = path.read_text().splitlines() if path.exists() else []
+def commands(path: Path) -> str:
+    """What the three commands printed: last epochs, test accuracy, checkpoints."""
     kept = re.compile(r"\$ |Epoch : (\d+) / \1,|Accuracy.* test|wrote .*\.pt ")
-    return "\n".join(f"    {line}" for line in lines if kept.match(line))
+    return "\n".join(f"    {line}" for line in path.read_text().splitlines() if kept.match(line))
 
 
-def kills(results: Path) -> str:
+def kills(path: Path) -> str:
     """What bench/kill_runs.py counted."""
-    rows = files.read_json(results / "kills.json")["rows"]
+    rows = files.read_json(path)["rows"]
     counts = "; ".join(f"{row['stage']}: {row['kills']} kills, {row['while saving']} of them while a "
                        f"checkpoint was written" for row in rows)
     outcome = "not every resume" if any(row["differences"] for row in rows) else "every resume"
     return f"{counts}: {outcome} ended bit-identical to an uninterrupted run."
 
 
-def damage(results: Path) -> str:
+def damage(path: Path) -> str:
     """What bench/damage.py counted."""
-    rows, given = files.read_json(results / "damage.json")["rows"], ("checkpoint", "bytes", "damage")
+    rows, given = files.read_json(path)["rows"], ("checkpoint", "bytes", "damage")
     counts = list(dict.fromkeys(key for row in rows for key in row if key not in given))  # tried, outcomes
     return markdown(["checkpoint", "damage", *counts],
                     [[f"{row['checkpoint']}, {row['bytes']:,} bytes", row["damage"],
                       *(row.get(key, 0) for key in counts)] for row in rows])
 
 
-def tables(folder: Path) -> dict[str, str]:
-    """The text between each pair of markers, by their name, from a folder of results."""
-    runs = finished(folder)
-    test = {"test accuracy (%)": accuracy_on("test")}
+def tables(folder: Path, runs: Runs) -> dict[str, str]:
+    """The text between each pair of markers, by their name, from a folder of results and its runs."""
+    val, test = ({f"{title} accuracy (%)": value} for title, value in (
+        ("validation", lambda run: run["val_accuracy"]), ("test", accuracy_on("test"))))
     error = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
-    found = {table.__name__: table(runs)
-             for table in (search, final, section5, synthetic, rates, pretraining, jumps)} | {
-        "commands": commands(folder),
-        "precision": paired(runs, ("final", "final-fp32"), {"validation accuracy (%)": val_accuracy}),
+    found = {each.__name__: each(runs) for each in (search, final, section5, synthetic, rates, pretraining)}
+    found |= {
+        "precision": paired(runs, ("final", "final-fp32"), val),
         "dropout": paired(runs, ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear"), test),
         "unpooling": paired(runs, ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder"),
                             error | test)}
@@ -125,42 +111,43 @@ def tables(folder: Path) -> dict[str, str]:
         found["results"] = results(runs)
     benchmark, without_bf16 = (files.read_json(path) if path.exists() else {} for path in (
         folder / "benchmark.json", folder / "without-bf16/benchmark.json"))
-    step = with_batch_norm(benchmark, without_bf16)
+    step = speed.with_batch_norm(benchmark, without_bf16)
     found |= {"answers": answers(runs, step), "conclusions": conclusions(runs, step)}
     if without_bf16:
-        found |= {"machine_without_bf16": machine(without_bf16), "steps_without_bf16": steps(without_bf16)}
-    if benchmark:
-        sections = ((machine, "steps"), (steps, "steps"), (speed, "steps"), (layers, "layers"),
-                    (growth, "growth"), (seconds, "commands"))
-        found |= {table.__name__: table(benchmark) for table, section in sections if section in benchmark}
-    for table in (kills, damage):
-        if (folder / f"{table.__name__}.json").exists():
-            found[table.__name__] = table(folder)
+        found |= {"machine_without_bf16": speed.machine(without_bf16),
+                  "steps_without_bf16": speed.steps(without_bf16)}
+    tables_of = {"steps": (speed.machine, speed.steps, speed.speed), "layers": (speed.layers,)}
+    for section in benchmark.keys() & tables_of.keys():
+        found |= {table.__name__: table(benchmark) for table in tables_of[section]}
+    for table, file in ((commands, "commands.txt"), (kills, "kills.json"), (damage, "damage.json")):
+        if (folder / file).exists():
+            found[table.__name__] = table(folder / file)
     return found
 
 
-def write(folder: Path, pages: list[Path]) -> None:
-    """Print the tables, or write each between its markers in the page that has them."""
-    found = tables(folder)
-    if not pages:
-        print(*found.values(), sep="\n\n")
-    for page in pages:
-        text = page.read_text(encoding="utf-8")
-        for name in (name for name in re.findall(r"<!-- (\w+) -->\n", text) if name in found):
+def write(page: Path, found: dict[str, str]) -> None:
+    """Put each table between its markers in a page; what lies around them stays."""
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"<!-- (\w+) -->\n", text):
+        if name in found:
             before, rest = text.split(f"<!-- {name} -->\n")
             after = rest.split(f"<!-- /{name} -->")[1]
             text = f"{before}<!-- {name} -->\n{found[name]}\n<!-- /{name} -->{after}"
-        with files.atomic(page) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    with files.atomic(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def main(args: argparse.Namespace) -> int:
-    write(args.results, [HERE / "README.md", HERE / "results/README.md"] if args.readme else [])
-    if args.readme:
-        runs = finished(args.results)
-        files.write_json(args.results / "summary.json", {"rows": summary(runs)})
-        figures.results(args.results / "section5.png", plotted(runs))
-        print(f"wrote README.md, and README.md, summary.json and section5.png in {args.results}/")
+    runs = finished(args.results)
+    found = tables(args.results, runs)
+    if not args.readme:
+        print(*found.values(), sep="\n\n")
+        return 0
+    for page in (HERE / "README.md", HERE / "results/README.md"):
+        write(page, found)
+    files.write_json(args.results / "summary.json", {"rows": summary(runs)})
+    figures.results(args.results / "section5.png", plotted(runs))
+    print(f"wrote README.md, and README.md, summary.json and section5.png in {args.results}/")
     return 0
 
 
