@@ -5,7 +5,7 @@ in its parameters alone. x runs right, y down, z towards the viewer; a picture i
 together, M: side, in pixels, of the window around each.
 """
 
-import colorsys
+from colorsys import hls_to_rgb
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -34,10 +34,6 @@ class Blade:
     shadow: float = 0.2  # on what lies behind
 
 
-def rgb(hue: float, lightness: float, saturation: float) -> Colour:
-    return colorsys.hls_to_rgb(hue % 1, lightness, saturation)
-
-
 def mix(a: Colour, b: Colour, share: float) -> Colour:
     return tuple(x + (y - x) * share for x, y in zip(a, b))
 
@@ -61,22 +57,19 @@ def project(size: int, blade: Blade, base: np.ndarray, along: np.ndarray, across
             length: np.ndarray, light: np.ndarray, soft: float, tone: np.ndarray) -> list[tuple]:
     """Blades -> one patch each, for paint: (depth, row, column, alpha (M, M), shade (M, M), rgb (3, M, M)).
 
-    base, and the unit vectors along the midrib and across it (P, 3); length (P,); light: the unit vector
-    to it; soft: width of the outline, 1 / size in focus; tone (P, 3) multiplies the colours. Every outline is
-    a ramp over pixels, so that another processor's rounding shifts a colour by less than a grey level.
+    base, unit vectors along the midrib and across, tone, a factor of rgb: (P, 3); length (P,); soft: width of
+    the outline, a ramp, so that another processor's rounding shifts a colour by less than a grey level.
     """
     # what points at the viewer is tilted aside, what is seen edge-on twisted: each shows some of its area
     seen = np.sqrt((along[:, :2]**2).sum(1, keepdims=True))  # (P, 1)
     shown = np.clip(seen, 0.4, 1)
-    along = np.concatenate([along[:, :2] * shown / seen,
-                            np.sign(along[:, 2:]) * np.sqrt(1 - shown**2)], 1)  # (P, 3)
+    along = np.concatenate([along[:, :2] * shown / seen, np.sign(along[:, 2:]) * np.sqrt(1 - shown**2)], 1)
     level = unit(np.cross((0, 0, 1), along))  # (P, 3), and so is steep
     steep = np.cross(along, level)
     cosine, sine = (across * level).sum(1, keepdims=True), (across * steep).sum(1, keepdims=True)  # (P, 1)
     cosine = np.where(cosine < 0, -1, 1) * np.clip(np.abs(cosine), 0.45, 1)
     across = cosine * level + np.where(sine < 0, -1, 1) * np.sqrt(1 - cosine**2) * steep
     normal = np.cross(along, across)
-
     # the pixels of a window around each blade, moved inside the picture where it crosses the border
     middle = base + 0.5 * length[:, None] * (along + blade.bend * normal)
     a, c, n = (np.abs(vectors[:, :2]) for vectors in (along, across, normal))
@@ -86,7 +79,6 @@ def project(size: int, blade: Blade, base: np.ndarray, along: np.ndarray, across
     start = np.clip(np.floor(middle[:, :2] * size - side / 2), 0, size - side).astype(int)  # (P, 2)
     pixels = ((start[:, :, None] + np.arange(side) + 0.5) / size - base[:, :2, None]).astype(np.float32)
     x, y = pixels[:, 0, None, :], pixels[:, 1, :, None]  # (P, 1, M), (P, M, 1)
-
     # pixel -> place on the blade, s along and v across: first on a flat one, then twice nearer to the curved
     (ax, ay, az), (cx, cy, cz), (nx, ny, nz) = (float32(v.T) for v in (along, across, normal))  # (P, 1, 1)
     span = float32(length)
@@ -96,11 +88,9 @@ def project(size: int, blade: Blade, base: np.ndarray, along: np.ndarray, across
     for _ in range(2):
         lift = blade.bend * np.clip(s, 0, 1)**2 + blade.camber * np.clip(v, -blade.width, blade.width)**2
         s, v = s0 - shift_s * lift, v0 - shift_v * lift
-
     # the outline
     turn = float32(2.4 * np.arange(len(base)))  # so that no two blades have the same teeth, spots and folds
-    if blade.notch:
-        s = s / (1 - blade.notch / (1 + (v * (4 / blade.width))**2))
+    s = s / (1 - blade.notch / (1 + (v * (4 / blade.width))**2))
     if blade.fringe:
         s = s / (1 - blade.fringe * (0.5 + 0.5 * np.cos(v * (14 / blade.width) + turn)))
     inside = np.clip(s, 1e-4, 1 - 1e-4)
@@ -110,7 +100,6 @@ def project(size: int, blade: Blade, base: np.ndarray, along: np.ndarray, across
     distance = np.minimum(width - np.abs(v), np.minimum(s, 1 - s)) * span  # to the outline, in picture widths
     alpha = blade.opacity * np.clip(distance / soft + 0.5, 0, 1)
     shade = 1 - blade.shadow * np.clip(distance / (0.03 + soft) + 1, 0, 1)
-
     # light, which also shines through from the other side, then veins, spots and the three colours
     q = np.clip(v / (width + 1e-3), -1, 1)  # -1 and 1 at the edges
     fold = 0.12 * np.cos(7 * s + 3 * q + turn)
@@ -118,8 +107,7 @@ def project(size: int, blade: Blade, base: np.ndarray, along: np.ndarray, across
     lx, ly, lz = map(float, light)
     cosine = (nx * lx + ny * ly + nz * lz) + slope_s * (ax * lx + ay * ly + az * lz)
     cosine += slope_v * (cx * lx + cy * ly + cz * lz)
-    behind = (nz < 0).astype(np.float32)
-    glow = 0.6 + 0.48 * cosine / np.sqrt(1 + slope_s**2 + slope_v**2) * (1 - 1.8 * behind)
+    glow = 0.6 + 0.48 * cosine / np.sqrt(1 + slope_s**2 + slope_v**2) * (1 - 1.8 * np.float32(nz < 0))
     if blade.veins:
         glow *= 1 - blade.veins * (0.17 + 0.17 * np.cos(q * 15) + 0.25 * np.clip(1 - 9 * np.abs(q), 0, 1))
     if blade.spots:
@@ -130,9 +118,8 @@ def project(size: int, blade: Blade, base: np.ndarray, along: np.ndarray, across
         to_tip = np.maximum(to_tip, smooth(blade.edge * 4 * (np.abs(q) - 0.6)))
     to_base = (1 - to_tip) * smooth(1 - 2 * inside)
     at_base, at_middle, at_tip = float32(np.array(blade.colours))  # (3, 1, 1)
-    rgb = at_middle + to_base[:, None] * (at_base - at_middle)  # (P, 3, M, M)
-    rgb += to_tip[:, None] * (at_tip - at_middle)
-    rgb *= float32(tone) * glow[:, None]
+    rgb = at_middle + to_base[:, None] * (at_base - at_middle) + to_tip[:, None] * (at_tip - at_middle)
+    rgb *= float32(tone) * glow[:, None]  # (P, 3, M, M)
     return list(zip(middle[:, 2], start[:, 1], start[:, 0], alpha, shade, rgb))
 
 
@@ -183,7 +170,7 @@ def background(rng: np.random.Generator, light: np.ndarray) -> tuple[np.ndarray,
         "wall": ((0.1, 0.35, 0.1), (0.1, 0.68, 0.12), 0.2),
         "darkness": ((hue, 0.02, 0.3), (hue, 0.1, 0.3), 0.0)}
     scene, (dark, pale, grain) = list(scenes.items())[rng.integers(len(scenes))]
-    dark, pale = rgb(*dark), rgb(*pale)
+    dark, pale = hls_to_rgb(*dark), hls_to_rgb(*pale)
     slope = np.linspace(-0.4, 0.4, BACK)[:, None] * rng.uniform(-1, 1)
     blend = np.clip(0.6 * noise(rng, BACK, 4) + 0.4 * noise(rng, BACK, 9) + slope, 0, 1)
     canvas = np.array(dark)[:, None, None] + blend * np.subtract(pale, dark)[:, None, None]  # (3, BACK, BACK)

@@ -9,88 +9,62 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from support.errors import UserError
 
 MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more
-HEIC = (".heic", ".heif")  # a phone's, which Pillow does not read
-# formats that Pillow names, but does not read, or not by itself
-NO_PHOTOS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"}
+HIDDEN = (".", "@")  # .DS_Store, .ipynb_checkpoints, @eaDir: systems hide or mark what has such a name
+NO_PHOTOS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow cannot read these by itself
 
 
-def is_photo(path: Path | str) -> bool:
+def is_photo(path: Path) -> bool:
     """Whether a file's name is that of a picture that Pillow reads; hidden files are none."""
     from PIL import Image
 
-    if Path(path).name.startswith("."):
-        return False
-    kind = Image.registered_extensions().get(Path(path).suffix.lower())
-    return (kind in Image.OPEN or kind == "MPO") and kind not in NO_PHOTOS
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    return not path.name.startswith(".") and (kind in Image.OPEN or kind == "MPO") and kind not in NO_PHOTOS
 
 
-def is_hidden(name: str) -> bool:
-    """Whether systems hide or mark a file or folder of that name: .DS_Store, .ipynb_checkpoints, @eaDir."""
-    return name.startswith((".", "@"))
+def entries(folder: Path | str) -> list[os.DirEntry]:
+    return sorted(os.scandir(folder), key=lambda entry: entry.name)
 
 
-def files_below(folder: Path, tell: bool = True) -> Iterator[os.DirEntry]:
-    """Every file in a folder, at any depth, but in hidden folders; in linked ones, too, each folder once.
-
-    What cannot be looked into is passed over, with a stderr line if tell; OSError for the folder itself.
-    """
-    def pass_over(path, error):
-        if tell:
-            print(f"{Path(sys.argv[0]).name}: passed over {path}: {error.strerror}",
-                  file=sys.stderr, flush=True)
-
-    seen, ahead = set(), [folder]
+def files_below(folder: Path, tell: bool = True) -> Iterator[Path]:
+    """Every file below a folder, but in hidden ones; links are followed once. Prints, if tell, what fails."""
+    ahead, seen = entries(folder), {os.path.realpath(folder)}
     while ahead:
-        parent = ahead.pop()
-        if (real := os.path.realpath(parent)) in seen:  # a link to a folder above would never end
-            continue
-        seen.add(real)
+        entry = ahead.pop()
         try:
-            entries = sorted(os.scandir(parent), key=lambda entry: entry.name)
-        except OSError as error:
-            if parent == folder:
-                raise
-            pass_over(parent, error)
-            continue
-        for entry in entries:
-            try:
-                if entry.is_file():
-                    yield entry
-                elif not is_hidden(entry.name) and entry.is_dir():
-                    ahead.append(entry.path)
-            except OSError as error:  # as a link to itself
-                pass_over(entry.path, error)
+            if entry.is_file():
+                yield Path(entry.path)
+            elif (not entry.name.startswith(HIDDEN) and entry.is_dir()
+                  and (real := os.path.realpath(entry.path)) not in seen):  # a link upwards would never end
+                seen.add(real)
+                ahead += entries(entry.path)
+        except OSError as error:  # an unreadable folder, or a link to itself
+            if tell:
+                told = f"{Path(sys.argv[0]).name}: passed over {entry.path}: {error.strerror}"
+                print(told, file=sys.stderr, flush=True)
 
 
-def listing(folder: Path) -> list[str]:
-    """Every file below a folder with its size and time of change: a cache's name stands for them."""
-    return sorted(f"{os.path.relpath(entry.path, folder)} {entry.stat().st_size} {entry.stat().st_mtime_ns}"
-                  for entry in files_below(folder, tell=False))
+def listing(root: Path, paths: list[Path]) -> list[str]:
+    """Files below root with their sizes and times of change: a cache's name stands for them."""
+    return [f"{path.relative_to(root)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths]
 
 
 def photos_below(folder: Path, tell: bool = True) -> tuple[list[Path], list[Path]]:
     """The photos in a folder, by their names and sorted, and the files that are none, but for hidden ones."""
-    photos, others = [], []
-    for entry in files_below(folder, tell):
-        if is_photo(entry.path):
-            photos.append(Path(entry.path))
-        elif not is_hidden(entry.name):
-            others.append(Path(entry.path))
-    return sorted(photos), sorted(others)
+    files = sorted(files_below(folder, tell))
+    return ([path for path in files if is_photo(path)],
+            [path for path in files if not is_photo(path) and not path.name.startswith(HIDDEN)])
 
 
 def describe_skipped(others: list[Path]) -> str:
-    """How many files are left out, one of them, and why; nothing where there are none."""
-    if not others:
-        return ""
-    first = min(others, key=lambda path: path.suffix.lower() not in HEIC)  # it is the worst to lose
-    why = ("Pillow does not read HEIC: convert it to JPEG" if first.suffix.lower() in HEIC else
+    """How many files are left out, one of them, and why."""
+    heic = [path for path in others if path.suffix.lower() in (".heic", ".heif")]  # a phone's photos
+    first = (heic or others)[0]
+    why = ("Pillow does not read HEIC: convert it to JPEG" if heic else
            "in no folder of a class" if is_photo(first) else "no photo by its name")
     count = "1 file" if len(others) == 1 else f"{len(others)} files"
     return f"{count}, as {first} ({why})"
@@ -108,14 +82,11 @@ def decode(path: Path, size: int) -> np.ndarray:
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
-            if image.mode == "F":
-                raise ValueError("its pixels are floating-point numbers of no stated range; "
-                                 "save it with 8 or 16 bits")
-            if image.mode.startswith("I"):  # Pillow would clip 16-bit grey
+            if image.mode[0] in "FI":  # one deep number a pixel, which Pillow would clip to 8 bits
                 grey = np.asarray(image)
-                if image.mode == "I" and not (grey.min() >= 0 and 255 < grey.max() < 65536):
-                    raise ValueError("its pixels are 32-bit numbers of no stated range; "
-                                     "save it with 8 or 16 bits")
+                kind = {"F": "floating-point numbers", "I": "32-bit numbers"}.get(image.mode)
+                if image.mode == "F" or kind and not (grey.min() >= 0 and 255 < grey.max() < 65536):
+                    raise ValueError(f"its pixels are {kind} of no stated range; save it with 8 or 16 bits")
                 image = Image.fromarray((grey >> 8).astype(np.uint8))
             if image.has_transparency_data:  # on white, as a page shows it
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
@@ -140,20 +111,18 @@ def try_decode(path: Path, size: int) -> np.ndarray | UserError:
         return error
 
 
-def decode_all(paths: list[Path], size: int, title: str) -> Tensor:
-    """Photos -> uint8 (N, 3, size, size); Pillow decodes outside the interpreter's lock, so threads do.
-
-    UserError that names every bad file.
-    """
-    images, bad = torch.empty(len(paths), size, size, 3, dtype=torch.uint8), []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+def decode_all(paths: list[Path], size: int, split: str) -> torch.Tensor:
+    """A split's photos -> uint8 (N, 3, size, size); UserError that names every bad file."""
+    images, bad = torch.empty(len(paths), 3, size, size, dtype=torch.uint8), []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter's lock
         decoded = pool.map(lambda path: try_decode(path, size), paths)
-        for i, image in enumerate(tqdm(decoded, title, len(paths), leave=False, disable=None)):
+        bar = tqdm(decoded, f"decoding {split} photos", len(paths), leave=False, disable=None)
+        for i, image in enumerate(bar):
             if isinstance(image, UserError):
                 bad.append((paths[i], image))
             else:
-                images[i] = torch.from_numpy(image.copy())
+                images[i] = torch.from_numpy(image.transpose(2, 0, 1).copy())  # (H, W, 3) -> (3, H, W)
     if bad:
         more = f"; as bad: {', '.join(str(path) for path, _ in bad[1:])}" if len(bad) > 1 else ""
         raise UserError(f"{bad[0][1]}{more}")
-    return images.permute(0, 3, 1, 2).contiguous()  # (N, size, size, 3) -> (N, 3, size, size)
+    return images

@@ -1,6 +1,7 @@
 """The user's own photos: a folder with train/, val/ and test/, each with a folder a class (ImageFolder)."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
@@ -23,73 +24,56 @@ def splits(dataset: str) -> tuple[str, ...]:
 
 
 def fingerprint(root: Path, split: str) -> list[str]:
-    """What the pixels and labels of a split depend on. UserError for a folder of another layout.
-
-    Prints which photos validate where there is no val/, and which files no class takes.
-    """
-    folder, held_out = _folder_of(root, split)
-    if not (root / folder).is_dir():
-        raise UserError(f"--dataset {root}: there is no {root / folder}/; want flowers102 or synthetic, "
-                        f"or a folder with train/, val/ and test/ in it, each with a folder a class")
-    if held_out and split == "train":
-        _describe_held_out(root)
-    parts = [os.path.realpath(root), str(held_out)]  # two folders may list the same names, sizes and times
-    for name in dict.fromkeys((folder, "train")):  # train/ names the classes
-        parts += [name, *decoding.listing(root / name)]
-    *_, others = _scan(root, split, tell=True)
-    if others and split == folder:
-        print(f"--dataset {root}: left out {decoding.describe_skipped(others)}")
-    return parts
+    """What the pixels and labels of a split depend on. UserError for a folder of another layout."""
+    paths, _, classes = _scan(root, split, tell=True)
+    # two folders may list the same names, sizes and times, and a class may have no photo that validates
+    return [os.path.realpath(root), *classes, *decoding.listing(root, paths)]
 
 
 def read(root: Path, split: str, size: int) -> tuple[Tensor, list[int], list[str], list[str]]:
     """Images uint8 (N, 3, size, size), labels, class names and file names of a split."""
-    paths, labels, classes, _ = _scan(root, split, tell=False)  # fingerprint said what is passed over
-    images = decoding.decode_all(paths, size, f"decoding {split} photos")
-    return images, labels, classes, [str(path.relative_to(root)) for path in paths]
+    paths, labels, classes = _scan(root, split, tell=False)  # fingerprint has told
+    names = [str(path.relative_to(root)) for path in paths]
+    return decoding.decode_all(paths, size, split), labels, classes, names
 
 
-def _folder_of(root: Path, split: str) -> tuple[str, bool]:
-    """The folder that holds a split, and whether train/ serves train and val."""
-    held_out = split != "test" and not (root / "val").is_dir()
-    return "train" if held_out else split, held_out
+def _visible(folder: Path, is_kind: Callable[[os.DirEntry], bool]) -> list[str]:
+    return [entry.name for entry in decoding.entries(folder)
+            if is_kind(entry) and not entry.name.startswith(decoding.HIDDEN)]
 
 
-def _describe_held_out(root: Path) -> None:
-    unread = sorted(f"{entry.name}/" for entry in os.scandir(root) if os.path.isdir(entry.path)
-                    and entry.name not in SPLITS and not decoding.is_hidden(entry.name))
-    more = f"; nothing reads {', '.join(unread)}" if unread else ""
-    print(f"--dataset {root}: there is no val/, so every fifth photo of each class in train/ validates{more}")
-
-
-def _classes_in(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder)
-                  if not decoding.is_hidden(entry.name) and os.path.isdir(entry.path))
-
-
-def _scan(root: Path, split: str, tell: bool) -> tuple[list[Path], list[int], list[str], list[Path]]:
-    """Photos, labels and class names (train/'s) of a split, and the files that no class takes."""
-    folder, held_out = _folder_of(root, split)
-    classes, train_classes = _classes_in(root / folder), _classes_in(root / "train")
+def _scan(root: Path, split: str, tell: bool) -> tuple[list[Path], list[int], list[str]]:
+    """Photos, labels and class names of a split; if tell, prints what validates and what no class takes."""
+    held_out = split != "test" and not (root / "val").is_dir()  # of train/
+    folder = root / ("train" if held_out else split)
+    if not folder.is_dir():
+        raise UserError(f"--dataset {root}: there is no {folder}/; want flowers102 or synthetic, "
+                        f"or a folder with train/, val/ and test/ in it, each with a folder a class")
+    if tell and held_out and split == "train":
+        unread = sorted(f"{name}/" for name in _visible(root, os.path.isdir) if name not in SPLITS)
+        more = f"; nothing reads {', '.join(unread)}" if unread else ""
+        print(f"--dataset {root}: there is no val/, so every fifth photo of each class in train/ "
+              f"validates{more}")
+    classes, train_classes = _visible(folder, os.path.isdir), _visible(root / "train", os.path.isdir)
     if not classes:
-        raise UserError(f"--dataset {root}: there is no folder of a class in {root / folder}")
-    if classes != train_classes:
-        odd = sorted(set(classes) ^ set(train_classes))
-        raise UserError(f"--dataset {root}: {folder}/ and train/ differ in their classes: {', '.join(odd)}")
+        raise UserError(f"--dataset {root}: there is no folder of a class in {folder}")
+    if odd := ", ".join(sorted({*classes} ^ {*train_classes})):
+        raise UserError(f"--dataset {root}: {folder.name}/ and train/ differ in their classes: {odd}")
     paths, labels, others = [], [], []
     for label, name in enumerate(classes):
-        photos, no_photos = decoding.photos_below(root / folder / name, tell)
+        photos, no_photos = decoding.photos_below(folder / name, tell)
         if not photos:
             why = f"; {decoding.describe_skipped(no_photos)}" if no_photos else ""
-            raise UserError(f"--dataset {root}: there is no photo in {root / folder / name}{why}")
+            raise UserError(f"--dataset {root}: there is no photo in {folder / name}{why}")
         if held_out:
             photos = [photo for i, photo in enumerate(photos) if (i % 5 == 1) == (split == "val")]
         paths += photos
         labels += [label] * len(photos)
         others += no_photos
-    others += sorted(Path(entry.path) for entry in os.scandir(root / folder)
-                     if not decoding.is_hidden(entry.name) and os.path.isfile(entry.path))
+    others += [folder / name for name in _visible(folder, os.path.isfile)]
+    if tell and others and split == folder.name:
+        print(f"--dataset {root}: left out {decoding.describe_skipped(others)}")
     if not paths:
         raise UserError(f"--dataset {root}: no class has a second photo in train/ to validate on; "
                         f"add some, or a folder val/")
-    return paths, labels, classes, others
+    return paths, labels, classes

@@ -5,10 +5,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from flowers import synthetic
-from support.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 PICTURES = [(0, "train", 0), (47, "val", 9), (101, "test", 59)]
@@ -81,18 +79,3 @@ def test_pixels_are_the_recorded_ones_to_within_a_grey_level_on_any_processor():
         image = synthetic.draw(*picture).astype(int)
         pixels = np.array([image[spot] for spot in SPOTS])
         assert np.abs(pixels - recorded).max() <= 1, pixels.tolist()
-
-
-def test_the_sheet_is_the_only_file_written(tmp_path):
-    from PIL import Image
-
-    path = tmp_path / "sheet.png"
-    synthetic.main(synthetic.parse_args(["--sheet", str(path), "--columns", "2", "--rows", "1"]))
-    assert list(tmp_path.iterdir()) == [path]
-    with Image.open(path) as image:
-        assert image.format == "PNG" and image.width == 2 * image.height
-    with pytest.raises(UserError, match="absent"):
-        path = tmp_path / "absent" / "sheet.png"
-        synthetic.main(synthetic.parse_args(["--sheet", str(path), "--columns", "1", "--rows", "1"]))
-    with pytest.raises(UserError, match="at least 1"):
-        synthetic.main(synthetic.parse_args(["--rows", "0"]))
