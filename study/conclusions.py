@@ -5,25 +5,15 @@ difference is ours over shared seeds (intervals.py's `gap`), within each run (`l
 rounds (`Steps`). A verdict waits until all declared seeds are there.
 """
 
-from typing import NamedTuple
-
 from study.claims import Claim, by_reading, rank
 from study.intervals import Runs, Value, accuracy_on, error_on, gap, level, markdown, signed, val_accuracy
-from study.rows import BEST, BEST_RATES
+from study.rows import BEST, BEST_RATES, report
 from study.speed import Steps
 
 AT_0001, AT_BEST = "at 0.001", "at the best rates"  # readings of what the report measured at one rate
 POINTS, VALIDATION = "points of test accuracy", "points of validation accuracy"
 ERROR = "thousandths of squared error"
 SHORT_UNITS = {POINTS: "points", VALIDATION: "points", "% longer with batch norm": "% a step"}
-
-
-class Conclusion(NamedTuple):
-    """What the report concludes, in few words and in all, and what has to be true for it."""
-
-    short: str
-    text: str
-    claims: list[Claim]
 
 
 def after(epoch: int) -> Value:
@@ -122,43 +112,23 @@ def pretraining(runs: Runs) -> list[Claim]:
             more_accurate(runs, frozen, "frozen", "frozen-random")]
 
 
-def judged(runs: Runs, step: Steps) -> list[Conclusion]:
-    """Each conclusion; step is the benchmark's."""
-    return [
-        Conclusion("Batch norm takes no time", "A step takes as long with batch norm as without, but with "
-                   "it the cost falls far faster; without it, more epochs would keep raising accuracy "
-                   "(no run varies the batch norm of an autoencoder whose costs are kept, the number of "
-                   "epochs without it, or the kind of processor: all are CPUs)", batch_norm(runs, step)),
-        Conclusion("Adagrad is the best optimizer",
-                   "Adagrad is the best optimizer; RMSprop's steps have the wrong size and direction; SGD's "
-                   "become too small: it fits the training photos but does poorly on the test photos "
-                   "(no run varies the direction of a step alone)", optimizers(runs)),
-        Conclusion("Dropout and L2 gain about 1 % at most", "Dropout and L2 gain about 1 % at most; the cure "
-                   "is more photos (no run varies the number of photos)", regularisation(runs)),
-        Conclusion("Cost is flat after epoch 40", "Beyond 40 epochs the cost hardly changes", epochs(runs)),
-        Conclusion("Adam suits the autoencoder better than Adagrad",
-                   "With Adagrad the autoencoder's pictures are less complete than with Adam; hence Adam "
-                   "(no run varies the learning rate of either)", autoencoders(runs)),
-        Conclusion("InverseMaxPool serves the classifier",
-                   "InverseMaxPool, which keeps only the feature, is what an inverse of max pooling should "
-                   "be; z stays unflattened, the classifier has no pooling (no run varies the shape of z, or "
-                   "the classifier's pooling)", unpooling(runs)),
-        Conclusion("Stage one helps stage two",
-                   "Training the autoencoder first helps the classifier, as the report's prose assumes (no "
-                   "run varies how long the autoencoder alone trains, or the rate of its encoder alone)",
-                   pretraining(runs))]
+def judged(runs: Runs, step: Steps) -> list[tuple[dict, list[Claim]]]:
+    """Each conclusion in words ("short", "text") and what has to be true for it; step is the benchmark's."""
+    claims = (batch_norm(runs, step), optimizers(runs), regularisation(runs), epochs(runs),
+              autoencoders(runs), unpooling(runs), pretraining(runs))
+    return list(zip(report("conclusions"), claims, strict=True))
 
 
 def answers(runs: Runs, step: Steps) -> str:
     """A line a conclusion: its verdict (of several readings the best and worst), and the worst's figure."""
     lines = []
-    for i, conclusion in enumerate(judged(runs, step), 1):
-        decisive = min(conclusion.claims, key=lambda claim: rank(claim.verdict()))
+    for i, (conclusion, claims) in enumerate(judged(runs, step), 1):
+        decisive = min(claims, key=lambda claim: rank(claim.verdict()))
         figure = signed(decisive.difference, SHORT_UNITS.get(decisive.unit, decisive.unit))
-        verdicts = by_reading(conclusion.claims)
+        verdicts = by_reading(claims)
         if len(verdicts) > 1:
             verdicts = [max(verdicts, key=rank), min(verdicts, key=rank)]
-        lines.append(f"{i}. {conclusion.short}: **{', '.join(verdicts)}** ({figure or 'no run yet'}). "
+        lines.append(f"{i}. {conclusion['short']}: **{', '.join(verdicts)}** ({figure or 'no run yet'}). "
                      f"[all](results/README.md#conclusions)")
     return "\n".join(lines)
 
@@ -166,8 +136,8 @@ def answers(runs: Runs, step: Steps) -> str:
 def conclusions(runs: Runs, step: Steps) -> str:
     """A bold row a conclusion, and below it a row a claim."""
     rows = []
-    for i, (_, text, claims) in enumerate(judged(runs, step), 1):
-        rows.append([f"**{i}. {text}**", "", "", f"**{', '.join(by_reading(claims))}**"])
+    for i, (conclusion, claims) in enumerate(judged(runs, step), 1):
+        rows.append([f"**{i}. {conclusion['text']}**", "", "", f"**{', '.join(by_reading(claims))}**"])
         rows += [[claim.text, signed(claim.difference), claim.unit, claim.verdict()] for claim in claims]
     return markdown(["what the report concludes, and what has to be true for it",
                      "measured difference [95 %]", "in", "verdict"], rows)

@@ -241,8 +241,7 @@ def test_a_conclusion_that_may_be_read_in_several_ways_is_told_by_each():
 def test_an_answer_has_the_best_and_the_worst_reading_and_the_figure_of_the_worst(monkeypatch):
     claims = [Claim("", "points", Difference(mean, mean - 1, mean + 1, 5, 5), above=0, reading=reading)
               for mean, reading in ((0, "by age"), (2, "by weight"), (-2, "by length"), (-3, "by length"))]
-    judged = [conclusions.Conclusion("All is", "", claims),
-              conclusions.Conclusion("One is", "", claims[1:2])]
+    judged = [({"short": "All is"}, claims), ({"short": "One is"}, claims[1:2])]
     monkeypatch.setattr(conclusions, "judged", lambda runs, step: judged)
     link = "[all](results/README.md#conclusions)"
     assert conclusions.answers({}, {}).splitlines() == [
@@ -304,7 +303,7 @@ def test_each_claim_points_the_way_that_the_report_says(true, monkeypatch):
             ("classifier", "fp32"),
         )
     }
-    verdicts = [claim.verdict() for each in conclusions.judged(runs, step) for claim in each.claims]
+    verdicts = [claim.verdict() for _, claims in conclusions.judged(runs, step) for claim in claims]
     assert set(verdicts) == {"holds" if true else "does not hold"} and len(verdicts) == 37
     said = "holds" if true else "does not hold"
     lines = conclusions.answers(runs, step).splitlines()
