@@ -46,6 +46,6 @@ BEST = {name: name if rate == "0.001" else f"best-{name}" for name, rate in BEST
 
 
 @cache
-def report(what: str = "test"):
-    """Of the report (results/report.json): its test or train accuracies (%) by row, or its conclusions."""
-    return files.read_json(HERE.parent / "results/report.json")[what]
+def report(split: str = "test") -> dict[str, list[float]]:
+    """The report's accuracies (%) by row, of its section 5 and its final model."""
+    return files.read_json(HERE.parent / "results/report.json")[split]
