@@ -21,8 +21,7 @@ STATE = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "Adagrad": {"step", "sum"}, 
          "RMSprop": {"step", "square_avg"}, "SGD": set()}
 RUN = {"flags": dict, "environment": dict, "photos": str, "epoch": int, "optimizer": dict}
 FORMAT = 2  # of the files that `save` writes; 1 had no number
-# fields of format 1 that went, and the value of each that stayed
-GONE = {"crop": "centre", "unpooling": "inverse", "init": "default"}
+GONE = {"crop": "centre", "unpooling": "inverse", "init": "default"}  # of format 1; the value that stayed
 FIELDS = {  # what a checkpoint of each kind must hold
     "autoencoder": {"config": dict, "model": dict, "dataset": str},
     "classifier": {"config": dict, "encoder": dict, "classifier": dict, "classes": list, "dataset": str,
@@ -36,8 +35,7 @@ FIELDS = {  # what a checkpoint of each kind must hold
 def save(path: Path | str, content: dict) -> None:
     """Write a checkpoint atomically. UserError (status 1) where that fails, or a value is not finite."""
     for tensor in _tensors(content):  # the loss before a step that ruins the weights is still a number
-        numbers = tensor.is_floating_point() and tensor.numel()
-        if numbers and not all(map(math.isfinite, torch.aminmax(tensor))):
+        if tensor.is_floating_point() and tensor.numel() and not all(map(math.isfinite, tensor.aminmax())):
             raise UserError(f"{path} stays as it was: values are not finite; try a lower --learning-rate", 1)
     with files.atomic(path) as temporary:
         try:
@@ -46,7 +44,7 @@ def save(path: Path | str, content: dict) -> None:
         except (OSError, RuntimeError) as error:  # torch reports some failed writes as its own
             if isinstance(error, OSError) and error.errno not in DISK_FULL:
                 raise
-            size = sum(t.numel() * t.element_size() for t in _tensors(content))
+            size = sum(tensor.nbytes for tensor in _tensors(content))
             then = ", then --resume" if Path(path).name == "last.pt" and Path(path).exists() else ""
             raise UserError(f"cannot write {path} (~{size:,} bytes): {error}; make room{then}", 1) from error
 
@@ -95,9 +93,7 @@ def load(path: Path | str, kind: str) -> dict:
         json.dumps(content.get("flags"))
     except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: its flags are no plain values: {error}") from error
-    environment = content.get("environment")
-    made = rounding(environment if isinstance(environment, dict) else {})["torch"]
-    now = str(torch.__version__)
+    made, now = rounding(content.get("environment"))["torch"], str(torch.__version__)
     if made not in (None, now) and not kind.endswith("run"):
         print(f"{path} was made with torch {made}, this is {now}: it may round differently")
     return content
@@ -129,8 +125,8 @@ def load_state(target: nn.Module | torch.optim.Optimizer, state: dict, path: Pat
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
     """Its weights' state; rates stay as they are, from the flags. One of MISFITS where it does not fit."""
     groups = zip(optimizer.param_groups, state["param_groups"], strict=True)
-    optimizer.load_state_dict(state | {
-        "param_groups": [own | {"params": saved["params"]} for own, saved in groups]})
+    merged = [own | {"params": saved["params"]} for own, saved in groups]
+    optimizer.load_state_dict(state | {"param_groups": merged})
     # PyTorch checks no names and no shapes; fused, a step would write past a tensor's end
     want, weights = STATE[type(optimizer).__name__], sum(len(own["params"]) for own in optimizer.param_groups)
     begun = bool(optimizer.state) or "sum" in want  # (Adagrad has its sums before the first step)
@@ -157,8 +153,9 @@ def rebuild(kind: type[nn.Module], config: dict, state: dict, path: Path | str) 
     return module.float()
 
 
-def rounding(environment: dict) -> dict:
+def rounding(environment) -> dict:
     """What decides how a machine rounds, of machine.describe's fields; None where a file lacks one."""
+    environment = environment if isinstance(environment, dict) else {}
     versions = environment.get("versions")
     torch_version = versions.get("torch") if isinstance(versions, dict) else None
     return {"torch": torch_version, **{name: environment.get(name) for name in ("processor", "threads")}}

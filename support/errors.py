@@ -8,20 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # as CPU, CUDA with its libraries, and MPS say it, each in its words and most as a plain RuntimeError
 MEMORY_FULL = re.compile("allocate memory|out of memory|not enough memory|ALLOC_FAILED|Invalid buffer size")
 
 
 class UserError(Exception):
-    """Something the user can put right: shown as one line, without a traceback, before the script exits.
+    """Something the user can put right, shown as one line without a traceback before the script exits."""
 
-    exit_status is 2 for bad input, 1 for what went wrong underway (a full disk, a loss that is not finite).
-    """
-
-    def __init__(self, message: str, exit_status: int = 2):
+    def __init__(self, message: str, exit_status: int = 2):  # 1 for what went wrong underway
         super().__init__(" ".join(message.split()))
         self.exit_status = exit_status
 
@@ -30,8 +25,8 @@ def explain(error: Exception, args: argparse.Namespace) -> tuple[str, int] | Non
     """The line and the exit status for what the user can put right; None for anything else, a bug of ours."""
     if isinstance(error, UserError):
         return str(error), error.exit_status
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-            isinstance(error, (RuntimeError, OSError)) and MEMORY_FULL.search(str(error))):
+    may_be_memory = isinstance(error, (RuntimeError, OSError))
+    if isinstance(error, MemoryError) or (may_be_memory and MEMORY_FULL.search(str(error))):
         advice = "; lower --batch-size" if hasattr(args, "batch_size") else ""
         return f"not enough memory ({str(error)[:200]}){advice}", 1
     if isinstance(error, OSError) and error.errno in DISK_FULL:
@@ -51,18 +46,17 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
     try:
         status = main(args)
         sys.stdout.flush()
+        sys.exit(status)
     except KeyboardInterrupt:
         message, status = "interrupted", 130
-    except BrokenPipeError:  # the reader of our output is gone, as in `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except BrokenPipeError:  # the reader of our output is gone, as in `| head`, so no line is due
+        message, status = "", 1
     except Exception as error:
         if (explained := explain(error, args)) is None:
             raise
         message, status = explained
-    else:
-        sys.exit(status)
-    print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
+    if message:
+        print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
     try:
         sys.stdout.flush()
     except OSError:  # nobody reads on, or the disk is full: the interpreter would say so once more

@@ -1,5 +1,6 @@
-"""Every plot. Each function writes one PNG, atomically."""
+"""Every plot. Each function writes one PNG."""
 
+import contextlib
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -10,15 +11,17 @@ from torch import Tensor
 from support import files
 
 BLUE, ORANGE = "#0072b2", "#d55e00"  # Okabe & Ito: told apart by colour-blind readers
+LEGEND = {"loc": "outside upper right", "ncols": 2}
 
 
-def _figure(width: float, height: float):
+@contextlib.contextmanager
+def _page(path: Path, height: float, rows: int = 1, columns: int = 1, width: float = 8.5,
+          description: str | None = None, **layout):
+    """Yield a figure of so many inches and its axes (rows, columns), to draw on; then save it as a PNG."""
     from matplotlib.figure import Figure  # no pyplot: no window, no global state
 
-    return Figure(figsize=(width, height), dpi=100, layout="constrained")
-
-
-def _save(figure, path: Path, description: str | None = None) -> None:
+    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    yield figure, figure.subplots(rows, columns, squeeze=False, **layout)
     with files.atomic(path) as temporary, warnings.catch_warnings(record=True) as caught:
         figure.savefig(temporary, format="png", metadata={"Description": description})
     if any("missing from font" in str(warning.message) for warning in caught):
@@ -31,47 +34,52 @@ def _short(name: str, most: int = 28) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
+def _photo(axis, image: np.ndarray, title: str, where: str = "center") -> None:
+    """image (H, W, 3) under its title, without ticks and frame."""
+    axis.imshow(image)
+    axis.set_title(title, fontsize=8, loc=where, parse_math=False)
+    axis.axis("off")
+
+
 def reconstructions(path: Path, x: Tensor, x_hat: Tensor, title: str) -> None:
     """x and x_hat (B, 3, H, W) in [0, 1]: the photos above their reconstructions."""
-    figure = _figure(1.4 * len(x), 3.3)
-    axes = figure.subplots(2, len(x), squeeze=False)
-    for row, (name, images) in enumerate((("image", x), ("reconstruction", x_hat))):
-        images = images.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()  # (B, 3, H, W) -> (B, H, W, 3)
-        for column, image in enumerate(images):
-            axes[row, column].imshow(image)
-            axes[row, column].set(xticks=[], yticks=[])
-        axes[row, 0].set_ylabel(name)
-    figure.suptitle(title)
-    _save(figure, path)
+    with _page(path, 3.3, 2, len(x), width=1.4 * len(x)) as (figure, axes):
+        for row, name, images in zip(axes, ("image", "reconstruction"), (x, x_hat)):
+            pictures = images.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()  # (B, H, W, 3)
+            for axis, image in zip(row, pictures):
+                axis.imshow(image)
+                axis.set(xticks=[], yticks=[])
+            row[0].set_ylabel(name)
+        figure.suptitle(title)
 
 
 def curves(path: Path, rows: list[dict], cost: str) -> None:
     """Cost an epoch and, where there is one, accuracy below it, training and validation. rows: the log's."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+    def draw(axis, field: str, **style) -> None:
+        measured = [row for row in rows if row[field] is not None]
+        axis.plot([row["epoch"] for row in measured], [row[field] for row in measured], **style)
+
     has_accuracy = "train_accuracy" in rows[0]
-    figure = _figure(7, 6 if has_accuracy else 4)
-    axes = figure.subplots(1 + has_accuracy, 1, sharex=True, squeeze=False)[:, 0]
-    epochs, costs = [row["epoch"] for row in rows], [row["cost"] for row in rows]
-    marker = "." if len(rows) == 1 else None
-    axes[0].plot(epochs, costs, color=BLUE, marker=marker)
-    axes[0].set(ylabel=cost, yscale="log" if min(costs) > 0 else "linear")
-    if min(costs) > 0:
-        axes[0].yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}",
+    with _page(path, 6 if has_accuracy else 4, 1 + has_accuracy, width=7, sharex=True) as (figure, axes):
+        top, bottom = axes[0, 0], axes[-1, 0]
+        training = {"color": BLUE, "marker": "." if len(rows) == 1 else None}
+        draw(top, "cost", **training)
+        top.set_ylabel(cost)
+        if min(row["cost"] for row in rows) > 0:
+            top.set_yscale("log")
+            top.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}",
                           minor_formatter=NullFormatter())
-    if has_accuracy:
-        validated = [row for row in rows if row["val_accuracy"] is not None]
-        axes[1].plot(epochs, [row["train_accuracy"] for row in rows], color=BLUE, marker=marker,
-                     label="training, during the epoch")
-        axes[1].plot([row["epoch"] for row in validated], [row["val_accuracy"] for row in validated],
-                     "o--", color=ORANGE, label="validation")
-        axes[1].set(ylabel="accuracy (%)", ylim=(0, 102))
-        figure.legend(loc="outside upper right", ncols=2)
-    axes[-1].set_xlabel("epoch")
-    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    for axis in axes:
-        axis.grid(alpha=0.3, which="both")
-    _save(figure, path)
+        if has_accuracy:
+            draw(bottom, "train_accuracy", label="training, during the epoch", **training)
+            draw(bottom, "val_accuracy", label="validation", color=ORANGE, marker="o", linestyle="--")
+            bottom.set(ylabel="accuracy (%)", ylim=(0, 102))
+            figure.legend(**LEGEND)
+        bottom.set_xlabel("epoch")
+        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for axis in axes.flat:
+            axis.grid(alpha=0.3, which="both")
 
 
 def bring_together(matrix: np.ndarray) -> np.ndarray:
@@ -93,25 +101,20 @@ def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
     from matplotlib.colors import PowerNorm
 
     order, count = bring_together(matrix), len(classes)
-    share = 100 * matrix / matrix.sum(1, keepdims=True).clip(1)
-    figure = _figure(8.5, max(5.5, 1.2 + 0.105 * count))  # 10 pixels a name
-    axis = figure.subplots()
-    scale = PowerNorm(0.5, 0, 100)  # a square root: confusions are a few percent each
-    image = axis.imshow(share[order][:, order], cmap="viridis", norm=scale, aspect="auto",
-                        interpolation="nearest")
-    names = [_short(classes[i]) for i in order]
-    size = 7 if count > 30 else 10
-    axis.set_yticks(np.arange(count), names, fontsize=size, parse_math=False)
-    axis.set_xticks([])
-    if count <= 30:
-        axis.set_xticks(np.arange(count), names, fontsize=size, rotation=90, parse_math=False)
-    if count <= 12:
-        for (i, j), percent in np.ndenumerate(share[order][:, order]):
-            axis.text(j, i, f"{percent:.0f}", ha="center", va="center",
-                      color="white" if percent < 40 else "black")
-    axis.set(xlabel="predicted, in the order of the rows", ylabel="true")
-    figure.colorbar(image, label="share of the true class (%)", shrink=0.5)
-    _save(figure, path)
+    share = (100 * matrix / matrix.sum(1, keepdims=True).clip(1))[order][:, order]
+    with _page(path, max(5.5, 1.2 + 0.105 * count)) as (figure, [[axis]]):  # 10 pixels a name
+        scale = PowerNorm(0.5, 0, 100)  # a square root: confusions are a few percent each
+        image = axis.imshow(share, cmap="viridis", norm=scale, aspect="auto", interpolation="nearest")
+        names, font_size = [_short(classes[i]) for i in order], 7 if count > 30 else 10
+        axis.set_yticks(range(count), names, fontsize=font_size, parse_math=False)
+        below = names if count <= 30 else []
+        axis.set_xticks(range(len(below)), below, fontsize=font_size, rotation=90, parse_math=False)
+        if count <= 12:
+            for (i, j), percent in np.ndenumerate(share):
+                axis.text(j, i, f"{percent:.0f}", ha="center", va="center",
+                          color="white" if percent < 40 else "black")
+        axis.set(xlabel="predicted, in the order of the rows", ylabel="true")
+        figure.colorbar(image, label="share of the true class (%)", shrink=0.5)
 
 
 class Confused(NamedTuple):
@@ -127,57 +130,41 @@ class Confused(NamedTuple):
 def confused(path: Path, pairs: list[Confused]) -> None:
     """Pairs of classes, two a row."""
     rows = max(1, -(-len(pairs) // 2))
-    figure = _figure(8.5, 0.3 + 2.05 * rows)
-    axes = figure.subplots(rows, 4, squeeze=False)
-    if not pairs:
-        figure.suptitle("no image was given a wrong name")
-    for axis in axes.flat:
-        axis.axis("off")
-    for i, pair in enumerate(pairs):
-        left, right = axes[i // 2, 2 * (i % 2) : 2 * (i % 2) + 2]
-        for axis, image, title in (
-                (left, pair.misnamed, f"{_short(pair.true)},\n{pair.how_often} taken for"),
-                (right, pair.example, f"{_short(pair.given)},\n{pair.the_other_way} the other way")):
-            axis.imshow(image)
-            axis.set_title(title, fontsize=8, loc="left", parse_math=False)
-    _save(figure, path)
+    with _page(path, 0.3 + 2.05 * rows, rows, 4) as (figure, axes):
+        if not pairs:
+            figure.suptitle("no image was given a wrong name")
+        for pair, (left, right) in zip(pairs, axes.reshape(-1, 2)):
+            _photo(left, pair.misnamed, f"{_short(pair.true)},\n{pair.how_often} taken for", "left")
+            _photo(right, pair.example, f"{_short(pair.given)},\n{pair.the_other_way} the other way", "left")
+        for axis in axes.flat[2 * len(pairs):]:
+            axis.axis("off")
 
 
 def predictions(path: Path, rows: list[tuple[str, list[np.ndarray], list[tuple[str, float]]]]) -> None:
     """A row a photo: (file name, its pictures (H, W, 3), (name, probability) of the likeliest classes)."""
-    pictures = len(rows[0][1])
-    figure = _figure(8.5, 1.75 * len(rows))
-    axes = figure.subplots(len(rows), pictures + 1, squeeze=False, width_ratios=[1] * pictures + [2.2])
-    for (name, images, likely), row in zip(rows, axes):
-        for axis, image, title in zip(row, images, (name, "reconstruction")):
-            axis.imshow(image)
-            axis.set_title(_short(title, 24), fontsize=8, parse_math=False)
-            axis.axis("off")
-        names = [_short(each) for each, _ in likely]
-        values = [100 * probability for _, probability in likely]
-        row[-1].barh(range(len(likely)), values, color=[ORANGE, *[BLUE] * (len(likely) - 1)])
-        row[-1].set_yticks(range(len(likely)), names, fontsize=8, parse_math=False)
-        row[-1].invert_yaxis()
-        row[-1].set(xlim=(0, 100))
-        row[-1].tick_params(axis="x", labelsize=8)
-        row[-1].set_title("probability (%)", fontsize=8)
-    _save(figure, path)
+    widths = [1] * len(rows[0][1]) + [2.2]  # of the pictures and the bars
+    with _page(path, 1.75 * len(rows), len(rows), len(widths), width_ratios=widths) as (_, axes):
+        for (name, images, likely), (*photos, bars) in zip(rows, axes):
+            for axis, image, title in zip(photos, images, (name, "reconstruction")):
+                _photo(axis, image, _short(title, 24))
+            places, colors = range(len(likely)), [ORANGE] + [BLUE] * (len(likely) - 1)
+            bars.barh(places, [100 * probability for _, probability in likely], color=colors)
+            bars.set_yticks(places, [_short(each) for each, _ in likely], parse_math=False)
+            bars.set(xlim=(0, 100), ylim=bars.get_ylim()[::-1])  # the likeliest on top
+            bars.tick_params(labelsize=8)
+            bars.set_title("probability (%)", fontsize=8)
 
 
 def results(path: Path, rows: list[tuple[str, list[float], tuple[float, ...]]]) -> None:
-    """A line a recipe: (title, our test accuracies in percent, the report's), a point a run.
-
-    The rows are the picture's description, too: a test sees by them that it is not older than the results.
-    """
-    figure = _figure(8.5, 1.2 + 0.36 * len(rows))
-    axis = figure.subplots()
-    for i, (_, ours, theirs) in enumerate(rows):
-        axis.plot(theirs, [i + 0.15] * len(theirs), "D", color=ORANGE, markersize=5, fillstyle="none",
-                  label="" if i else "the report")
-        axis.plot(ours, [i - 0.15] * len(ours), "o", color=BLUE, markersize=5,
-                  label="" if i else "ours, a point a seed")
-    axis.set_yticks(range(len(rows)), [title for title, *_ in rows], parse_math=False)
-    axis.set(xlabel="test accuracy (%)", xlim=(0, None), ylim=(len(rows) - 0.4, -0.6))
-    axis.grid(axis="x", alpha=0.3)
-    figure.legend(loc="outside upper right", ncols=2)
-    _save(figure, path, repr(rows))
+    """A line a recipe: (title, our test accuracies in percent, the report's), a point a run."""
+    # by its description a test sees that the picture is not older than the results
+    with _page(path, 1.2 + 0.36 * len(rows), description=repr(rows)) as (figure, [[axis]]):
+        for i, (_, ours, theirs) in enumerate(rows):
+            axis.plot(theirs, [i + 0.15] * len(theirs), "D", color=ORANGE, markersize=5, fillstyle="none",
+                      label="" if i else "the report")
+            axis.plot(ours, [i - 0.15] * len(ours), "o", color=BLUE, markersize=5,
+                      label="" if i else "ours, a point a seed")
+        axis.set_yticks(range(len(rows)), [title for title, *_ in rows], parse_math=False)
+        axis.set(xlabel="test accuracy (%)", xlim=(0, None), ylim=(len(rows) - 0.4, -0.6))
+        axis.grid(axis="x", alpha=0.3)
+        figure.legend(**LEGEND)

@@ -53,10 +53,7 @@ def read_json(path: Path):
 
 @contextlib.contextmanager
 def lock(path: Path, wait: bool) -> Iterator[bool]:
-    """Yield whether this process has the lock on a file or folder; the system frees it if the process dies.
-
-    Where there are no locks (Windows, some network drives) it says so, and yields True.
-    """
+    """Yield whether this process has the lock on a file or folder; where there are no locks, say so: True."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -73,4 +70,4 @@ def lock(path: Path, wait: bool) -> Iterator[bool]:
     try:
         yield held
     finally:
-        os.close(descriptor)
+        os.close(descriptor)  # this unlocks, as the death of the process does

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """Yield a list that gets the first SIGINT or SIGTERM, so the epoch can finish; a second ends it all."""
+    """Yield a list that gets the number of the first signal, SIGINT or SIGTERM."""
     caught = []
 
     def remember(signum, frame):

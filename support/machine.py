@@ -1,5 +1,6 @@
 """Where and how a script runs: device, precision, seeds, allocator."""
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -16,17 +17,14 @@ from support.errors import UserError
 
 
 def keep_memory() -> None:
-    """Stop glibc from returning large blocks to the kernel; does nothing elsewhere.
+    """Stop glibc from returning large blocks to the kernel, if called before torch allocates.
 
-    Each training step frees and allocates the same hundreds of megabytes. By default glibc maps them anew
-    every time and the kernel zeroes every page. Call it before torch allocates.
+    Each step frees and allocates the same hundreds of megabytes, which the kernel would zero every time.
     """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
-    libc = ctypes.CDLL(None)
-    libc.mallopt(M_MMAP_MAX, 0)
-    libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    if platform.libc_ver()[0] == "glibc":
+        M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
+        ctypes.CDLL(None).mallopt(M_MMAP_MAX, 0)
+        ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def keep_fp32() -> None:
@@ -50,11 +48,11 @@ def add_arguments(group) -> None:
 def choose_device(name: str) -> torch.device:
     """'auto' is CUDA where there is one, else MPS, else the CPU; UserError where this machine has none."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(device for device, is_present in present.items() if is_present)
-    if not present[name]:
-        found = ", ".join(device for device, is_present in present.items() if is_present)
-        raise UserError(f"--device {name}: this machine has none that PyTorch can use (it has {found})")
+    found = [device for device, is_present in present.items() if is_present]
+    name = found[0] if name == "auto" else name
+    if name not in found:
+        raise UserError(
+            f"--device {name}: this machine has none that PyTorch can use (it has {', '.join(found)})")
     if name == "cuda":  # each process of torchrun has its own
         return torch.device(name, distributed.local_rank() % torch.cuda.device_count())
     return torch.device(name)
@@ -65,11 +63,11 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "fp32"
-    return "fp32"
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return "bf16" if native else "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -78,14 +76,11 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def set_up(device_name: str, precision_name: str, deterministic: bool = False) -> tuple[torch.device, str]:
-    """Settle allocator, device and precision, and say on the run's first line what was chosen.
-
-    deterministic: on a GPU, PyTorch's deterministic algorithms alone (on a CPU there are no others).
-    """
+    """Settle allocator, device and precision, and say on the run's first line what was chosen."""
     keep_memory()
     keep_fp32()
     device = choose_device(device_name)
-    if deterministic and device.type != "cpu":
+    if deterministic and device.type != "cpu":  # a CPU has no other algorithms
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before cuBLAS starts, as the next line's docs ask
         torch.use_deterministic_algorithms(True)
     precision = choose_precision(precision_name, device)
@@ -96,13 +91,10 @@ def set_up(device_name: str, precision_name: str, deterministic: bool = False) -
 
 
 def processor(device: torch.device) -> str:
-    """The name of the processor that does the work, and of a CPU the vector instructions that PyTorch uses.
-
-    Rounding depends on both, and two virtual machines of one name may differ in the second.
-    """
+    """The processor's name, and of a CPU the vector instructions that PyTorch uses: both decide rounding."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
+    cpuinfo = Path("/proc/cpuinfo")  # Linux has it
     name = re.search(r"^model name\s*: (.*\S)", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
     vectors = f", {torch.backends.cpu.get_cpu_capability()}" if device.type == "cpu" else ""
     return (name[1] if name else platform.processor() or platform.machine()) + vectors
@@ -116,11 +108,9 @@ def memory_format(device: torch.device) -> torch.memory_format:
 @functools.cache  # the code is that of the first call, whatever is committed while it runs
 def commit() -> str | None:
     git = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
+    with contextlib.suppress(OSError):  # no git
         done = subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
         return done.stdout.strip() or None
-    except OSError:  # no git
-        return None
 
 
 def describe(device: torch.device, precision: str) -> dict:
@@ -131,10 +121,8 @@ def describe(device: torch.device, precision: str) -> dict:
 
 
 def seeded_shuffle(seed: int, epoch: int) -> torch.Generator:
-    """Seed all randomness of one epoch (0: the initial weights); returns the shuffle's generator.
-
-    A function of seed and epoch alone, so a resumed run draws what an uninterrupted one draws.
-    """
+    """Seed all randomness of one epoch (0: the initial weights); returns the shuffle's generator."""
+    # Seed and epoch alone decide, so that a resumed run draws what an uninterrupted one draws.
     shuffle_seed, torch_seed = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint64).tolist()
     torch.manual_seed(torch_seed)  # dropout and initial weights, on every device
     return torch.Generator().manual_seed(shuffle_seed)

@@ -3,7 +3,7 @@
 import atexit
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from support import checkpoint, figures, files
 from support.errors import UserError
 from support.interrupts import interrupts
-from support.run_log import log_row, read_log, start_log
+from support.run_log import log_row, start_log
 
 # A resume may change these flags, since they do not change the result.
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
@@ -43,7 +43,9 @@ class Run:
         self.out, self.kind, self.products = out, kind, products
         self.flags, self.environment, self.precision = flags, environment, flags["precision"]
         self.last, self.log = out / "last.pt", out / "log.jsonl"
-        self.resumed = open_folder(out, flags["resume"], flags["overwrite"], kind, products)
+        self._claim_folder()
+        self.resumed = checkpoint.load(self.last, kind) if flags["resume"] else None  # what last.pt holds
+        self.epochs_done = self.resumed["epoch"] if self.resumed else 0
         self.stopped = False  # whether an interrupt ended the epochs
 
     def check_photos(self, digest: str) -> None:
@@ -55,24 +57,31 @@ class Run:
     def begin(self, parts: dict, splits: dict[str, int], **extra) -> None:
         """Write the first last.pt and the log's header, or load last.pt into the parts and cut the log to it.
 
-        parts: by their names in last.pt, the modules and the optimizer that a resume needs. splits: images in
-        each. extra: plain values kept in last.pt beside them.
+        parts: modules and optimizer by their names in last.pt; extra: plain values beside them there.
         """
         self.parts, self.extra = parts, extra
         if self.resumed:
             for name, part in parts.items():
                 checkpoint.load_state(part, self.resumed.pop(name), self.last)
-            print(f"resuming {self.last} after epoch {self.resumed['epoch']}")
+            print(f"resuming {self.last} after epoch {self.epochs_done}")
+            for path in self._present(files.TEMPORARY):  # what a killed save left
+                path.unlink()
         else:
-            begin_folder(self.out, self.flags["overwrite"], self.kind, self.products, self._save_last)
-        start_log(self.log, {"flags": self.flags, **self.environment, "dataset": self.flags["dataset"],
-                             "splits": splits}, self._epochs_done())
-        self.rows = read_log(self.log)[1]  # kept up to date, so that no epoch reads the file
+            try:
+                self.out.mkdir(parents=True, exist_ok=True)
+                self._claim_folder()  # again: a run may have appeared since
+                self._save_last(0)  # first: where it does not fit on the disk, the old run stays
+                for path in self._present("log.jsonl", files.TEMPORARY, *self.products):
+                    path.unlink(missing_ok=True)  # it may match two patterns
+            except OSError as error:
+                raise UserError(f"--out {self.out}: {error.strerror}") from error
+        header = {"flags": self.flags, **self.environment, "dataset": self.flags["dataset"], "splits": splits}
+        self.rows = start_log(self.log, header, self.epochs_done)  # of the epochs that are done
 
     def epochs(self, total: int) -> Iterator[int]:
         """The epochs that are left, 1 to total; ends early after an interrupt."""
         with interrupts() as self.caught:
-            for epoch in range(self._epochs_done() + 1, total + 1):
+            for epoch in range(self.epochs_done + 1, total + 1):
                 yield epoch
                 if self.stopped:
                     return
@@ -87,10 +96,7 @@ class Run:
                 bar.update(len(batch))
 
     def end_epoch(self, epoch: int, row: dict, cost: str) -> None:
-        """Print the epoch's line, log its row, and when due draw curve.png and save last.pt.
-
-        row: the log's fields, "cost" and perhaps "val_accuracy" (%) among them. cost: its name in words.
-        """
+        """Print the epoch's line, log its row; when due draw curve.png (cost: its label) and save last.pt."""
         total = self.flags["epochs"]
         line = f"Epoch : {epoch} / {total}, cost : {row['cost']:.4f}"
         if row.get("val_accuracy") is not None:
@@ -110,8 +116,24 @@ class Run:
         """After an interrupt: what a shell expects of a process that a signal ended."""
         return 128 + self.caught[0]
 
-    def _epochs_done(self) -> int:
-        return self.resumed["epoch"] if self.resumed else 0
+    def _claim_folder(self) -> None:
+        """Lock the folder, where there is one; UserError where the flags do not go with what it holds."""
+        if self.out.is_dir():
+            claim(self.out)  # first: what the checks find stays so
+        other = "classifier" if self.kind == "autoencoder run" else "autoencoder"
+        resume = self.flags["resume"]
+        if (self.out / f"{other}.pt").exists() or (not resume and _kind(self.last) == f"{other} run"):
+            raise UserError(f"{self.out} holds a run of train_{other}.py; name another folder with --out")
+        if resume and not self.last.exists():
+            raise UserError(f"--resume: there is no {self.last}; start without --resume")
+        found = self._present("last.pt", "log.jsonl", *self.products)
+        if found and not resume and not self.flags["overwrite"]:
+            advice = "--resume continues it, " if self.last.exists() else ""
+            raise UserError(
+                f"{self.out} holds a run already ({found[0].name}); {advice}--overwrite replaces it")
+
+    def _present(self, *patterns: str) -> list[Path]:
+        return [path for pattern in patterns for path in self.out.glob(pattern)]
 
     def _save_last(self, epoch: int) -> None:
         states = {name: part.state_dict() for name, part in self.parts.items()}
@@ -121,7 +143,10 @@ class Run:
 
 @contextlib.contextmanager
 def open(out: Path, kind: str, products: tuple[str, ...], flags: dict, environment: dict) -> Iterator[Run]:
-    """A run in the folder `out`, locked until the block ends. Parameters and errors are open_folder's."""
+    """A run in the folder `out`, locked until the block ends; Run.begin is the first to change it.
+
+    kind: last.pt's. products: glob patterns of a run's other files. Fails as Run._claim_folder does.
+    """
     try:
         yield Run(out, kind, products, flags, environment)
     finally:
@@ -129,63 +154,19 @@ def open(out: Path, kind: str, products: tuple[str, ...], flags: dict, environme
 
 
 def _kind(path: Path) -> str | None:
-    """The kind of a checkpoint, its tensors left unread; None where there is none to read."""
-    with contextlib.suppress(Exception):  # absent, damaged or foreign
+    """The kind of a checkpoint, its tensors left unread; None where it is absent, damaged or foreign."""
+    with contextlib.suppress(Exception):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["kind"]
 
 
-def open_folder(out: Path, resume: bool, overwrite: bool, kind: str,
-                products: tuple[str, ...]) -> dict | None:
-    """The content of last.pt with resume, else None; removes nothing yet but what a killed save left.
-
-    kind: last.pt's. products: glob patterns of a run's other files. UserError where there is nothing to
-    resume, a run and neither flag, another process at work, or a run of the other stage.
-    """
-    last = out / "last.pt"
-    other = "classifier" if kind == "autoencoder run" else "autoencoder"
-    if out.is_dir():
-        claim(out)  # first: what the checks find stays so
-    if (out / f"{other}.pt").exists() or (not resume and _kind(last) == f"{other} run"):
-        raise UserError(f"{out} holds a run of train_{other}.py; name another folder with --out")
-    if resume:
-        if not last.exists():
-            raise UserError(f"--resume: there is no {last}; start without --resume")
-        content = checkpoint.load(last, kind)
-        for path in out.glob(files.TEMPORARY):
-            path.unlink()
-        return content
-    found = [path.name for pattern in ("last.pt", "log.jsonl", *products) for path in out.glob(pattern)]
-    if found and not overwrite:
-        resume = "--resume continues it, " if last.exists() else ""
-        raise UserError(f"{out} holds a run already ({found[0]}); {resume}--overwrite replaces it")
-    return None
-
-
-def begin_folder(out: Path, overwrite: bool, kind: str, products: tuple[str, ...],
-                 save_last: Callable[[int], None]) -> None:
-    """Make a run's folder with its first last.pt, then remove what an old run left. Fails as open_folder."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        open_folder(out, False, overwrite, kind, products)  # again: a run may have appeared since
-        save_last(0)  # first: where it does not fit on the disk, the old run stays
-        for pattern in ("log.jsonl", files.TEMPORARY, *products):
-            for path in out.glob(pattern):
-                path.unlink()
-    except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror}") from error
-
-
 def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, path: Path) -> None:
-    """UserError where a flag or the photos would change the result of the run that is resumed.
-
-    A line where this machine rounds otherwise, or where there is a product of fewer epochs.
-    """
+    """UserError where a flag or the photos would change the result of the run that is resumed."""
     for name, value in flags.items():
         then = resumed["flags"].get(name, value)  # a flag newer than the run is passed over
         same_file = name == "autoencoder" and os.path.abspath(str(then)) == os.path.abspath(str(value))
         if name not in FREE_FLAGS and then != value and not same_file:
-            raise UserError(f"--resume: --{name.replace('_', '-')} is {value}, "
-                            f"but {path} was made with {then}")
+            flag = name.replace("_", "-")
+            raise UserError(f"--resume: --{flag} is {value}, but {path} was made with {then}")
     if flags["epochs"] < resumed["epoch"]:
         raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} is at {resumed['epoch']}")
     if digest != resumed["photos"]:
@@ -193,8 +174,8 @@ def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, pat
     product = path.with_name(resumed["kind"].replace(" run", ".pt"))
     if product.exists() and flags["epochs"] > resumed["epoch"]:
         print(f"{product} stays as it was until this run ends")
-    here = checkpoint.rounding(environment)
-    for name, then in checkpoint.rounding(resumed["environment"]).items():
-        if then != here[name]:
-            print(f"not the same bits as without a break: {path} was made with {name} {then}, "
-                  f"this is {here[name]}")
+    made = checkpoint.rounding(resumed["environment"])
+    for name, here in checkpoint.rounding(environment).items():
+        if made[name] != here:
+            then = f"{path} was made with {name} {made[name]}"
+            print(f"not the same bits as without a break: {then}, this is {here}")

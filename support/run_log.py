@@ -11,26 +11,27 @@ from support.errors import UserError
 RESUMED = ("commit", "versions", "processor", "threads")  # of each process that resumes, kept in the header
 
 
-def start_log(path: Path, header: dict, epochs_done: int) -> None:
-    """Begin a log with its header; on a resume cut the rows past the checkpoint and note the new process."""
-    rows = [json.dumps(header)]
+def start_log(path: Path, header: dict, epochs_done: int) -> list[dict]:
+    """Begin a log with its header, or resume it: note the new process, cut what is past epochs_done.
+
+    Returns the rows of the epochs done.
+    """
+    rows = []
     if epochs_done:
         try:
-            first, *rows = path.read_text().splitlines()[: epochs_done + 1]
-            kept = [json.loads(row) for row in rows]
-            if ([row["epoch"] for row in kept] != list(range(1, epochs_done + 1))
-                    or not all(math.isfinite(row["cost"]) for row in kept)):
+            begun, *rows = map(json.loads, path.read_text().splitlines()[: epochs_done + 1])
+            whole = all(math.isfinite(row["cost"]) for row in rows)
+            if not whole or [row["epoch"] for row in rows] != list(range(1, epochs_done + 1)):
                 raise ValueError("other epochs")
-            begun = json.loads(first)
-            resume = {"after epoch": epochs_done, **{name: header.get(name) for name in RESUMED}}
-            resumes = [*begun.get("resumes", []), resume]
-            rows.insert(0, json.dumps(begun | {
-                "flags": header["flags"], "dataset": header.get("dataset"), "resumes": resumes}))
+            resume = {"after epoch": epochs_done, **{name: header[name] for name in RESUMED}}
+            header = begun | {"flags": header["flags"], "dataset": header["dataset"],
+                              "resumes": [*begun.get("resumes", []), resume]}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is missing or damaged: "
-                            f"it should hold {epochs_done} finished epochs") from error
+            raise UserError(
+                f"{path} is missing or damaged: it should hold {epochs_done} finished epochs") from error
     with files.atomic(path) as temporary:
-        temporary.write_text("".join(row + "\n" for row in rows))
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in (header, *rows)))
+    return rows
 
 
 def log_row(path: Path, row: dict) -> None:
