@@ -45,7 +45,11 @@ def dataset_name(text: str) -> str:
 
 
 def source_of(dataset: str) -> ModuleType:
-    """The module that has a data set's photos: each offers find, splits, fingerprint and read."""
+    """The module of a data set's photos. Each offers four functions, flowers/folder.py for one:
+
+    find(dataset, data_dir) -> root; splits(dataset) -> names; fingerprint(root, split) -> text that changes
+    when the photos do; read(root, split, size) -> images, labels, class names, file names.
+    """
     return BUILT_IN.get(dataset, folder)
 
 

@@ -199,7 +199,7 @@ def main(args: argparse.Namespace) -> int:
     out = args.out or args.classifier.parent
     try:
         out.mkdir(parents=True, exist_ok=True)
-        run_folder.claim(out)  # a training run there would take half-written tables for a killed run's
+        run_folder.claim(out)  # so that a training run there does not delete half-written tables
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}") from error
 

@@ -94,8 +94,9 @@ class AutoEncoder(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Code z (B, 400, 4, 4) -> logits (B, num_classes). z keeps its layout: no pooling, flattened late.
+    """Code z (B, 400, 4, 4) -> logits (B, num_classes).
 
+    Two convolutions work on z as a map, which is flattened before the linear layers.
     dropout (the report: 0.25, place unknown) acts after each activation, or with dropout_after="linear"
     after those of linear layers only.
     """

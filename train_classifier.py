@@ -1,4 +1,4 @@
-"""Stage two: train an encoder, fresh or stage one's, and a classifier on its code together.
+"""Stage two: train an encoder and a classifier together. The encoder is a random one, or stage one's.
 
     python train_classifier.py                     # encoder from random weights
     python train_classifier.py --autoencoder runs/autoencoder/autoencoder.pt --out runs/pretrained

@@ -49,9 +49,9 @@ def parser_of(description: str, out: str, epochs: int, optimizer: str,
     group.add_argument("--batch-size", type=number(int, 2, 2**31), default=128,
                        help="images a step (%(default)s)")
     group.add_argument("--optimizer", choices=OPTIMIZERS, default=optimizer,
-                       help="rule of the step (%(default)s)")
+                       help="PyTorch's rule for a step (%(default)s)")
     group.add_argument("--learning-rate", type=number(float, 0, above=True), default=0.001,
-                       help="constant (%(default)s)")
+                       help="the same in every epoch (%(default)s)")
     group.add_argument("--weight-decay", type=number(float, 0), default=0.0,
                        help="L2 on all weights (%(default)s)")
     group.add_argument("--seed", type=number(int, 0), default=0,
@@ -67,7 +67,7 @@ def parser_of(description: str, out: str, epochs: int, optimizer: str,
                         help="replace the run in --out (%(default)s)")
     machine.add_arguments(group)
     group.add_argument("--deterministic", action=switch, default=False,
-                       help="on a GPU, only kernels that repeat their bits; a CPU's do (%(default)s)")
+                       help="on a GPU, deterministic kernels alone; a CPU's always are (%(default)s)")
     return parser
 
 
@@ -100,7 +100,7 @@ def make_optimizer(name: str, groups: list[dict], learning_rate: float,
 def epoch_cost(losses: list[Tensor], batches: list[Tensor], epoch: int, learning_rate: float) -> float:
     """The mean loss over the images of an epoch, from the mean loss of each batch of indices (B,).
 
-    The losses stay on the device until here, since a GPU would stand still for each that is asked for.
+    The losses stay on the device until here, since a GPU waits for each that is read.
     UserError (status 1) where the mean is not finite.
     """
     total = 0.0

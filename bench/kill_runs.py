@@ -1,9 +1,9 @@
 """Kill training runs at random moments and compare what their resumes end with to an uninterrupted run.
 
-    python -m bench.kill_runs --kills 2       # about a minute
-    python -m bench.kill_runs --kills 20      # about 8 minutes; writes results/kills.json
+    python -m bench.kill_runs --kills 2     # about a minute
+    python -m bench.kill_runs --kills 20    # about 8 minutes; writes results/kills.json
 
-Each stage trains on a dozen drawn photos in processes of its own. SIGKILL also meets them as they save.
+Each stage trains on drawn photos in processes of its own. Every other SIGKILL meets one that is saving.
 """
 
 import argparse
@@ -19,110 +19,93 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bench.damage import same
 from support import errors, files, machine, run_folder, run_log
 
+ROOT = Path(__file__).parent.parent
 FLAGS = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--batch-size", "6",
          "--save-every", "1"]
-ROOT = Path(__file__).parent.parent
-TIME_FIELDS = ("seconds",)  # the only fields of a log that two equal runs do not share
+TIME_FIELDS = ("seconds",)  # Equal runs differ in these fields of the log alone.
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="of each stage (%(default)s)")
-    parser.add_argument("--results", type=Path, default=ROOT / "results",
-                        help="folder of kills.json (%(default)s)")
+    parser.add_argument("--results", type=Path, default="results", help="of kills.json (%(default)s)")
     return parser.parse_args(argv)
 
 
 def draw_folder(root: Path) -> Path:
-    random = np.random.default_rng(0)
+    """Photos in train/, val/ and test/, each with a texture of its own and a tint of its class."""
+    draw = np.random.default_rng(0)
     for split, each in (("train", 4), ("val", 2), ("test", 3)):
         for label, name in enumerate(("daisy", "rose", "tulip")):
-            (root / split / name).mkdir(parents=True)
+            folder = root / split / name
+            folder.mkdir(parents=True)
             for i in range(each):
-                # a texture of its own, a tint of its class
-                pixels = random.integers(0, 120, (13, 11 + i, 3), np.uint8)
+                pixels = draw.integers(0, 120, (13, 11 + i, 3), np.uint8)
                 pixels[..., label] += 120
-                photo = Image.fromarray(pixels).resize((110 + 10 * i, 130))
-                photo.save(root / split / name / f"{i}.jpg")
+                Image.fromarray(pixels).resize((110 + 10 * i, 130)).save(folder / f"{i}.jpg")
     return root
-
-
-def train(stage: str, folder: Path, out: str, epochs: int, *flags: str) -> subprocess.Popen:
-    command = [sys.executable, ROOT / f"train_{stage}.py", *FLAGS, "--epochs", str(epochs), "--out", out]
-    return subprocess.Popen([*command, *flags], cwd=folder, stdout=subprocess.PIPE, text=True)
 
 
 def differences(a: Path, b: Path, unlike: tuple[str, ...] = TIME_FIELDS) -> list[str]:
     """What two runs' last checkpoints and logs do not share, fields of the log that are `unlike` apart."""
-    found = []
-
-    def compare(where: str, x, y) -> None:
-        if isinstance(x, dict):
-            found.extend([where] if x.keys() != y.keys() else [])
-            for key in x.keys() & y.keys():
-                compare(f"{where}/{key}", x[key], y[key])
-        elif isinstance(x, list):
-            found.extend([where] if len(x) != len(y) else [])
-            for i, pair in enumerate(zip(x, y)):
-                compare(f"{where}/{i}", *pair)
-        elif not (torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y):
-            found.append(where)
-
     contents = [torch.load(run / "last.pt", weights_only=True, mmap=True) for run in (a, b)]
-    for content in contents:
+    for run, content in zip((a, b), contents):
         for flag in run_folder.FREE_FLAGS - {"epochs"}:
             content["flags"].pop(flag)
-    compare("last.pt", *contents)
-    logs = [run_log.read_log(run / "log.jsonl")[1] for run in (a, b)]
-    compare("log", *([{name: row[name] for name in row if name not in unlike} for row in log]
-                     for log in logs))
-    return found
+        rows = run_log.read_log(run / "log.jsonl")[1]
+        content["log"] = [{field: row[field] for field in row if field not in unlike} for row in rows]
+    return [part for part in contents[0] | contents[1] if not same(*(each.get(part) for each in contents))]
+
+
+def start(stage: str, folder: Path, out: str, epochs: int, *flags: str) -> subprocess.Popen:
+    """A training process that has finished an epoch, so that a killed one got on, or has ended."""
+    command = [sys.executable, ROOT / f"train_{stage}.py", *FLAGS, "--epochs", str(epochs), "--out", out]
+    child = subprocess.Popen([*command, *flags], cwd=folder, stdout=subprocess.PIPE, text=True)
+    next((line for line in child.stdout if line.startswith("Epoch")), None)
+    return child
 
 
 def is_saving(run: Path) -> bool:
     return any(run.glob("last.pt.*.tmp*"))
 
 
-def stopped_while_saving(child: subprocess.Popen, run: Path) -> bool:
-    """Halt a process that writes last.pt: it stays so until the kill comes, however late that is."""
-    if is_saving(run):
+def halt_while_saving(child: subprocess.Popen, run: Path) -> None:
+    """Stop a process that writes last.pt: it stays so until the kill comes, however late that is."""
+    while child.poll() is None:
         child.send_signal(signal.SIGSTOP)
         if is_saving(run):
-            return True
+            return
         child.send_signal(signal.SIGCONT)
-    return False
+        time.sleep(0.001)  # The process works in between.
 
 
 def kill_runs(stage: str, kills: int, folder: Path, *flags: str, seed: int = 0) -> dict:
     """Kill a stage's run so many times, resume it; counts, and what differs from an uninterrupted run."""
     draw_folder(folder / "photos")
-    epochs, delays = 2 * kills + 2, random.Random(seed)
-    whole = train(stage, folder, "whole", epochs, *flags)
-    next(line for line in whole.stdout if line.startswith("Epoch"))
-    start = time.perf_counter()
+    killed, epochs, delays = folder / "killed", 2 * kills + 2, random.Random(seed)
+    whole = start(stage, folder, "whole", epochs, *flags)
+    begun = time.perf_counter()
     assert whole.wait() == 0, "the uninterrupted run failed"
-    cycle = (time.perf_counter() - start) / (epochs - 1)  # an epoch with its save
-    done, in_save = 0, 0
+    epoch_seconds = (time.perf_counter() - begun) / (epochs - 1)
+    done = while_saving = 0
     while done < kills:
-        how = ["--resume"] if (folder / "killed/last.pt").exists() else []
-        child = train(stage, folder, "killed", epochs, *flags, *how)
-        next(line for line in child.stdout if line.startswith("Epoch"))  # so that each process gets on
-        time.sleep(delays.uniform(0, cycle))
-        while done % 2 == 0 and child.poll() is None and not stopped_while_saving(child, folder / "killed"):
-            pass  # every other kill comes while last.pt is being written
+        resume = ["--resume"] if (killed / "last.pt").exists() else []
+        child = start(stage, folder, "killed", epochs, *flags, *resume)
+        time.sleep(delays.uniform(0, epoch_seconds))
+        if done % 2 == 0:
+            halt_while_saving(child, killed)
         child.send_signal(signal.SIGKILL)
         if child.wait() != -signal.SIGKILL:
-            break  # it had ended
+            break  # It ended before it could be killed so many times.
         done += 1
-        in_save += is_saving(folder / "killed")
-    resumed = train(stage, folder, "killed", epochs, *flags, "--resume")
-    resumed.communicate()
-    assert resumed.returncode == 0, "the resume failed"
-    return {"stage": stage, "kills": done, "while saving": in_save, "epochs": epochs,
-            "differences": differences(folder / "whole", folder / "killed")}
+        while_saving += is_saving(killed)
+    assert start(stage, folder, "killed", epochs, *flags, "--resume").wait() == 0, "the resume failed"
+    return {"stage": stage, "kills": done, "while saving": while_saving, "epochs": epochs,
+            "differences": differences(folder / "whole", killed)}
 
 
 def main(args: argparse.Namespace) -> int:
@@ -132,9 +115,9 @@ def main(args: argparse.Namespace) -> int:
             rows.append(kill_runs(stage, args.kills, Path(folder)))
             print(rows[-1], flush=True)
     about = machine.describe(torch.device("cpu"), "auto")
-    files.write_json(args.results / "kills.json", {**about, "rows": rows})
+    files.write_json(args.results / "kills.json", about | {"rows": rows})
     return int(any(row["differences"] for row in rows))
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args())

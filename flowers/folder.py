@@ -26,13 +26,13 @@ def splits(dataset: str) -> tuple[str, ...]:
 def fingerprint(root: Path, split: str) -> list[str]:
     """What the pixels and labels of a split depend on. UserError for a folder of another layout."""
     paths, _, classes = _scan(root, split, tell=True)
-    # two folders may list the same names, sizes and times, and a class may have no photo that validates
+    # two folders may hold equal files, and a class without a validation photo is in no file's name
     return [os.path.realpath(root), *classes, *decoding.listing(root, paths)]
 
 
 def read(root: Path, split: str, size: int) -> tuple[Tensor, list[int], list[str], list[str]]:
     """Images uint8 (N, 3, size, size), labels, class names and file names of a split."""
-    paths, labels, classes = _scan(root, split, tell=False)  # fingerprint has told
+    paths, labels, classes = _scan(root, split, tell=False)  # fingerprint has printed the notices
     names = [str(path.relative_to(root)) for path in paths]
     return decoding.decode_all(paths, size, split), labels, classes, names
 
@@ -43,7 +43,7 @@ def _visible(folder: Path, is_kind: Callable[[os.DirEntry], bool]) -> list[str]:
 
 
 def _scan(root: Path, split: str, tell: bool) -> tuple[list[Path], list[int], list[str]]:
-    """Photos, labels and class names of a split; if tell, prints what validates and what no class takes."""
+    """Photos, labels and class names of a split; if tell, prints what validates and what is left out."""
     held_out = split != "test" and not (root / "val").is_dir()  # of train/
     folder = root / ("train" if held_out else split)
     if not folder.is_dir():

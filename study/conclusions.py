@@ -35,7 +35,7 @@ def changed(stage: str, first: int, last: int, of_its_fall: bool) -> Value:
     return value
 
 
-VALUES = {
+MEASURES = {
     "train": accuracy_on("train"), "validation": val_accuracy, "test": accuracy_on("test"),
     "error": error_on("test"), "cost after 5": after(5), "cost after 30": after(30),
     "validation, 15 to 30": gained(15, 30), "validation, 40 to 80": gained(40, 80),
@@ -50,7 +50,7 @@ def judged(runs: Runs, step: Steps) -> list[tuple[dict, list[Claim]]]:
         claims = []
         for claim in conclusion["claims"]:
             bounds = {key: claim[key] for key in ("above", "below", "reading") if key in claim}
-            values = [VALUES[name] for name in claim.get("values", ["test"])]
+            values = [MEASURES[name] for name in claim.get("values", ["test"])]
             if "step" in claim:
                 difference = step.get(tuple(claim["step"]))
             elif len(claim["rows"]) == 1:

@@ -79,16 +79,3 @@ def with_batch_norm(*benchmarks: dict) -> Steps:
             found[row["stage"], row["precision"]] = Difference(statistics.median(more), low, high, len(more),
                                                                len(more))
     return found
-
-
-def layers(benchmark: dict) -> str:
-    """InverseMaxPool alone and with its convolution: ms, summed over the decoder's five sizes."""
-    total, section = {}, benchmark["layers"]
-    for row in section["rows"]:
-        sums = total.setdefault(row["what"], {})
-        sums[row["side"]] = sums.get(row["side"], 0) + 1000 * row["seconds"]
-    sides = ["loops", "max_unpool2d", "nearest", "plain", "fused"]
-    rows = [[what, *(f"{ms[side]:.1f}" if side in ms else "" for side in sides)]
-            for what, ms in total.items()]
-    return (markdown(["forward and backward (ms)", *sides], rows)
-            + f"\n\nMeasured on {where(section)}{turns(section)}.")

@@ -49,7 +49,7 @@ class Run:
         self.stopped = False  # whether an interrupt ended the epochs
 
     def check_photos(self, digest: str) -> None:
-        """Note which photos this run trains on; a resume fails as check_resume does."""
+        """Note which photos this run trains on. A resume refuses others, and flags that change the result."""
         self.photos = digest
         if self.resumed:
             check_resume(self.resumed, self.flags, self.environment, digest, self.last)
@@ -105,7 +105,8 @@ class Run:
         self.rows.append({"epoch": epoch, **row})
         log_row(self.log, self.rows[-1])
         self.stopped = bool(self.caught)  # read once: the signal may come at any moment
-        if epoch % 5 == 0 or epoch == total or self.stopped:  # before the save: a kill leaves none out
+        if epoch % 5 == 0 or epoch == total or self.stopped:
+            # before the save, so that a run killed in between draws it again
             figures.curves(self.out / "curve.png", self.rows, cost)
         if epoch % self.flags["save_every"] == 0 or epoch == total or self.stopped:
             self._save_last(epoch)
@@ -145,7 +146,8 @@ class Run:
 def open(out: Path, kind: str, products: tuple[str, ...], flags: dict, environment: dict) -> Iterator[Run]:
     """A run in the folder `out`, locked until the block ends; Run.begin is the first to change it.
 
-    kind: last.pt's. products: glob patterns of a run's other files. Fails as Run._claim_folder does.
+    kind: the field "kind" of last.pt. products: glob patterns of a run's other files. Fails as
+    Run._claim_folder does.
     """
     try:
         yield Run(out, kind, products, flags, environment)

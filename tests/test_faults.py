@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -476,28 +475,6 @@ def test_a_damaged_result_is_named(damaged, words, tmp_path):
     for script, *flags in (("study.run", "--only", "final", "--work", tmp_path / "work"), ("study.tables",)):
         done = run_script(tmp_path, script, *flags, "--results", tmp_path)
         assert_one_line(done, 2, f"{tmp_path}/runs/final-0.json {words}", "remove it")
-
-
-def test_a_benchmark_whose_script_fails_is_one_line_and_keeps_what_was_measured(tmp_path, capfd):
-    (tmp_path / "data/flowers-102").mkdir(parents=True)
-    (tmp_path / "benchmark.json").write_text('{"layers": 1}')
-    done = run_script(
-        tmp_path,
-        "bench.benchmark",
-        "--only",
-        "full",
-        "--rounds",
-        "1",
-        "--data-dir",
-        tmp_path / "data",
-        "--device",
-        "cpu",
-        "--results",
-        tmp_path,
-    )
-    assert_one_line(done, 1, "full: train_autoencoder.py failed, as its line above says")
-    assert_one_line(subprocess.CompletedProcess([], 1, "", capfd.readouterr().err), 1, str(tmp_path / "data"))
-    assert (tmp_path / "benchmark.json").read_text() == '{"layers": 1}'
 
 
 def test_a_finished_experiment_is_not_done_again(tmp_path, capsys):
