@@ -45,10 +45,9 @@ def dataset_name(text: str) -> str:
 
 
 def source_of(dataset: str) -> ModuleType:
-    """The module of a data set's photos. Each offers four functions, flowers/folder.py for one:
-
-    find(dataset, data_dir) -> root; splits(dataset) -> names; fingerprint(root, split) -> text that changes
-    when the photos do; read(root, split, size) -> images, labels, class names, file names.
+    """The module of a data set's photos. Each has find(dataset, data_dir) -> root, splits(dataset) -> names,
+    fingerprint(root, split) -> text that changes when the photos do, and read(root, split, size) -> images,
+    labels, class names, file names.
     """
     return BUILT_IN.get(dataset, folder)
 

@@ -142,8 +142,8 @@ def print_summaries(splits: dict[str, dict]) -> None:
               f"mean of the classes {result['per_class_accuracy']:6.2f} %  (95 % interval)")
     for split, result in splits.items():
         if "reconstruction_error" in result:
-            print(f"{split:5} mean squared error of the reconstructions: "
-                  f"{result['reconstruction_error']:.5f}")
+            error = result["reconstruction_error"]
+            print(f"{split:5} mean squared error of the reconstructions: {error:.5f}")
 
 
 def most_confused(matrix: np.ndarray, count: int) -> list[tuple[int, int]]:
@@ -180,8 +180,8 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
         return flowers.images[first].permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
 
     figures.confused(out / "confused.png", [
-        figures.Confused(classes[i], classes[j], f"{matrix[i, j]} of {counts[i]}",
-                         f"{matrix[j, i]} of {counts[j]}", photo(i, j), photo(j, j))
+        ((classes[i], f"{matrix[i, j]} of {counts[i]} taken for", photo(i, j)),
+         (classes[j], f"{matrix[j, i]} of {counts[j]} the other way", photo(j, j)))
         for i, j in most_confused(matrix, 10)])
 
 
@@ -224,11 +224,9 @@ def main(args: argparse.Namespace) -> int:
                  zip(flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist())]
 
     print_summaries(splits)
-
-    seconds = time.perf_counter() - start
     files.write_json(out / "evaluation.json", {
         "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"], "splits": splits,
-        "seconds": round(seconds, 2), **machine.describe(device, precision)})
+        "seconds": round(time.perf_counter() - start, 2), **machine.describe(device, precision)})
     write_csv(out / "predictions.csv", ["split", "file", "class", "predicted", "probability"], rows)
     # flowers and predicted are the last split's: the test images, or without test/ the validation images
     show_where_it_goes_wrong(out, measured[-1], flowers, predicted.numpy())

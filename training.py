@@ -20,12 +20,11 @@ def number(kind: type, low: float, high: float = math.inf, above: bool = False) 
 
     def parse(text: str):
         value = kind(text)
-        in_range = (low < value if above else low <= value) and value <= high and value != math.inf
-        if not in_range:  # nan is in no range
-            want = (f"{'above' if above else 'at least'} {low}"
-                    + (f" and at most {high}" if high < math.inf else ""))
-            raise argparse.ArgumentTypeError(f"{text} is out of range: want {want}")
-        return value
+        if (low < value if above else low <= value) and value <= high and value != math.inf:
+            return value
+        want = f"above {low}" if above else f"at least {low}"  # nan is in no range
+        want += f" and at most {high}" if high < math.inf else ""
+        raise argparse.ArgumentTypeError(f"{text} is out of range: want {want}")
 
     parse.__name__ = kind.__name__  # argparse's word for text that is no number
     return parse
@@ -41,8 +40,7 @@ def parser_of(description: str, out: str, epochs: int, optimizer: str,
     group.add_argument("--dataset", default="flowers102", type=data.dataset_name,
                        help="flowers102, synthetic, or a folder with train/, val/ and test/ (%(default)s)")
     group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
-    group.add_argument("--cache-dir", default=".cache",
-                       help="folder of the decoded photos (%(default)s)")
+    group.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
     group = parser.add_argument_group("training")
     group.add_argument("--epochs", type=number(int, 1), default=epochs,
                        help="passes over the training images (%(default)s)")

@@ -59,18 +59,14 @@ def damage(content: dict, folder: Path, cuts: Iterable[int], flips: Iterable[tup
             "flipped bit": Counter(outcome(flipped(place, bit)) for place, bit in flips)}
 
 
-def size_of(content: dict, folder: Path) -> int:
-    checkpoint.save(folder / "whole.pt", content)
-    return (folder / "whole.pt").stat().st_size
-
-
 def main(args: argparse.Namespace) -> int:
     real = {**SMALL, "model": models.AutoEncoder().state_dict()}
     random.seed(0)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         for which, content in (("small", SMALL), ("the autoencoder's", real)):
-            size = size_of(content, Path(name))
+            checkpoint.save(Path(name) / "whole.pt", content)
+            size = (Path(name) / "whole.pt").stat().st_size
             cuts = range(size) if content is SMALL else [random.randrange(size) for _ in range(args.real)]
             flips = [(i, bit) for i in cuts for bit in range(8) if content is SMALL or bit == i % 8]
             rows += [{"checkpoint": which, "bytes": size, "damage": how, "tried": found.total(), **found}

@@ -2,19 +2,8 @@
 
 import statistics
 
-from study.intervals import (
-    Runs,
-    accuracy_on,
-    gap,
-    interval_of_mean,
-    markdown,
-    paired,
-    precisions,
-    prediction_interval,
-    signed,
-    spread,
-    val_accuracy,
-)
+from study import intervals
+from study.intervals import Runs, accuracy_on, interval_of_mean, markdown, paired, spread, val_accuracy
 from study.rows import BEST, RATES, ROWS, report
 
 
@@ -24,15 +13,13 @@ def final(runs: Runs) -> str:
                 run["splits"]["test"]["per_class_accuracy"]] for run in runs["final"]]
     rows = [[run["seed"], *(f"{value:.2f}" for value in values)]
             for run, values in zip(runs["final"], columns)]
-    (theirs,) = report()["final"]
-    said = f"{theirs:.2f}"
+    (theirs,), place = report()["final"], ""
     if len(columns) > 1:
-        rows.append(["mean ± standard deviation [95 % interval]",
-                     *map(interval_of_mean, zip(*columns))])
-        low, high = prediction_interval([accuracy_on("test")(run) for run in runs["final"]])
-        place = "inside" if low < theirs < high else "outside"
-        said += f" ({place} {low:.2f} to {high:.2f}, where one more run of ours would lie, 95 times in 100)"
-    rows.append(["the report, one run", "100.00", "", said, ""])
+        rows.append(["mean ± standard deviation [95 % interval]", *map(interval_of_mean, zip(*columns))])
+        low, high = intervals.prediction_interval([accuracy_on("test")(run) for run in runs["final"]])
+        where = "inside" if low < theirs < high else "outside"
+        place = f" ({where} {low:.2f} to {high:.2f}, where one more run of ours would lie, 95 times in 100)"
+    rows.append(["the report, one run", "100.00", "", f"{theirs:.2f}{place}", ""])
     return markdown(["seed", "train (%)", "validation (%)", "test (%)", "test, mean of the classes (%)"],
                     rows)
 
@@ -60,17 +47,11 @@ def section5(runs: Runs) -> str:
         seconds = [run["classifier_seconds"] for run in runs[name]]
         rows.append([ROWS[name].label, f"{spread(theirs)} ({len(theirs)})",
                      ", ".join(f"{value:.2f}" for value in ours), *cells,
-                     spread(report("train").get(name, (100, 100))), train, precisions(runs[name]),
+                     spread(report("train").get(name, (100, 100))), train, intervals.precisions(runs[name]),
                      f"{statistics.median(seconds):.0f}" if seconds else ""])
     return markdown(["test accuracy (%)", "the report: mean ± deviation (runs)", "ours, seeds in order",
                      "mean ± deviation [95 % interval]", "ours minus the report's [95 %]", "differs",
                      "the report's train (%)", "our train (%)", "precision", "seconds, not comparable"], rows)
-
-
-def plotted(runs: Runs) -> list[tuple[str, list[float], tuple[float, ...]]]:
-    """Title, our test accuracies and the report's, of each row of its section 5 and the final model."""
-    return [(ROWS[name].label, list(map(accuracy_on("test"), runs[name])), theirs)
-            for name, theirs in report().items()]
 
 
 def search(runs: Runs) -> str:
@@ -102,7 +83,7 @@ def rates(runs: Runs) -> str:
         tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured
                  if run["seed"] == 0}
         at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]]
-        here, there = precisions(runs[name]), precisions(runs[BEST[name]])
+        here, there = intervals.precisions(runs[name]), intervals.precisions(runs[BEST[name]])
         other = f", in {there}" if here != there else ""
         best = max(tried, key=tried.get) if len(tried) == len(found) else ""
         rows.append([ROWS[name].label,
@@ -120,11 +101,10 @@ def pretraining(runs: Runs) -> str:
     text = (paired(runs, ("final-fp32", *others), {"validation accuracy (%)": val_accuracy}) + "\n\n" +
             paired(runs, ("final", *others), {"test accuracy (%)": accuracy_on("test")}))
     if min(len(runs["pretrained"]), len(runs["final"])) > 1:
-        (low, high), (random_low, random_high) = (
-            prediction_interval([accuracy_on("test")(run) for run in runs[name]])
-            for name in ("pretrained", "final"))
+        low, high, random_low, random_high = (
+            bound for name in ("pretrained", "final")
+            for bound in intervals.prediction_interval(list(map(accuracy_on("test"), runs[name]))))
         text += (f"\n\nOne more run would lie, 95 times in 100, between {low:.2f} and {high:.2f} % "
                  f"from the trained encoder, between {random_low:.2f} and {random_high:.2f} "
                  f"from random weights; the report's one run lies at {report()['final'][0]:.2f}.")
-    apart = signed(gap(runs, "frozen", "frozen-random"), "points of test accuracy")
-    return text + (f"\n\nFrozen trained encoder minus frozen random encoder: {apart}." if apart else "")
+    return text

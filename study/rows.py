@@ -10,8 +10,6 @@ from pathlib import Path
 
 from support import files
 
-HERE = Path(__file__).parent
-
 
 @dataclass(frozen=True)
 class Row:
@@ -36,7 +34,7 @@ class Row:
         return f"{self.title} (made by an earlier version)" if self.earlier_version else self.title
 
 
-DECLARED = files.read_json(HERE / "rows.json")
+DECLARED = files.read_json(Path(__file__).with_name("rows.json"))
 ROWS = {name: Row(**fields | {"seeds": tuple(fields.get("seeds", Row.seeds))})
         for name, fields in DECLARED["rows"].items()}
 # each optimizer's learning rates beside 0.001; the one that validation chose, and the row that tests it
@@ -48,4 +46,4 @@ BEST = {name: name if rate == "0.001" else f"best-{name}" for name, rate in BEST
 @cache
 def report(split: str = "test") -> dict[str, list[float]]:
     """The report's accuracies (%) by row, of its section 5 and its final model."""
-    return files.read_json(HERE.parent / "results/report.json")[split]
+    return files.read_json(Path(__file__).parent.parent / "results/report.json")[split]

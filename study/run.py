@@ -1,14 +1,13 @@
-"""Runs over seeds: whatever rows.py declares and results/runs/ does not hold yet, one run after another.
+"""Runs over seeds: whatever rows.json declares and results/runs/ does not hold yet, one run after another.
 
     python -m study.run                             # every run that is left, minutes to an hour each
     python -m study.run --only final --seeds 0 1    # two seeds of one row
 
 Writes results/runs/<row>-<seed>.json for each finished run, and beside it the predictions on test photos
-(.npz). Checkpoints lie in runs/experiments/ until the run is finished; autoencoders stay, as rows share them.
-Any number of such processes may work at once, also on machines that share --results and --work: each run is
-locked, and a killed run is resumed by the same command. On a CPU start one process a core:
-`torchrun --nproc-per-node 2 -m study.run`. A row begun in another precision is left out, a run that fails is
-named; the others go on, and the exit status is 1.
+(.npz). Checkpoints lie in runs/experiments/ until then. Any number of such processes may work at once, on
+machines that share --results and --work, too; the same command resumes a killed run. On a CPU start one a
+core: `torchrun --nproc-per-node 2 -m study.run`. A row begun in another precision is left out, a run that
+fails is named; the others go on, and the exit status is 1.
 """
 
 import argparse
@@ -32,18 +31,17 @@ from support import errors, files, machine, run_folder, run_log
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(ROWS), metavar="ROW", help="rows to run (all)")
+    rows = [name for name, row in ROWS.items() if not row.earlier_version]
+    parser.add_argument("--only", nargs="+", choices=rows, default=rows, metavar="ROW",
+                        help="rows of rows.json to run (all but those of an earlier version)")
     parser.add_argument("--seeds", nargs="+", type=int, help="of each row's seeds, those to run (all)")
     parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="finished runs (%(default)s)")
     parser.add_argument("--work", type=Path, default=Path("runs/experiments"),
                         help="folder of checkpoints and locks, shared as --results is (%(default)s)")
     args = parser.parse_args(argv)
-    if gone := [name for name in args.only or () if ROWS[name].earlier_version]:
-        parser.error(f"--only: an earlier version made {', '.join(gone)}; this one cannot")
-    args.only = args.only or [name for name, row in ROWS.items() if not row.earlier_version]
     if odd := set(args.seeds or ()) - {seed for name in args.only for seed in ROWS[name].seeds}:
-        parser.error(f"--seeds: none of these rows declares {', '.join(map(str, sorted(odd)))} (see rows.py)")
+        parser.error(f"--seeds: no row of rows.json that is asked for has {', '.join(map(str, sorted(odd)))}")
     return args
 
 

@@ -8,18 +8,10 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 Steps = dict[tuple[str, str], Difference]  # percent that batch norm adds to a step, by stage and precision
 
 
-def where(section: dict) -> str:
-    """Whose numbers a section's are."""
-    return (f"{section['processor']}, {section['threads']} threads, torch {section['versions']['torch']}, "
-            f"at commit {section['commit']}")
-
-
-def turns(section: dict) -> str:
-    return f", batches of {section['batch_size']}, medians of {section['rounds']} rounds"
-
-
-def gigabytes(row: dict) -> str:
-    return f"{row['memory'] / 1e9:.2f}" if row["memory"] else ""  # (not every system tells)
+def about(measured: dict) -> str:
+    return (f"{measured['processor']}, {measured['threads']} threads, torch {measured['versions']['torch']}, "
+            f"batches of {measured['batch_size']}, medians of {measured['rounds']} rounds, at commit "
+            f"{measured['commit']}")
 
 
 def side_of(benchmark: dict, stage: str, side: str) -> dict:
@@ -35,7 +27,8 @@ def steps(benchmark: dict) -> str:
         cells.setdefault(row["side"], {})[row["stage"]] = [
             f"{row['seconds']:.2f}", f"{measured['batch_size'] / row['seconds']:.0f}",
             f"{report['to ours'] / row['to ours']:.2f}",
-            f"{100 * row['flops'] / row['seconds'] / limit:.0f} %", gigabytes(row)]
+            f"{100 * row['flops'] / row['seconds'] / limit:.0f} %",
+            f"{row['memory'] / 1e9:.2f}" if row["memory"] else ""]  # not every system tells it
     rows = [[side.replace("without no decoder", "with the decoder"), *stages.get("autoencoder", [""] * 5),
              *stages.get("classifier", [""] * 5)] for side, stages in cells.items()]
     columns = ["s", "images/s", "times the report's code's speed", "share of the limit", "peak GB"]
@@ -48,18 +41,16 @@ def speed(benchmark: dict) -> str:
     rows, measured = [], benchmark["steps"]
     for stage in ("autoencoder", "classifier"):
         report, ours = (side_of(benchmark, stage, side) for side in ("the report's code", "ours"))
-        rows.append([f"{stage}, a step of {measured['batch_size']} images", f"{report['seconds']:.2f}",
-                     f"{ours['seconds']:.2f}", f"{report['to ours'] / ours['to ours']:.2f}"])
-    title = (f"{measured['processor']}, {measured['threads']} threads, "
-             f"torch {measured['versions']['torch']}, medians of {measured['rounds']} rounds")
-    return markdown([title, "the report's code: s", "ours: s", "times faster, in turns"], rows)
+        rows.append([f"a step of the {stage}", f"{report['seconds']:.2f}", f"{ours['seconds']:.2f}",
+                     f"{report['to ours'] / ours['to ours']:.2f}"])
+    return markdown([about(measured), "the report's code: s", "ours: s", "times faster, in turns"], rows)
 
 
 def machine(benchmark: dict) -> str:
     measured, limit = benchmark["steps"], benchmark["steps"]["limits"]
     products = " and ".join(f"{limit[f'matrix product, {dtype}'] / 1e9:.0f} in {name}"
                             for name, dtype in DTYPES.items() if f"matrix product, {dtype}" in limit)
-    return (f"Measured on {where(measured)}{turns(measured)}. The machine's limits, in the same run: "
+    return (f"Measured on {about(measured)}. The machine's limits, in the same run: "
             f"matrix product (GFLOP/s) {products}; memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
 
 

@@ -3,7 +3,7 @@
     python -m study.tables                     # prints them
     python -m study.tables --readme            # writes each between its markers in either page, some seconds
 
-With --readme it also writes results/summary.json, the rows of the tables as data, and results/section5.png.
+With --readme it also writes results/summary.json, the rows of the tables as data.
 """
 
 import argparse
@@ -13,14 +13,13 @@ import sys
 from pathlib import Path
 
 from study import speed
-from study.accuracy import final, plotted, pretraining, rates, search, section5, synthetic
+from study.accuracy import final, pretraining, rates, search, section5, synthetic
 from study.conclusions import answers, conclusions
 from study.intervals import Runs, accuracy_on, error_on, finished, gap, interval, markdown, paired, signed
 from study.rows import ROWS, report
-from support import errors, figures, files
+from support import errors, files
 
 HERE = Path(__file__).parent.parent
-SECONDS = ["autoencoder_seconds", "classifier_seconds"]
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -29,7 +28,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=Path("results"),
                         help="folder of finished runs (%(default)s)")
     parser.add_argument("--readme", action=argparse.BooleanOptionalAction, default=False,
-                        help="write the pages, summary.json and the plot (%(default)s)")
+                        help="write the pages and summary.json (%(default)s)")
     args = parser.parse_args(argv)
     if args.readme and args.results.resolve() != HERE.resolve() / "results":
         parser.error("--readme writes the project's own pages from its results/: "
@@ -57,8 +56,8 @@ def summary(runs: Runs) -> list[dict]:
     rows = []
     for name, of in runs.items():
         row = ROWS[name]
-        stages = ["classifier_seconds"] if row.autoencoder is None else SECONDS
-        timed = [sum(map(run.get, stages)) for run in of if run.keys() >= set(stages)]
+        stages = {"classifier_seconds"} | ({"autoencoder_seconds"} if row.autoencoder is not None else set())
+        timed = [sum(map(run.get, stages)) for run in of if run.keys() >= stages]
         if of:
             rows.append({
                 "name": name, "recipe": "report", "head": "report",
@@ -146,8 +145,7 @@ def main(args: argparse.Namespace) -> int:
     for page in (HERE / "README.md", HERE / "results/README.md"):
         write(page, found)
     files.write_json(args.results / "summary.json", {"rows": summary(runs)})
-    figures.results(args.results / "section5.png", plotted(runs))
-    print(f"wrote README.md, and README.md, summary.json and section5.png in {args.results}/")
+    print(f"wrote README.md, and README.md and summary.json in {args.results}/")
     return 0
 
 

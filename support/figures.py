@@ -3,7 +3,6 @@
 import contextlib
 import warnings
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -11,19 +10,17 @@ from torch import Tensor
 from support import files
 
 BLUE, ORANGE = "#0072b2", "#d55e00"  # Okabe & Ito: told apart by colour-blind readers
-LEGEND = {"loc": "outside upper right", "ncols": 2}
 
 
 @contextlib.contextmanager
-def _page(path: Path, height: float, rows: int = 1, columns: int = 1, width: float = 8.5,
-          description: str | None = None, **layout):
+def _page(path: Path, height: float, rows: int = 1, columns: int = 1, width: float = 8.5, **layout):
     """Yield a figure of so many inches and its axes (rows, columns), to draw on; then save it as a PNG."""
     from matplotlib.figure import Figure  # no pyplot: no window, no global state
 
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
     yield figure, figure.subplots(rows, columns, squeeze=False, **layout)
     with files.atomic(path) as temporary, warnings.catch_warnings(record=True) as caught:
-        figure.savefig(temporary, format="png", metadata={"Description": description})
+        figure.savefig(temporary, format="png")
     if any("missing from font" in str(warning.message) for warning in caught):
         print(f"{path}: letters that the figure's font lacks are drawn as boxes")
 
@@ -75,7 +72,7 @@ def curves(path: Path, rows: list[dict], cost: str) -> None:
             draw(bottom, "train_accuracy", label="training, during the epoch", **training)
             draw(bottom, "val_accuracy", label="validation", color=ORANGE, marker="o", linestyle="--")
             bottom.set(ylabel="accuracy (%)", ylim=(0, 102))
-            figure.legend(**LEGEND)
+            figure.legend(loc="outside upper right", ncols=2)
         bottom.set_xlabel("epoch")
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
         for axis in axes.flat:
@@ -117,25 +114,14 @@ def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
         figure.colorbar(image, label="share of the true class (%)", shrink=0.5)
 
 
-class Confused(NamedTuple):
-    """Two classes, how often one is taken for the other, a photo (H, W, 3) of each, the first misnamed."""
-    true: str
-    given: str
-    how_often: str
-    the_other_way: str
-    misnamed: np.ndarray
-    example: np.ndarray  # of the class whose name was given
-
-
-def confused(path: Path, pairs: list[Confused]) -> None:
-    """Pairs of classes, two a row."""
+def confused(path: Path, pairs: list[tuple[tuple[str, str, np.ndarray], ...]]) -> None:
+    """Pairs of classes, two a row. Of both: (name, how often it is taken for the other, photo (H, W, 3))."""
     rows = max(1, -(-len(pairs) // 2))
     with _page(path, 0.3 + 2.05 * rows, rows, 4) as (figure, axes):
         if not pairs:
             figure.suptitle("no image was given a wrong name")
-        for pair, (left, right) in zip(pairs, axes.reshape(-1, 2)):
-            _photo(left, pair.misnamed, f"{_short(pair.true)},\n{pair.how_often} taken for", "left")
-            _photo(right, pair.example, f"{_short(pair.given)},\n{pair.the_other_way} the other way", "left")
+        for axis, (name, how_often, photo) in zip(axes.flat, (each for pair in pairs for each in pair)):
+            _photo(axis, photo, f"{_short(name)},\n{how_often}", "left")
         for axis in axes.flat[2 * len(pairs):]:
             axis.axis("off")
 
@@ -153,18 +139,3 @@ def predictions(path: Path, rows: list[tuple[str, list[np.ndarray], list[tuple[s
             bars.set(xlim=(0, 100), ylim=bars.get_ylim()[::-1])  # the likeliest on top
             bars.tick_params(labelsize=8)
             bars.set_title("probability (%)", fontsize=8)
-
-
-def results(path: Path, rows: list[tuple[str, list[float], tuple[float, ...]]]) -> None:
-    """A line a recipe: (title, our test accuracies in percent, the report's), a point a run."""
-    # by its description a test sees that the picture is not older than the results
-    with _page(path, 1.2 + 0.36 * len(rows), description=repr(rows)) as (figure, [[axis]]):
-        for i, (_, ours, theirs) in enumerate(rows):
-            axis.plot(theirs, [i + 0.15] * len(theirs), "D", color=ORANGE, markersize=5, fillstyle="none",
-                      label="" if i else "the report")
-            axis.plot(ours, [i - 0.15] * len(ours), "o", color=BLUE, markersize=5,
-                      label="" if i else "ours, a point a seed")
-        axis.set_yticks(range(len(rows)), [title for title, *_ in rows], parse_math=False)
-        axis.set(xlabel="test accuracy (%)", xlim=(0, None), ylim=(len(rows) - 0.4, -0.6))
-        axis.grid(axis="x", alpha=0.3)
-        figure.legend(**LEGEND)

@@ -36,7 +36,8 @@ def test_any_number_of_classes_makes_a_page_as_wide_as_github_shows(count, tmp_p
     figures.confusion(tmp_path / "confusion.png", matrix, names)
     pairs = evaluate.most_confused(matrix, 10)
     figures.confused(tmp_path / "confused.png", [
-        figures.Confused(names[i], names[j], "3 of 20", "1 of 20", PHOTO, PHOTO) for i, j in pairs])
+        ((names[i], "3 of 20 taken for", PHOTO), (names[j], "1 of 20 the other way", PHOTO))
+        for i, j in pairs])
     figures.predictions(
         tmp_path / "predictions.png", [("0.jpg", [PHOTO, PHOTO], [(name, 0.2) for name in names[:5]])]
     )
