@@ -26,8 +26,13 @@ from support.errors import UserError
 # --- damaged and hostile checkpoints ---
 
 
+def size_of(content: dict, folder) -> int:
+    checkpoint.save(folder / "whole.pt", content)
+    return (folder / "whole.pt").stat().st_size
+
+
 def test_each_cut_and_each_flipped_bit_is_refused_or_changes_nothing(tmp_path):
-    size = damage.size_of(damage.SMALL, tmp_path)
+    size = size_of(damage.SMALL, tmp_path)
     found = damage.damage(
         damage.SMALL, tmp_path, range(size), [(i, bit) for i in range(size) for bit in range(8)]
     )
@@ -40,7 +45,7 @@ def test_each_cut_and_each_flipped_bit_is_refused_or_changes_nothing(tmp_path):
 
 def test_a_flipped_bit_in_real_weights_is_refused(trained, tmp_path):
     content = torch.load(trained / "runs/autoencoder/last.pt", weights_only=True)
-    places = np.random.default_rng(0).integers(0, damage.size_of(content, tmp_path), 20)
+    places = np.random.default_rng(0).integers(0, size_of(content, tmp_path), 20)
     found = damage.damage(content, tmp_path, (), [(place, 6) for place in places])["flipped bit"]
     assert not found.keys() - {"refused", "the same values"}
 
