@@ -2,10 +2,12 @@
 
     python evaluate.py                                     # runs/classifier/classifier.pt
     python evaluate.py --autoencoder runs/autoencoder/autoencoder.pt     # its reconstruction error too
+    python evaluate.py --views 1                           # the whole photo at 100 x 100 alone
 
-Half a minute for Flowers-102 on two cores. Writes beside the checkpoint, or to --out: evaluation.json,
-predictions.csv and, of the test images, per_class.csv, confusion.png and confused.png (the
-pairs of classes most often taken for each other). Report, section 4: eval mode, training and test images.
+Minutes for Flowers-102 on two cores, half a minute with one view. Writes beside the checkpoint, or to --out:
+evaluation.json, predictions.csv and, of the test images, per_class.csv, confusion.png and confused.png (the
+pairs of classes most often taken for each other), all of one view but the line over several. Report, section
+4: eval mode, training and test images.
 """
 
 import argparse
@@ -20,41 +22,46 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+import augment
 import data
-from models import AutoEncoder, Classifier, Encoder
+import recipes
+from models import HEADS, AutoEncoder, Encoder
 from support import checkpoint, errors, figures, files, machine, run_folder
 from support.errors import UserError
 
 PRODUCTS = ("evaluation.json", "predictions.csv", "per_class.csv", "confusion.png", "confused.png")
 BATCH_SIZE = 256
+VIEWS = {1: "one view", 6: "six views", 14: "fourteen views"}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    group = parser.add_argument_group("what is measured")
-    group.add_argument("--classifier", type=Path, default=Path("runs/classifier/classifier.pt"),
-                       help="checkpoint (%(default)s)")
-    group.add_argument("--autoencoder", type=Path,
-                       help="also measure this autoencoder's mean squared error (off)")
-    group = parser.add_argument_group("data")
-    group.add_argument("--dataset", type=data.dataset_name,
-                       help="flowers102, synthetic or a folder (the checkpoint's)")
-    group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
-    group.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
+    add = parser.add_argument_group("what is measured").add_argument
+    add("--classifier", type=Path, default="runs/classifier/classifier.pt", help="checkpoint (%(default)s)")
+    add("--views", type=int, choices=VIEWS, default=6,
+        help="of each validation and test photo, whose probabilities are averaged (%(default)s)")
+    add("--autoencoder", type=Path, help="also measure this autoencoder's mean squared error (off)")
+    add = parser.add_argument_group("data").add_argument
+    add("--dataset", type=data.dataset_name, help="flowers102, synthetic or a folder (the checkpoint's)")
+    add("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
+    add("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
     group = parser.add_argument_group("run")
     group.add_argument("--out", type=Path, help="folder to write to (the checkpoint's)")
     machine.add_arguments(group)
     return parser.parse_args(argv)
 
 
-def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, Classifier, dict]:
+def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, nn.Module, dict]:
     """Encoder and classifier in eval mode, rebuilt from a classifier.pt, and the rest of its content."""
     content = checkpoint.load(path, "classifier")
     config, batch_norm = content["config"], {"batch_norm": content["config"].get("batch_norm")}
     encoder = checkpoint.rebuild(Encoder, batch_norm, content.pop("encoder"), path)
-    classifier = checkpoint.rebuild(Classifier, config, content.pop("classifier"), path)
-    classes, outputs = content["classes"], classifier.linear4.out_features
+    head = HEADS.get(content.get("head", "report"))  # files of earlier versions do not say it
+    if head is None:
+        raise UserError(f"{path} has a head {content['head']!r}, which this version does not know")
+    classifier = checkpoint.rebuild(head, config, content.pop("classifier"), path)
+    classes, outputs = content["classes"], config.get("num_classes", 102)
     if len(classes) != outputs:
         raise UserError(f"{path} names {len(classes)} classes, but its classifier has {outputs} outputs")
     for model in (encoder, classifier):
@@ -69,28 +76,33 @@ def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dic
     return model.to(device, memory_format=machine.memory_format(device)).eval(), content
 
 
-def measure_batch_norm(encoder: Encoder, images: Tensor, batch_size: int, seed: int, precision: str) -> None:
-    """Set batch norm's mean and variance to the mean over shuffled batches of uint8 images (N, 3, H, W)."""
+def measure_batch_norm(model: nn.Module, images: Tensor, batch_size: int, seed: int, precision: str) -> None:
+    """Set batch norm's mean and variance to the mean over shuffled batches of uint8 images (N, 3, S, S)."""
     order = data.batches(len(images), batch_size, machine.seeded_shuffle(seed, 0))
     with machine.autocast(images.device, precision):
-        update_bn((data.to_input(images[batch], images.device) for batch in order), encoder)
+        update_bn((augment.plain(images[batch]) for batch in order), model)
 
 
 @torch.no_grad()
 def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: torch.device,
-             precision: str) -> Tensor:
-    """uint8 images (N, 3, H, W) -> logits (N, classes), float32 on the CPU; in eval mode, restored after."""
+             precision: str, views: int = 1) -> Tensor:
+    """uint8 images (N, 3, S, S) -> probabilities (N, classes), float32 on the CPU: their mean over the views.
+
+    In eval mode, which is restored after.
+    """
     modes = [(model, model.training) for model in (encoder, classifier)]
     encoder.eval()
     classifier.eval()
-    logits = []
+    probabilities = []
     with machine.autocast(device, precision):  # around the loop: it casts the weights once
         for batch in data.batches(len(images), BATCH_SIZE):
-            z = encoder(data.to_input(images[batch], device))  # (B, 400, 4, 4)
-            logits.append(classifier(z).float().cpu())  # (B, classes)
+            photos = images[batch].to(device)  # (B, 3, S, S)
+            seen = augment.views(photos, views) if views > 1 else [augment.plain(photos)]  # (B, 3, 100, 100)
+            likely = [classifier(encoder(x)).float().softmax(1) for x in seen]  # (B, classes) each
+            probabilities.append(torch.stack(likely).mean(0).cpu())  # (B, classes)
     for model, mode in modes:
         model.train(mode)
-    return torch.cat(logits)
+    return torch.cat(probabilities)
 
 
 @torch.no_grad()
@@ -111,9 +123,9 @@ def reconstruction_error(model: AutoEncoder, images: Tensor, device: torch.devic
 
 
 def accuracy(encoder: nn.Module, classifier: nn.Module, flowers: data.FlowerSet, device: torch.device,
-             precision: str) -> float:
+             precision: str, views: int = 1) -> float:
     """Percent of the images whose likeliest class is their own."""
-    predicted = classify(encoder, classifier, flowers.images, device, precision).argmax(1)  # (N,)
+    predicted = classify(encoder, classifier, flowers.images, device, precision, views).argmax(1)  # (N,)
     return 100 * (predicted == flowers.labels).sum().item() / len(flowers)
 
 
@@ -131,11 +143,14 @@ def summarise(correct: Tensor, labels: Tensor) -> dict:
             "per_class_accuracy": 100 * float(share.mean())}
 
 
-def print_summaries(splits: dict[str, dict]) -> None:
-    """The report's lines, then each split's summary with its interval, then the reconstructions' errors."""
+def print_summaries(splits: dict[str, dict], views: int) -> None:
+    """The report's lines, that over views, then each split's summary, then the reconstructions' errors."""
     for split, name in (("train", "train"), ("test", "test"), ("val", "validation")):
         if split in splits:
             print(f"Accuracy of the network on {name} images: {splits[split]['accuracy']} %")
+    if over := [f"{split} {result['views_accuracy']:.2f} %" for split, result in splits.items()
+                if "views_accuracy" in result]:
+        print(f"Over {VIEWS[views]} of each photo: {', '.join(over)}")
     for split, result in splits.items():
         low, high = result["accuracy_interval"]
         print(f"{split:5} {result['images']:5} images: {result['accuracy']:6.2f} % [{low:.2f}, {high:.2f}], "
@@ -185,6 +200,18 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
         for i, j in most_confused(matrix, 10)])
 
 
+def load(dataset: str, split: str, args: argparse.Namespace, classes: list[str], size: int) -> data.FlowerSet:
+    """A split of the data set; UserError where its classes are not those of the classifier."""
+    flowers = data.load(dataset, split, args.data_dir, args.cache_dir, size)
+    if flowers.classes != classes:
+        odd = sorted(set(flowers.classes) ^ set(classes))
+        more = " ..." if len(odd) > 5 else ""
+        which = f"only one has: {', '.join(odd[:5])}{more}" if odd else "the order differs"
+        raise UserError(f"{args.classifier} knows {len(classes)} classes, {dataset} has "
+                        f"{len(flowers.classes)}; {which}")
+    return flowers
+
+
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = machine.set_up(args.device, args.precision)
@@ -207,23 +234,20 @@ def main(args: argparse.Namespace) -> int:
     if "test" not in measured:
         print(f"--dataset {dataset}: there is no test/, so tables and figures are of the validation images")
     for split in measured:
-        flowers = data.load(dataset, split, args.data_dir, args.cache_dir)
-        if flowers.classes != classes:
-            odd = sorted(set(flowers.classes) ^ set(classes))
-            more = " ..." if len(odd) > 5 else ""
-            which = f"only one has: {', '.join(odd[:5])}{more}" if odd else "the order differs"
-            raise UserError(f"{args.classifier} knows {len(classes)} classes, {dataset} has "
-                            f"{len(flowers.classes)}; {which}")
-        logits = classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
-        confidence, predicted = logits.softmax(1).max(1)  # (N,)
+        flowers = load(dataset, split, args, classes, 100)
+        likely = classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
+        confidence, predicted = likely.max(1)  # (N,)
         splits[split] = summarise(predicted == flowers.labels, flowers.labels)
+        if args.views > 1 and split != "train":
+            squares = load(dataset, split, args, classes, recipes.SQUARE)
+            splits[split] |= {"views": args.views, "views_accuracy": accuracy(
+                encoder, classifier, squares, device, precision, args.views)}
         if autoencoder is not None:
             error = reconstruction_error(autoencoder, flowers.images, device, precision)
             splits[split]["reconstruction_error"] = error
         rows += [[split, name, classes[label], classes[guess], f"{p:.4f}"] for name, label, guess, p in
                  zip(flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist())]
-
-    print_summaries(splits)
+    print_summaries(splits, args.views)
     files.write_json(out / "evaluation.json", {
         "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"], "splits": splits,
         "seconds": round(time.perf_counter() - start, 2), **machine.describe(device, precision)})

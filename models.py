@@ -134,3 +134,30 @@ class Classifier(nn.Module):
         x = activate(self.bn4(self.linear2(x)))  # -> (B, 2048)
         x = activate(self.bn5(self.linear3(x)))  # -> (B, 512)
         return self.linear4(x)  # -> (B, num_classes)
+
+
+class PooledClassifier(nn.Module):
+    """Code z (B, 400, 4, 4) -> logits (B, num_classes). Ours: a sixteenth of the report's weights.
+
+    The report's two convolutions, the mean of each map, one linear layer behind dropout.
+    """
+
+    def __init__(self, num_classes: int = 102, dropout: float = 0.0, batch_norm: bool = True):
+        super().__init__()
+        self.conv1 = conv3x3(400, 700)
+        self.conv2 = conv3x3(700, 1000)
+        self.linear = nn.Linear(1000, num_classes)
+        self.batch_norm = batch_norm
+        norm = nn.BatchNorm2d if batch_norm else nn.Identity
+        self.bn1 = norm(700)
+        self.bn2 = norm(1000)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(z)))  # (B, 400, 4, 4) -> (B, 700, 4, 4)
+        x = F.relu(self.bn2(self.conv2(x)))  # -> (B, 1000, 4, 4)
+        x = self.dropout(x.mean((2, 3)))  # -> (B, 1000)
+        return self.linear(x)  # -> (B, num_classes)
+
+
+HEADS = {"report": Classifier, "pooled": PooledClassifier}

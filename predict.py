@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import data
+import augment
 import evaluate
+import recipes
 from flowers import decoding
 from support import errors, machine
 from support.errors import UserError
@@ -33,15 +34,16 @@ ON_THE_FIGURE = 40
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="photo, or folder of photos")
-    parser.add_argument("--classifier", type=Path, default=Path("runs/classifier/classifier.pt"),
-                        help="checkpoint (%(default)s)")
-    parser.add_argument("--json", action=argparse.BooleanOptionalAction, default=False,
-                        help="a JSON object a photo, each on a line of its own (%(default)s)")
-    parser.add_argument("--figure", type=Path, metavar="FILE",
-                        help=f"also draw the first {ON_THE_FIGURE} photos with their names (off)")
-    parser.add_argument("--autoencoder", type=Path,
-                        help="draw what this autoencoder makes of each photo beside it (off)")
+    add = parser.add_argument
+    add("photos", nargs="+", type=Path, metavar="PHOTO", help="photo, or folder of photos")
+    add("--classifier", type=Path, default="runs/classifier/classifier.pt", help="checkpoint (%(default)s)")
+    add("--views", type=int, choices=evaluate.VIEWS, default=6,
+        help="of each photo, whose probabilities are averaged (%(default)s)")
+    add("--json", action=argparse.BooleanOptionalAction, default=False,
+        help="a JSON object a photo, each on a line of its own (%(default)s)")
+    add("--figure", type=Path, metavar="FILE",
+        help=f"also draw the first {ON_THE_FIGURE} photos with their names (off)")
+    add("--autoencoder", type=Path, help="draw what this autoencoder makes of each photo beside it (off)")
     machine.add_arguments(parser)
     parser.set_defaults(precision="fp32")  # (bf16 ties the less likely names)
     args = parser.parse_args(argv)
@@ -82,11 +84,11 @@ def main(args: argparse.Namespace) -> int:
     if not (paths := list(find(args.photos))):
         raise UserError(f"no photos in {', '.join(map(str, args.photos))}")
 
-    failed, rows = 0, []
+    failed, rows, size = 0, [], 100 if args.views == 1 else recipes.SQUARE
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), AT_ONCE):
             batch = paths[start : start + AT_ONCE]
-            tried = pool.map(lambda path: decoding.try_decode(path, 100), batch)
+            tried = pool.map(lambda path: decoding.try_decode(path, size), batch)
             decoded = list(zip(batch, tried))
             for error in (error for _, error in decoded if isinstance(error, UserError)):
                 print(f"predict.py: {error}", file=sys.stderr, flush=True)
@@ -95,13 +97,13 @@ def main(args: argparse.Namespace) -> int:
                 continue
             images = torch.from_numpy(np.stack([image for _, image in photos]))  # (N, H, W, 3)
             images = images.permute(0, 3, 1, 2)  # -> (N, 3, H, W)
-            logits = evaluate.classify(encoder, classifier, images, device, precision)  # (N, classes)
-            best = logits.softmax(1).topk(min(5, len(content["classes"])))  # values and indices (N, 5)
+            all_likely = evaluate.classify(encoder, classifier, images, device, precision, args.views)
+            best = all_likely.topk(min(5, len(content["classes"])))  # values and indices (N, 5)
             likely = [[(content["classes"][i], p) for i, p in zip(*row)]
                       for row in zip(best.indices.tolist(), best.values.tolist())]
             pictures = [[image] for _, image in photos]
             if autoencoder and len(rows) < ON_THE_FIGURE:
-                made = evaluate.reconstruct(autoencoder, data.to_input(images, device), precision)
+                made = evaluate.reconstruct(autoencoder, augment.plain(images.to(device)), precision)
                 made = made.clamp(0, 1).cpu().permute(0, 2, 3, 1).numpy()  # (N, 3, H, W) -> (N, H, W, 3)
                 pictures = [[image, x_hat] for (_, image), x_hat in zip(photos, made)]
             for (path, _), names, shown in zip(photos, likely, pictures):

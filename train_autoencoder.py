@@ -18,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import augment
 import data
 import evaluate
+import recipes
 import training
 from models import AutoEncoder
 from support import checkpoint, errors, figures, machine, run_folder
@@ -29,21 +31,28 @@ PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # --overwrit
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = training.parser_of(__doc__, out="runs/autoencoder", epochs=40, optimizer="adam", save_every=1)
+    parser = training.parser_of(__doc__, out="runs/autoencoder", save_every=1)
     group = parser.add_argument_group("model")
     group.add_argument("--batch-norm", action=argparse.BooleanOptionalAction, default=True,
                        help="batch normalisation behind each convolution but the last (%(default)s)")
-    return parser.parse_args(argv)
+    return recipes.parse(parser, "autoencoder", argv)
 
 
 def train_one_epoch(model: AutoEncoder, optimizer: torch.optim.Optimizer, images: Tensor, epoch: int,
                     args: argparse.Namespace, run: run_folder.Run) -> dict:
-    """One pass over the training images, uint8 (N, 3, 100, 100), a step a batch; returns the log's row."""
+    """One pass over the training images, uint8 (N, 3, S, S), a step a batch; returns the log's row."""
     start, losses = time.perf_counter(), []
     model.train()
-    batches = data.batches(len(images), args.batch_size, machine.seeded_shuffle(args.seed, epoch))
-    for batch in run.progress(batches, epoch):  # indices (B,)
-        x = data.to_input(images[batch], images.device)  # (B, 3, 100, 100)
+    shuffle = machine.seeded_shuffle(args.seed, epoch)
+    batches = data.batches(len(images), args.batch_size, shuffle)
+    draws = augment.draw(batches, shuffle, images.device) if args.augment else []
+    for i, batch in enumerate(run.progress(batches, epoch)):  # indices (B,)
+        if args.augment:
+            x = augment.augment(images[batch], draws[i])  # (B, 3, 100, 100)
+        else:
+            x = data.to_input(images[batch], images.device)  # (B, 3, 100, 100)
+        training.set_learning_rate(optimizer, args.schedule, (epoch - 1) * len(batches) + i,
+                                   args.epochs * len(batches))
         with machine.autocast(x.device, run.precision):
             _, x_hat = model(x)  # (B, 3, 100, 100)
         loss = F.mse_loss(x_hat.float(), x)
@@ -59,7 +68,7 @@ def draw(model: AutoEncoder, images: Tensor, precision: str, out: Path, epoch: i
     """Write reconstruction_{epoch}.png: the report's image, the last, and seven more; leaves eval mode."""
     model.eval()
     shown = torch.linspace(len(images) - 1, 0, min(8, len(images))).long()
-    x = data.to_input(images[shown], images.device)  # (B, 3, 100, 100), B up to 8
+    x = augment.plain(images[shown])  # (B, 3, 100, 100), B up to 8
     x_hat = evaluate.reconstruct(model, x, precision)  # (B, 3, 100, 100)
     figures.reconstructions(out / f"reconstruction_{epoch:03d}.png", x, x_hat,
                             f"training images after epoch {epoch}")
@@ -69,11 +78,14 @@ def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = machine.set_up(args.device, args.precision, args.deterministic)
     flags, environment = training.plain_flags(args, device, precision), machine.describe(device, precision)
-    with run_folder.open(args.out, KIND, PRODUCTS, flags, environment) as run:
-        flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir)
+    former = recipes.RECIPES["report"]["autoencoder"]
+    with run_folder.open(args.out, KIND, PRODUCTS, flags, environment, former) as run:
+        size = recipes.SQUARE if args.augment else 100
+        flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size)
+        args.epochs = flags["epochs"] = recipes.epochs(args, "autoencoder", len(flowers), run.resumed)
         run.check_photos(flowers.digest())
         training.check_photos(flowers, args.dataset)
-        images = flowers.images.to(device)  # uint8 (N, 3, 100, 100)
+        images = flowers.images.to(device)  # uint8 (N, 3, size, size)
 
         machine.seeded_shuffle(args.seed, 0)
         model = AutoEncoder(args.batch_norm).to(device, memory_format=machine.memory_format(device))

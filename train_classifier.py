@@ -10,18 +10,21 @@ parameter groups, dropout 0.25, 40 epochs. The decoder takes no part: its output
 """
 
 import argparse
+import copy
 import sys
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+import augment
 import data
 import evaluate
+import recipes
 import training
-from models import DROPOUTS_AFTER, AutoEncoder, Classifier, Encoder
+from models import DROPOUTS_AFTER, HEADS, AutoEncoder, Encoder
 from support import checkpoint, errors, machine, run_folder
 
 KIND = "classifier run"
@@ -29,21 +32,25 @@ PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite rem
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = training.parser_of(__doc__, out="runs/classifier", epochs=40, optimizer="adagrad", save_every=10)
-    group = parser.add_argument_group("model")
-    group.add_argument("--autoencoder", type=Path,
-                       help="stage one's checkpoint, to start from (none: random weights)")
-    group.add_argument("--freeze-encoder", action=argparse.BooleanOptionalAction, default=False,
-                       help="train the classifier alone; the encoder stays, in eval mode (%(default)s)")
-    group.add_argument("--encoder-learning-rate", type=training.number(float, 0, above=True),
-                       help="learning rate of the encoder (that of the classifier)")
-    group.add_argument("--batch-norm", action=argparse.BooleanOptionalAction,
-                       help="batch normalisation behind all layers but the last (on, or as in --autoencoder)")
-    group.add_argument("--dropout", type=training.number(float, 0, 1), default=0.25,
-                       help="probability (%(default)s)")
-    group.add_argument("--dropout-after", choices=DROPOUTS_AFTER, default="all",
-                       help="each activation of the classifier, or those of its linear layers (%(default)s)")
-    args = parser.parse_args(argv)
+    parser = training.parser_of(__doc__, out="runs/classifier", save_every=10)
+    switch, add = argparse.BooleanOptionalAction, parser.add_argument_group("model").add_argument
+    add("--autoencoder", type=lambda text: None if text == "none" else Path(text),
+        help="stage one's checkpoint, to start from, or none: random weights (%(default)s)")
+    add("--head", choices=HEADS, help="the report's, or one with a sixteenth of its weights (%(default)s)")
+    add("--freeze-encoder", action=switch, default=False,
+        help="train the classifier alone; the encoder stays, in eval mode (%(default)s)")
+    add("--encoder-learning-rate", type=training.number(float, 0, above=True),
+        help="learning rate of the encoder (that of the classifier)")
+    add("--batch-norm", action=switch,
+        help="batch normalisation behind all layers but the last (on, or as in --autoencoder)")
+    add("--dropout", type=training.number(float, 0, 1), help="probability (%(default)s)")
+    add("--dropout-after", choices=DROPOUTS_AFTER,
+        help="each activation of the report's head, or those of its linear layers (%(default)s)")
+    add("--label-smoothing", type=training.number(float, 0, 1),
+        help="part of each label that is spread over all classes (%(default)s)")
+    add("--average", type=training.number(float, 0, 1),
+        help="how much of the averaged weights a step keeps; 0: no averaging (%(default)s)")
+    args = recipes.parse(parser, "classifier", argv)
     if args.autoencoder is None:  # settled here, so that log and checkpoint record what was done
         args.batch_norm = args.batch_norm is not False
     elif args.batch_norm is not None:
@@ -71,30 +78,51 @@ def starting_encoder(args: argparse.Namespace, resumed: dict | None = None) -> E
     return checkpoint.rebuild(AutoEncoder, saved["config"], saved["model"], args.autoencoder).encoder
 
 
-def freeze(encoder: Encoder, images: Tensor, args: argparse.Namespace, run: run_folder.Run) -> None:
-    """Keep the encoder from learning; a random one first gets batch norm's statistics of the images."""
-    if args.autoencoder is None and args.batch_norm and not run.resumed:
+def make_optimizer(network: nn.ModuleDict, images: Tensor, args: argparse.Namespace,
+                   run: run_folder.Run) -> torch.optim.Optimizer:
+    """The optimizer of both parts; a frozen encoder gets batch norm's statistics of the images, once."""
+    groups = [{"params": list(network["classifier"].parameters())}]
+    if not args.freeze_encoder:
+        groups.append({"params": list(network["encoder"].parameters()), "lr": args.encoder_learning_rate})
+    elif args.autoencoder is None and args.batch_norm and not run.resumed:
         print("frozen random encoder: its batch norm is measured once, on the training images")
-        evaluate.measure_batch_norm(encoder, images, args.batch_size, args.seed, run.precision)
-    encoder.requires_grad_(False)
+        evaluate.measure_batch_norm(network["encoder"], images, args.batch_size, args.seed, run.precision)
+    network["encoder"].requires_grad_(not args.freeze_encoder)
+    return training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
 
 
-def train_one_epoch(encoder: Encoder, classifier: Classifier, optimizer: torch.optim.Optimizer,
+def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, optimizer: torch.optim.Optimizer,
                     images: Tensor, labels: Tensor, epoch: int, args: argparse.Namespace,
                     run: run_folder.Run) -> dict:
-    """One pass over the training images, uint8 (N, 3, 100, 100), a step a batch; returns the log's row."""
+    """One pass over the training images, uint8 (N, 3, S, S), a step a batch; returns the log's row."""
     start, losses, correct = time.perf_counter(), [], 0
+    encoder, classifier, smoothing = network["encoder"], network["classifier"], args.label_smoothing
     encoder.train(not args.freeze_encoder)  # in eval mode its batch norm stays as it is, too
     classifier.train()
-    batches = data.batches(len(images), args.batch_size, machine.seeded_shuffle(args.seed, epoch))
-    for batch in run.progress(batches, epoch):  # indices (B,)
-        x, y = data.to_input(images[batch], images.device), labels[batch]  # (B, 3, 100, 100), (B,)
+    shuffle = machine.seeded_shuffle(args.seed, epoch)
+    batches = data.batches(len(images), args.batch_size, shuffle)
+    draws = augment.draw(batches, shuffle, images.device) if args.augment else []
+    for i, batch in enumerate(run.progress(batches, epoch)):  # indices (B,)
+        step, y = (epoch - 1) * len(batches) + i, labels[batch]  # (B,)
+        training.set_learning_rate(optimizer, args.schedule, step, args.epochs * len(batches))
+        if args.augment:
+            x = augment.augment(images[batch], draws[i])  # (B, 3, 100, 100)
+            x, share = augment.cutmix(x, draws[i])  # (B, 3, 100, 100), (B,): how much of a picture is its own
+        else:
+            x = data.to_input(images[batch], images.device)  # (B, 3, 100, 100)
         with machine.autocast(x.device, run.precision):
-            logits = classifier(encoder(x))  # (B, classes)
-        loss = F.cross_entropy(logits.float(), y)
+            logits = classifier(encoder(x)).float()  # (B, classes)
+        if args.augment:  # each picture has the label of its partner, too, by its share
+            own, other = (F.cross_entropy(logits, label, reduction="none", label_smoothing=smoothing)
+                          for label in (y, y[draws[i].partner]))  # (B,) each
+            loss = (share * own + (1 - share) * other).mean()
+        else:
+            loss = F.cross_entropy(logits, y, label_smoothing=smoothing)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if averaged is not None:
+            training.update_average(averaged, network, step, args.average)
         losses.append(loss.detach())
         correct += (logits.argmax(1) == y).sum()
     cost = training.epoch_cost(losses, batches, epoch, args.learning_rate)
@@ -102,45 +130,58 @@ def train_one_epoch(encoder: Encoder, classifier: Classifier, optimizer: torch.o
             "train_accuracy": 100 * int(correct) / len(images)}
 
 
+def settle_batch_norm(network: nn.ModuleDict, images: Tensor, args: argparse.Namespace,
+                      precision: str) -> None:
+    """Of strong alone: measure batch norm anew where few steps let its statistics lag behind the weights."""
+    if args.recipe == "strong" and args.epochs * len(images) < recipes.FEW_STEPS * args.batch_size:
+        model = nn.Sequential(*network.values())
+        evaluate.measure_batch_norm(model, images, args.batch_size, args.seed, precision)
+
+
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = machine.set_up(args.device, args.precision, args.deterministic)
     flags, environment = training.plain_flags(args, device, precision), machine.describe(device, precision)
-    with run_folder.open(args.out, KIND, PRODUCTS, flags, environment) as run:
-        flowers, val = (data.load(args.dataset, split, args.data_dir, args.cache_dir)
-                        for split in ("train", "val"))
+    former = recipes.RECIPES["report"]["classifier"]
+    with run_folder.open(args.out, KIND, PRODUCTS, flags, environment, former) as run:
+        size = recipes.SQUARE if args.augment else 100
+        flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size)
+        val = data.load(args.dataset, "val", args.data_dir, args.cache_dir)
+        args.epochs = flags["epochs"] = recipes.epochs(args, "classifier", len(flowers), run.resumed)
         run.check_photos(flowers.digest() + val.digest())
         training.check_photos(flowers, args.dataset, classes=2)
-        images, labels = flowers.images.to(device), flowers.labels.to(device)  # (N, 3, 100, 100), (N,)
+        images, labels = flowers.images.to(device), flowers.labels.to(device)  # (N, 3, size, size), (N,)
 
         machine.seeded_shuffle(args.seed, 0)
         encoder = starting_encoder(args, run.resumed)
         config = {"num_classes": len(flowers.classes), "batch_norm": encoder.batch_norm,
-                  "dropout": args.dropout, "dropout_after": args.dropout_after}
-        classifier = Classifier(**config)
-        for model in (encoder, classifier):
-            model.to(device, memory_format=machine.memory_format(device))
-        groups = [{"params": list(classifier.parameters())}]
-        if args.freeze_encoder:
-            freeze(encoder, images, args, run)
-        else:
-            groups.append({"params": list(encoder.parameters()), "lr": args.encoder_learning_rate})
-        optimizer = training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
+                  "dropout": args.dropout}
+        if args.head == "report":
+            config["dropout_after"] = args.dropout_after
+        network = nn.ModuleDict({"encoder": encoder, "classifier": HEADS[args.head](**config)})
+        network.to(device, memory_format=machine.memory_format(device))
+        optimizer = make_optimizer(network, images, args, run)
+        averaged = copy.deepcopy(network) if args.average else None
+        product = averaged or network  # what is validated and handed over
 
-        run.begin({"encoder": encoder, "classifier": classifier, "optimizer": optimizer},
-                  splits={"train": len(flowers), "val": len(val)}, config=config)
+        parts = {**network, "optimizer": optimizer}
+        if averaged is not None:
+            parts |= {f"averaged_{name}": part for name, part in averaged.items()}
+        run.begin(parts, splits={"train": len(flowers), "val": len(val)}, config=config, head=args.head)
         for epoch in run.epochs(args.epochs):
-            row = train_one_epoch(encoder, classifier, optimizer, images, labels, epoch, args, run)
+            row = train_one_epoch(network, averaged, optimizer, images, labels, epoch, args, run)
             row["val_accuracy"] = None
             if epoch % 5 == 0 or epoch == args.epochs:
-                row["val_accuracy"] = evaluate.accuracy(encoder, classifier, val, device, precision)
+                settle_batch_norm(product, images, args, precision)
+                row["val_accuracy"] = evaluate.accuracy(*product.values(), val, device, precision)
             run.end_epoch(epoch, row, "cross-entropy (nats)")
         if run.stopped:
             return run.exit_status()
 
+        settle_batch_norm(product, images, args, precision)
         checkpoint.save(args.out / "classifier.pt", {
-            "kind": "classifier", "flags": flags, "config": config, "environment": environment,
-            "encoder": encoder.state_dict(), "classifier": classifier.state_dict(),
+            "kind": "classifier", "flags": flags, "config": config, "head": args.head,
+            "environment": environment, **{name: part.state_dict() for name, part in product.items()},
             "classes": flowers.classes, "dataset": args.dataset})
         print(f"wrote {args.out / 'classifier.pt'} after {time.perf_counter() - start:.1f} s")
     return 0

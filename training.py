@@ -1,4 +1,4 @@
-"""What both stages share: flags, the optimizer, the cost of an epoch, and refusals of too few photos."""
+"""What both stages share: flags, optimizer, schedule, averaged weights, the cost of an epoch."""
 
 import argparse
 import math
@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import data
+import recipes
 from support import machine
 from support.errors import UserError
 
-OPTIMIZERS = ("adam", "adagrad", "rmsprop", "sgd")
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad,
+              "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
+WARM_UP = 0.05  # of the steps, with the cosine schedule
 
 
 def number(kind: type, low: float, high: float = math.inf, above: bool = False) -> Callable[[str], float]:
@@ -30,39 +33,35 @@ def number(kind: type, low: float, high: float = math.inf, above: bool = False) 
     return parse
 
 
-def parser_of(description: str, out: str, epochs: int, optimizer: str,
-              save_every: int) -> argparse.ArgumentParser:
-    """A parser with the flags that mean the same in both training scripts."""
+def parser_of(description: str, out: str, save_every: int) -> argparse.ArgumentParser:
+    """A parser with the flags that mean the same in both training scripts; a recipe sets their defaults."""
     parser = argparse.ArgumentParser(description=description,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     switch = argparse.BooleanOptionalAction
-    group = parser.add_argument_group("data")
-    group.add_argument("--dataset", default="flowers102", type=data.dataset_name,
-                       help="flowers102, synthetic, or a folder with train/, val/ and test/ (%(default)s)")
-    group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
-    group.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
-    group = parser.add_argument_group("training")
-    group.add_argument("--epochs", type=number(int, 1), default=epochs,
-                       help="passes over the training images (%(default)s)")
-    group.add_argument("--batch-size", type=number(int, 2, 2**31), default=128,
-                       help="images a step (%(default)s)")
-    group.add_argument("--optimizer", choices=OPTIMIZERS, default=optimizer,
-                       help="PyTorch's rule for a step (%(default)s)")
-    group.add_argument("--learning-rate", type=number(float, 0, above=True), default=0.001,
-                       help="the same in every epoch (%(default)s)")
-    group.add_argument("--weight-decay", type=number(float, 0), default=0.0,
-                       help="L2 on all weights (%(default)s)")
-    group.add_argument("--seed", type=number(int, 0), default=0,
-                       help="of weights, shuffling and dropout (%(default)s)")
+    add = parser.add_argument_group("data").add_argument
+    add("--dataset", default="flowers102", type=data.dataset_name,
+        help="flowers102, synthetic, or a folder with train/, val/ and test/ (%(default)s)")
+    add("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
+    add("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
+    add = parser.add_argument_group("training").add_argument
+    add("--recipe", choices=recipes.RECIPES, help="what sets the flags here: ours, or the report's (strong)")
+    add("--epochs", type=number(int, 1), help="passes over the photos (%(default)s; None: see recipes.py)")
+    add("--batch-size", type=number(int, 2, 2**31), help="images a step (%(default)s)")
+    add("--optimizer", choices=OPTIMIZERS, help="PyTorch's rule for a step (%(default)s)")
+    add("--learning-rate", type=number(float, 0, above=True), help="at its highest (%(default)s)")
+    add("--weight-decay", type=number(float, 0),
+        help="of matrices and kernels with adamw, else L2 on all weights (%(default)s)")
+    add("--schedule", choices=("constant", "cosine"),
+        help="of the learning rate; cosine: up over 5 %% of the steps, then to 0 (%(default)s)")
+    add("--augment", action=switch, help="change photos at random, as augment.py does (%(default)s)")
+    add("--seed", type=number(int, 0), default=0, help="of weights, shuffling and dropout (%(default)s)")
     group = parser.add_argument_group("run")
     group.add_argument("--out", type=Path, default=Path(out), help="folder to write to (%(default)s)")
     group.add_argument("--save-every", type=number(int, 1), default=save_every,
                        help="epochs between writes of last.pt (%(default)s)")
-    either = group.add_mutually_exclusive_group()
-    either.add_argument("--resume", action=switch, default=False,
-                        help="continue the run in --out (%(default)s)")
-    either.add_argument("--overwrite", action=switch, default=False,
-                        help="replace the run in --out (%(default)s)")
+    add = group.add_mutually_exclusive_group().add_argument
+    add("--resume", action=switch, default=False, help="continue the run in --out (%(default)s)")
+    add("--overwrite", action=switch, default=False, help="replace the run in --out (%(default)s)")
     machine.add_arguments(group)
     group.add_argument("--deterministic", action=switch, default=False,
                        help="on a GPU, deterministic kernels alone; a CPU's always are (%(default)s)")
@@ -86,13 +85,45 @@ def check_photos(flowers: data.FlowerSet, dataset: str, classes: int = 1) -> Non
 
 def make_optimizer(name: str, groups: list[dict], learning_rate: float,
                    weight_decay: float) -> torch.optim.Optimizer:
-    """PyTorch's Adam, Adagrad, RMSprop or SGD, in one pass over the weights (RMSprop has no fused form)."""
-    kinds = {"adam": torch.optim.Adam, "adagrad": torch.optim.Adagrad, "rmsprop": torch.optim.RMSprop,
-             "sgd": torch.optim.SGD}
+    """One of OPTIMIZERS, in one pass over the weights (RMSprop has no fused form).
+
+    AdamW's decay is for matrices and kernels alone: biases and batch norm's factors stay free.
+    """
+    if name == "adamw":
+        groups = [group | {"params": [p for p in group["params"] if (p.dim() > 1) == decayed],
+                           "weight_decay": weight_decay if decayed else 0.0}
+                  for group in groups for decayed in (True, False)]
     device = groups[0]["params"][0].device.type
     # Adagrad's is for the CPU: earlier releases had it there alone, and MPS has none yet
     fused = {} if name == "rmsprop" or (name == "adagrad" and device != "cpu") else {"fused": True}
-    return kinds[name](groups, lr=learning_rate, weight_decay=weight_decay, **fused)
+    optimizer = OPTIMIZERS[name](groups, lr=learning_rate, weight_decay=weight_decay, **fused)
+    for group in optimizer.param_groups:
+        group["peak"] = group["lr"]
+    return optimizer
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, schedule: str, step: int, steps: int) -> None:
+    """Of step 0 to steps - 1. cosine: linearly up over the first 5 % of the steps, then to 0 as a cosine."""
+    warm_up = max(1, round(WARM_UP * steps))
+    up = (step + 1) / warm_up
+    down = 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+    share = 1.0 if schedule == "constant" else up if step < warm_up else down
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * share
+
+
+@torch.no_grad()
+def update_average(averaged: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+    """Move the averaged weights and batch norm's statistics towards the model's, exponentially.
+
+    In the first steps they move faster, so that a short run forgets its random start.
+    """
+    kept = min(decay, (1 + step) / (10 + step))
+    for mean, value in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - kept)
+        else:
+            mean.copy_(value)
 
 
 def epoch_cost(losses: list[Tensor], batches: list[Tensor], epoch: int, learning_rate: float) -> float:

@@ -65,6 +65,10 @@ def val_accuracy(run: dict) -> float:
     return run["val_accuracy"]
 
 
+def over_views(split: str) -> Value:
+    return lambda run: run["splits"][split]["views_accuracy"]
+
+
 def error_on(split: str) -> Value:
     """The autoencoder's mean squared error, in thousandths."""
     return lambda run: 1000 * run["splits"][split]["reconstruction_error"]

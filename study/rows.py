@@ -13,9 +13,10 @@ from support import files
 
 @dataclass(frozen=True)
 class Row:
-    """One recipe: the flags of each stage that differ from the defaults.
+    """What is run: a recipe, and the flags of each stage that differ from it.
 
-    autoencoder: None starts the encoder from random weights; "" trains stage one with its defaults first.
+    recipe: of both stages. autoencoder: None starts the encoder from random weights; "" trains stage one
+    first, with no flag but the recipe's.
     tested: whether the test photos are measured. earlier_version: the row's flags are gone, so that it can
     no longer be run; its finished runs stay as data. why: what it is for, where the title does not say it.
     """
@@ -26,6 +27,7 @@ class Row:
     tested: bool = True
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     earlier_version: bool = False
+    recipe: str = "report"
     why: str = ""
 
     @property

@@ -51,15 +51,15 @@ def left(args: argparse.Namespace) -> list[tuple[str, int]]:
             if seed in (args.seeds or ROWS[name].seeds) and not path_of(args.results, name, seed).exists()]
 
 
-def precision_of(stage: ModuleType, flags: str) -> str:
+def precision_of(stage: ModuleType, flags: list[str]) -> str:
     """The precision that a training script with these flags has on this machine."""
-    parsed = stage.parse_args(flags.split())
+    parsed = stage.parse_args(flags)
     return machine.choose_precision(parsed.precision, machine.choose_device(parsed.device))
 
 
 def misfit(args: argparse.Namespace, name: str) -> str:
     """Why this machine cannot go on with a row, which has one precision; "" where it can."""
-    here, found = precision_of(train_classifier, ROWS[name].classifier), set()
+    here, found = precision_of(train_classifier, ROWS[name].classifier.split()), set()
     for seed in ROWS[name].seeds:
         log = args.work / f"{name}-{seed}/log.jsonl"
         if log.exists() and not path_of(args.results, name, seed).exists():
@@ -112,27 +112,29 @@ def keep_predictions(table: Path, path: Path) -> None:
 
 def measure(name: str, row: Row, seed: int, args: argparse.Namespace) -> None:
     """Train both stages of one run, evaluate it where the row is tested, and write its JSON file."""
-    common, source = ["--data-dir", args.data_dir, "--seed", str(seed)], []
+    common = ["--data-dir", args.data_dir, "--seed", str(seed), "--recipe", row.recipe]
+    start, reconstructed = ["--autoencoder", "none"], []
     path, result = path_of(args.results, name, seed), {"row": name, "seed": seed}
     if row.autoencoder is not None:
         # rows with the same flags share one autoencoder in each precision
-        precision, flags = precision_of(train_autoencoder, row.autoencoder), row.autoencoder.split()
-        words = ["autoencoder", str(seed), precision, *(flag.removeprefix("--") for flag in flags)]
-        out = args.work / "-".join(words)
+        flags = row.autoencoder.split()
+        words = ["autoencoder", str(seed), precision_of(train_autoencoder, flags), *flags]
+        words += [row.recipe] if row.recipe != "report" else []
+        out = args.work / "-".join(word.removeprefix("--") for word in words)
         with files.lock(Path(f"{out}.lock"), wait=True):
             train(train_autoencoder, out, "autoencoder.pt", [*common, *flags])
-        source = ["--autoencoder", str(out / "autoencoder.pt")]
+        start = reconstructed = ["--autoencoder", str(out / "autoencoder.pt")]
         header, kept = history("autoencoder", out)
         result |= {"autoencoder_flags": recipe(header.pop("flags")), "autoencoder_header": header, **kept}
     out = args.work / f"{name}-{seed}"
     train(train_classifier, out, "classifier.pt",
-          [*common, *source, "--save-every", "20", *row.classifier.split()])
+          [*common, *start, "--save-every", "20", *row.classifier.split()])
     header, kept = history("classifier", out)
     result |= {**header, "flags": recipe(header["flags"]), **kept}
     if row.tested:
         evaluate.main(evaluate.parse_args([
             "--classifier", str(out / "classifier.pt"), "--precision", header["precision"],
-            "--data-dir", args.data_dir, *source]))
+            "--data-dir", args.data_dir, "--views", "1" if row.recipe == "report" else "6", *reconstructed]))
         result["splits"] = files.read_json(out / "evaluation.json")["splits"]
         keep_predictions(out / "predictions.csv", path.with_suffix(".npz"))
     files.write_json(path, result)

@@ -12,7 +12,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from study import speed
+from study import intervals, speed
 from study.accuracy import final, pretraining, rates, search, section5, synthetic
 from study.conclusions import answers, conclusions
 from study.intervals import Runs, accuracy_on, error_on, finished, gap, interval, markdown, paired, signed
@@ -60,12 +60,13 @@ def summary(runs: Runs) -> list[dict]:
         timed = [sum(map(run.get, stages)) for run in of if run.keys() >= stages]
         if of:
             rows.append({
-                "name": name, "recipe": "report", "head": "report",
-                "stage_one": None if row.autoencoder is None else row.autoencoder or "report",
+                "name": name, "recipe": row.recipe, "head": of[0]["flags"].get("head", "report"),
+                "stage_one": None if row.autoencoder is None else row.autoencoder or row.recipe,
                 "epochs": of[0]["flags"]["epochs"], "photos": 1020, "seeds": [run["seed"] for run in of],
                 "val": statistics.mean(run["val_accuracy"] for run in of),
                 "test": statistics.mean(map(accuracy_on("test"), of)) if row.tested else None,
-                "views": None, "test_views": None,
+                "views": (over := of[0].get("splits", {}).get("test", {}).get("views")),
+                "test_views": statistics.mean(map(intervals.over_views("test"), of)) if over else None,
                 "minutes": round(statistics.mean(timed) / 60, 1) if timed else None,
                 "machine": " or ".join(sorted({run["processor"] for run in of}))})
     return rows

@@ -17,7 +17,8 @@ from support import files
 from support.errors import DISK_FULL, UserError
 
 MISFITS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError)  # how load_state_dict fails
-STATE = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "Adagrad": {"step", "sum"},  # optimizers', of each weight
+STATE = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "AdamW": {"step", "exp_avg", "exp_avg_sq"},
+         "Adagrad": {"step", "sum"},  # optimizers', of each weight
          "RMSprop": {"step", "square_avg"}, "SGD": set()}
 RUN = {"flags": dict, "environment": dict, "photos": str, "epoch": int, "optimizer": dict}
 FORMAT = 2  # of the files that `save` writes; 1 had no number
@@ -69,8 +70,9 @@ def load(path: Path | str, kind: str) -> dict:
                 raise zipfile.BadZipFile(f"wrong CRC of {damaged}")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        is_product = kind in ("autoencoder", "classifier")
-        advice = f"; run train_{kind}.py first, or name another file" if is_product else ""
+        advice = {"classifier": "; run train_classifier.py first, or name another file",
+                  "autoencoder": "; run train_autoencoder.py first, name another file, or start from random "
+                                 "weights with --autoencoder none"}.get(kind, "")
         raise UserError(f"there is no {kind} {path}{advice}") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error

@@ -39,12 +39,15 @@ def give_up() -> None:
 class Run:
     """One run of a training script: what `open` yields. Everything here is bookkeeping; nothing learns."""
 
-    def __init__(self, out: Path, kind: str, products: tuple[str, ...], flags: dict, environment: dict):
+    def __init__(self, out: Path, kind: str, products: tuple[str, ...], flags: dict, environment: dict,
+                 former: dict):
         self.out, self.kind, self.products = out, kind, products
         self.flags, self.environment, self.precision = flags, environment, flags["precision"]
         self.last, self.log = out / "last.pt", out / "log.jsonl"
         self._claim_folder()
         self.resumed = checkpoint.load(self.last, kind) if flags["resume"] else None  # what last.pt holds
+        if self.resumed:
+            self.resumed["flags"] = former | self.resumed["flags"]
         self.epochs_done = self.resumed["epoch"] if self.resumed else 0
         self.stopped = False  # whether an interrupt ended the epochs
 
@@ -143,14 +146,15 @@ class Run:
 
 
 @contextlib.contextmanager
-def open(out: Path, kind: str, products: tuple[str, ...], flags: dict, environment: dict) -> Iterator[Run]:
+def open(out: Path, kind: str, products: tuple[str, ...], flags: dict, environment: dict,
+         former: dict) -> Iterator[Run]:
     """A run in the folder `out`, locked until the block ends; Run.begin is the first to change it.
 
-    kind: the field "kind" of last.pt. products: glob patterns of a run's other files. Fails as
-    Run._claim_folder does.
+    kind: the field "kind" of last.pt. products: glob patterns of a run's other files. former: what a
+    flag counts as that the run to be resumed was made without. Fails as Run._claim_folder does.
     """
     try:
-        yield Run(out, kind, products, flags, environment)
+        yield Run(out, kind, products, flags, environment, former)
     finally:
         give_up()
 
@@ -169,6 +173,10 @@ def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, pat
         if name not in FREE_FLAGS and then != value and not same_file:
             flag = name.replace("_", "-")
             raise UserError(f"--resume: --{flag} is {value}, but {path} was made with {then}")
+    planned, done = resumed["flags"]["epochs"], resumed["epoch"]
+    if flags["schedule"] != "constant" and flags["epochs"] not in (planned, done):
+        raise UserError(f"--resume: --epochs is {flags['epochs']}, but the schedule of {path} ends with "
+                        f"epoch {planned}; {done}, the epochs done, hands over what is there")
     if flags["epochs"] < resumed["epoch"]:
         raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} is at {resumed['epoch']}")
     if digest != resumed["photos"]:

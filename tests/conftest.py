@@ -21,7 +21,8 @@ machine.keep_memory()  # before torch allocates, as the scripts do: the classifi
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a child inherits what `make test &` ignores
 PHOTOS = ROOT.parent / "shared"
 OURS = {**os.environ, "PYTHONPATH": str(ROOT)}  # the environment of a process whose code imports our modules
-COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--batch-size", "6"]
+COMMON = ["--recipe", "report", "--dataset", "photos", "--cache-dir", "cache", "--device", "cpu",
+          "--batch-size", "6"]
 
 
 def run_script(folder: Path, name: str, *flags) -> subprocess.CompletedProcess:

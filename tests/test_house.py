@@ -13,10 +13,11 @@ FILES = [path for path in LISTED if not path.startswith("tests/")]
 ROOMS = ("flowers", "support", "study", "bench", "tests")
 # what each file of the ground floor may import, besides flowers and support; rooms: which rooms they may
 MAY_IMPORT = {
-    "inverse_maxpool": set(), "models": {"inverse_maxpool"}, "data": set(), "training": {"data", "models"},
-    "evaluate": {"data", "models"}, "predict": {"data", "models", "evaluate"},
-    "train_autoencoder": {"data", "models", "training", "evaluate"},
-    "train_classifier": {"data", "models", "training", "evaluate"}}
+    "inverse_maxpool": set(), "models": {"inverse_maxpool"}, "data": set(), "recipes": set(),
+    "augment": {"data"}, "training": {"data", "recipes"}, "predict": {"augment", "evaluate", "recipes"},
+    "evaluate": {"data", "augment", "models", "recipes"},
+    "train_autoencoder": {"data", "augment", "models", "recipes", "training", "evaluate"},
+    "train_classifier": {"data", "augment", "models", "recipes", "training", "evaluate"}}
 GROUND = set(MAY_IMPORT)
 
 
@@ -61,7 +62,7 @@ def test_no_path_is_touched_and_torchruns_rank_is_asked_in_one_place():
         assert "LOCAL_RANK" not in text or path == "support/distributed.py", path
 
 
-@pytest.mark.parametrize("what,bound", (("the ground floor", 1150), ("study and bench", 1450), ("all", 3900)))
+@pytest.mark.parametrize("what,bound", (("the ground floor", 1350), ("study and bench", 1600), ("all", 4500)))
 def test_the_rooms_keep_to_their_bounds(what, bound):
     """Of lines, all Python outside tests/."""
     counted = {"the ground floor": [path for path in FILES if "/" not in path],

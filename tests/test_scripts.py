@@ -27,9 +27,10 @@ FILES = {
     "evaluation": {"evaluation.json", "per_class.csv", "predictions.csv", "confusion.png", "confused.png"},
 }
 COMMON = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu"]
-AUTOENCODER = ["--epochs", "6", "--batch-size", "5"]
+AUTOENCODER = ["--recipe", "report", "--epochs", "6", "--batch-size", "5"]
 ABSENT = "cuda" if torch.backends.mps.is_available() else "mps"  # no machine has both
-CLASSIFIER = ["--autoencoder", "runs/autoencoder/autoencoder.pt", "--epochs", "2", "--batch-size", "6"]
+CLASSIFIER = ["--recipe", "report", "--autoencoder", "runs/autoencoder/autoencoder.pt", "--epochs", "2",
+              "--batch-size", "6"]
 
 
 @pytest.fixture(scope="module")

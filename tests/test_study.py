@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 from conftest import ROOT
 
+import recipes
 import train_autoencoder
 import train_classifier
 from study import accuracy, conclusions, intervals, rows, speed, tables
@@ -30,8 +31,9 @@ def test_each_row_is_what_a_user_can_type(name):
     if row.earlier_version:
         assert "earlier version" in row.label and name not in {name for name, _ in everything_left()}
     else:
-        train_classifier.parse_args([*start, *shlex.split(row.classifier)])
-        train_autoencoder.parse_args(shlex.split(row.autoencoder or ""))
+        recipe = ["--recipe", row.recipe]
+        train_classifier.parse_args([*recipe, *start, *shlex.split(row.classifier)])
+        train_autoencoder.parse_args([*recipe, *shlex.split(row.autoencoder or "")])
     assert all(character.isalnum() or character in "-." for character in name)
     assert not (row.tested and name.startswith(("search-", "rate-")))
     assert row.seeds == (0, 1, 2, 3, 4) or not row.tested or name == "synthetic"
@@ -346,11 +348,11 @@ def test_the_best_rate_is_the_one_that_validation_chose():
     for name, best in rows.BEST.items():
         tried = {row: run["val_accuracy"] for row in ROWS if row == name or row.startswith(f"rate-{name}-")
                  for run in runs[row] if run["seed"] == 0}
-        chosen, reported = (train_classifier.parse_args(shlex.split(ROWS[row].classifier))
-                            for row in (max(tried, key=tried.get), best))
-        rates = [
-            train_classifier.parse_args(shlex.split(ROWS[row].classifier)).learning_rate for row in tried
-        ]
+        def flags_of(row):
+            return train_classifier.parse_args(["--recipe", "report", *shlex.split(ROWS[row].classifier)])
+
+        chosen, reported = (flags_of(row) for row in (max(tried, key=tried.get), best))
+        rates = [flags_of(row).learning_rate for row in tried]
         assert min(rates) < chosen.learning_rate < max(rates), "look beyond the edge"
         assert len(tried) >= 4 and chosen == reported and ROWS[best].tested
     measured = {name for name in rows.RATES
@@ -375,8 +377,9 @@ def test_summary_json_is_what_the_results_give():
 @pytest.mark.parametrize("path", sorted((ROOT / "results/runs").glob("*.json")), ids=lambda path: path.stem)
 def test_a_finished_run_is_what_its_row_declares(path):
     run = json.loads(path.read_text())
-    row, seed = ROWS[run["row"]], ["--seed", str(run["seed"])]
-    source = ["--autoencoder", "autoencoder.pt"] if row.autoencoder is not None else []
+    row = ROWS[run["row"]]
+    seed = ["--seed", str(run["seed"]), "--recipe", row.recipe]
+    source = ["--autoencoder", "autoencoder.pt" if row.autoencoder is not None else "none"]
     if not row.earlier_version:
         made = {"flags": train_classifier.parse_args([*source, *row.classifier.split(), *seed])}
         if row.autoencoder is not None:
@@ -387,7 +390,9 @@ def test_a_finished_run_is_what_its_row_declares(path):
             # None and "auto" are settled by a run, or follow another flag or checkpoint
             declared = {name: value for name, value in study_run.recipe(vars(args)).items()
                         if value not in ("auto", None)}
-            assert {name: run[stage].get(name) for name in declared} == declared
+            former = recipes.RECIPES["report"]["autoencoder" if "autoencoder" in stage else "classifier"]
+            flags = former | run[stage]  # the runs of earlier versions lack flags
+            assert {name: flags.get(name) for name in declared} == declared
             gone = {"crop": "centre", "init": "default", "unpooling": "inverse"}  # flags of earlier versions
             assert all(run[stage].get(name, stayed) == stayed for name, stayed in gone.items())
     assert path.stem == f"{run['row']}-{run['seed']}" and run["seed"] in row.seeds

@@ -1,0 +1,61 @@
+"""The two recipes, `--recipe strong` and `--recipe report`: what each sets, as flags. A flag by hand wins.
+
+`report` is the report's final model (sections 2 and 3); validation photos settled what it leaves open.
+`strong` is what validation photos chose for naming flowers (results/README.md).
+"""
+
+import argparse
+import contextlib
+import math
+from pathlib import Path
+
+from support import run_log
+
+RECIPES = {
+    "report": {
+        "autoencoder": dict(
+            recipe="report", epochs=40, batch_size=128, optimizer="adam", learning_rate=0.001,
+            weight_decay=0.0, schedule="constant", augment=False),
+        "classifier": dict(
+            recipe="report", epochs=40, batch_size=128, optimizer="adagrad", learning_rate=0.001,
+            weight_decay=0.0, schedule="constant", augment=False, average=0.0, label_smoothing=0.0,
+            head="report", dropout=0.25, dropout_after="all", autoencoder=None)},
+    "strong": {
+        "autoencoder": dict(
+            recipe="strong", epochs=None, batch_size=64, optimizer="adamw", learning_rate=0.002,
+            weight_decay=0.05, schedule="cosine", augment=True),
+        "classifier": dict(
+            recipe="strong", epochs=None, batch_size=64, optimizer="adamw", learning_rate=0.0005,
+            weight_decay=0.2, schedule="cosine", augment=True, average=0.998, label_smoothing=0.1,
+            head="report", dropout=0.5, dropout_after="linear",
+            autoencoder=Path("runs/autoencoder/autoencoder.pt"))}}
+POOLED = dict(learning_rate=0.001, weight_decay=0.1, dropout=0.3)  # of strong, with --head pooled
+STEPS = {"autoencoder": 960, "classifier": 1920}  # the length of strong, so that few photos are enough, too
+LEAST_EPOCHS, MOST_EPOCHS = 10, 2000
+FEW_STEPS = 1000  # with fewer, batch norm's running statistics lag behind strong's weights
+SQUARE = 176  # pixels a side of what is augmented, so that a zoomed crop stays sharp at 100
+
+
+def parse(parser: argparse.ArgumentParser, stage: str, argv: list[str] | None) -> argparse.Namespace:
+    """Parse with the defaults of the recipe that is typed, else of a resumed run's, else of strong."""
+    parser.set_defaults(**RECIPES["strong"][stage] | {"recipe": None})
+    typed, _ = parser.parse_known_args(argv)
+    recipe = typed.recipe
+    if recipe is None and typed.resume:
+        with contextlib.suppress(OSError, ValueError, LookupError):  # the resume names what is wrong
+            recipe = run_log.read_log(typed.out / "log.jsonl")[0]["flags"].get("recipe", "report")
+    recipe = recipe or "strong"
+    is_pooled = recipe == "strong" and stage == "classifier" and typed.head == "pooled"
+    parser.set_defaults(**RECIPES[recipe][stage] | (POOLED if is_pooled else {}))
+    return parser.parse_args(argv)
+
+
+def epochs(args: argparse.Namespace, stage: str, photos: int, resumed: dict | None) -> int:
+    """--epochs, else a resumed run's, else as many as take the recipe's steps: a line says why so many."""
+    if args.epochs or resumed:
+        return args.epochs or resumed["flags"]["epochs"]
+    steps = math.ceil(photos / args.batch_size)
+    chosen = min(max(round(STEPS[stage] / steps), LEAST_EPOCHS), MOST_EPOCHS)
+    print(f"{chosen} epochs of {steps} steps: the recipe wants {STEPS[stage]} steps, in {LEAST_EPOCHS} to "
+          f"{MOST_EPOCHS} epochs (--epochs sets another number)")
+    return chosen

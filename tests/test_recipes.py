@@ -1,0 +1,231 @@
+"""Guards the recipes: what each sets, that `report` is a plain loop to the bit, schedule, average, length."""
+
+import copy
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import assert_one_line, draw_folder, run_script
+
+import augment
+import data
+import recipes
+import train_autoencoder
+import train_classifier
+import training
+from models import AutoEncoder, Classifier, PooledClassifier
+from support import machine, run_log
+
+HERE = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--precision", "fp32"]
+STAGES = {"autoencoder": train_autoencoder, "classifier": train_classifier}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A folder with photos/ of three classes, and both stages' runs by the strong recipe, two epochs each."""
+    root = tmp_path_factory.mktemp("drawn")
+    draw_folder(root / "photos")
+    for stage, flags in (("autoencoder", []), ("classifier", ["--head", "pooled"])):
+        done = run_script(root, f"train_{stage}", *HERE, "--epochs", "2", "--batch-size", "5", *flags)
+        assert done.returncode == 0, done.stderr
+    return root
+
+
+def log_of(run):
+    return run_log.read_log(run / "log.jsonl")
+
+
+def test_a_flag_by_hand_wins_and_the_head_has_settings_of_its_own():
+    strong, report = (train_classifier.parse_args(["--recipe", name]) for name in ("strong", "report"))
+    assert train_classifier.parse_args([]) == strong
+    assert (report.optimizer, report.epochs, report.batch_size) == ("adagrad", 40, 128)
+    assert (strong.optimizer, strong.schedule, strong.augment) == ("adamw", "cosine", True)
+    pooled = train_classifier.parse_args(["--head", "pooled"])
+    assert vars(pooled) == vars(strong) | {"head": "pooled"} | recipes.POOLED | {
+        "encoder_learning_rate": recipes.POOLED["learning_rate"]}
+    by_hand = train_classifier.parse_args(["--head", "pooled", "--dropout", "0.7", "--no-augment"])
+    assert (by_hand.dropout, by_hand.augment) == (0.7, False)
+    assert train_classifier.parse_args(["--recipe", "report", "--head", "pooled"]).dropout == report.dropout
+    assert train_autoencoder.parse_args(["--recipe", "report"]).learning_rate == 0.001
+
+
+def test_the_rate_rises_over_a_twentieth_of_the_steps_and_falls_to_zero_as_a_cosine():
+    optimizer = training.make_optimizer("sgd", [{"params": [torch.zeros(1)]}], 2.0, 0.0)
+
+    def rates(schedule, steps):
+        for step in range(steps):
+            training.set_learning_rate(optimizer, schedule, step, steps)
+            yield optimizer.param_groups[0]["lr"]
+
+    found = list(rates("cosine", 200))
+    assert found[:10] == pytest.approx([(i + 1) / 5 for i in range(10)]) and max(found) == 2
+    assert found[10] == 2 and found[105] == pytest.approx(1) and 0 < found[-1] < 1e-3
+    assert sorted(found[10:], reverse=True) == found[10:]
+    assert list(rates("cosine", 1)) == [2] and set(rates("constant", 9)) == {2}
+
+
+def test_the_average_is_exponential_and_forgets_the_start():
+    model, values = torch.nn.BatchNorm1d(1), [3.0, -1.0, 4.0, 1.0, 5.0]
+    averaged, expected = copy.deepcopy(model), 0.0
+    for step, value in enumerate(values):
+        model.running_mean.fill_(value)
+        model.num_batches_tracked += 1
+        training.update_average(averaged, model, step, 0.3)
+        kept = min(0.3, (1 + step) / (10 + step))
+        expected = kept * expected + (1 - kept) * value
+    assert averaged.running_mean.item() == pytest.approx(expected) and averaged.num_batches_tracked == 5
+
+
+@pytest.mark.parametrize("photos,epochs", ((2, 1920), (32, 1920), (1020, 120), (2040, 60), (50_000, 10)))
+def test_the_length_is_in_steps_within_limits_and_a_line_says_it(photos, epochs, capsys):
+    assert recipes.epochs(train_classifier.parse_args([]), "classifier", photos, None) == epochs
+    assert f"{epochs} epochs of {math.ceil(photos / 64)} steps" in capsys.readouterr().out
+    by_hand = train_classifier.parse_args(["--epochs", "3"])
+    assert recipes.epochs(by_hand, "classifier", photos, None) == 3 and capsys.readouterr().out == ""
+
+
+def test_weight_decay_of_adamw_is_for_matrices_and_kernels_alone():
+    model = AutoEncoder()
+    optimizer = training.make_optimizer("adamw", [{"params": list(model.parameters())}], 0.1, 0.2)
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert {name: decays[id(p)] for name, p in model.named_parameters()} == {
+        name: 0.2 if p.dim() > 1 else 0.0 for name, p in model.named_parameters()}
+
+
+def plain_run(stage, images, labels, epochs, batch_size):
+    """The report's recipe as a loop of its own: the weights after the epochs."""
+    torch.manual_seed(0)
+    machine.seeded_shuffle(0, 0)
+    network = AutoEncoder()
+    if stage == "autoencoder":
+        optimizer = torch.optim.Adam(network.parameters(), lr=0.001, fused=True)
+    else:
+        network = torch.nn.ModuleDict({"encoder": network.encoder, "classifier": Classifier(3, dropout=0.25)})
+        optimizer = torch.optim.Adagrad([{"params": list(network[part].parameters())}
+                                         for part in ("classifier", "encoder")], lr=0.001, fused=True)
+    network.to(memory_format=torch.channels_last)
+    for epoch in range(1, epochs + 1):
+        order = torch.randperm(len(images), generator=machine.seeded_shuffle(0, epoch))
+        for batch in order.split(batch_size):
+            x = images[batch].to(torch.float32, memory_format=torch.channels_last) / 255
+            if stage == "autoencoder":
+                loss = F.mse_loss(network(x)[1], x)
+            else:
+                loss = F.cross_entropy(network["classifier"](network["encoder"](x)), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return network.state_dict()
+
+
+@pytest.mark.parametrize("stage,head", (("autoencoder", {}), ("classifier", {"autoencoder": "none"})))
+def test_the_reports_recipe_is_a_plain_loop_to_the_bit(stage, head, drawn, tmp_path):
+    flags = [word for name, value in head.items() for word in (f"--{name}", value)]
+    done = run_script(drawn, f"train_{stage}", *HERE, "--recipe", "report", "--epochs", "2", "--batch-size",
+                      "6", "--out", tmp_path, *flags)
+    assert done.returncode == 0, done.stderr
+    flowers = data.load(str(drawn / "photos"), "train", cache_dir=str(drawn / "cache"))
+    expected = plain_run(stage, flowers.images, flowers.labels, 2, 6)
+    saved = torch.load(tmp_path / f"{stage}.pt", weights_only=True)
+    found = saved["model"] if stage == "autoencoder" else {
+        f"{part}.{name}": value for part in ("encoder", "classifier") for name, value in saved[part].items()}
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_strong_mixes_pictures_and_their_labels_as_its_loss_says(drawn, tmp_path):
+    """One step of the pooled head against soft labels written out, a cross-entropy against probabilities."""
+    flags = ["--head", "pooled", "--autoencoder", "none", "--epochs", "1", "--batch-size", "12"]
+    assert run_script(drawn, "train_classifier", *HERE, *flags, "--out", tmp_path).returncode == 0
+    flowers = data.load(str(drawn / "photos"), "train", cache_dir=str(drawn / "cache"), size=recipes.SQUARE)
+    machine.seeded_shuffle(0, 0)
+    encoder, head = AutoEncoder().encoder, PooledClassifier(3, dropout=0.3)
+    shuffle = machine.seeded_shuffle(0, 1)
+    (batch,) = data.batches(12, 12, shuffle)
+    (draws,) = augment.draw([batch], shuffle)
+    x, share = augment.cutmix(augment.augment(flowers.images[batch], draws), draws)
+    assert 0 < (share < 1).sum() < 12
+    own = F.one_hot(flowers.labels[batch], 3).float()
+    labels = share[:, None] * own + (1 - share[:, None]) * own[draws.partner]
+    loss = F.cross_entropy(head(encoder(x)), 0.9 * labels + 0.1 / 3)
+    assert log_of(tmp_path)[1][0]["cost"] == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_the_log_says_every_flag_of_the_recipe_as_it_was(drawn):
+    flags = log_of(drawn / "runs/classifier")[0]["flags"]
+    typed = [*HERE, "--head", "pooled", "--epochs", "2", "--batch-size", "5"]
+    want = vars(train_classifier.parse_args(typed))
+    assert flags.keys() == want.keys() and flags["recipe"] == "strong" and flags["dropout"] == 0.3
+    assert flags["autoencoder"] == "runs/autoencoder/autoencoder.pt"
+
+
+def test_the_averaged_weights_are_what_is_handed_over(drawn):
+    run = drawn / "runs/classifier"
+    last, product = (torch.load(run / name, weights_only=True) for name in ("last.pt", "classifier.pt"))
+    for part in ("encoder", "classifier"):
+        for name, value in product[part].items():
+            assert torch.equal(value, last[f"averaged_{part}"][name])
+        assert any(not torch.equal(value, last[part][name]) for name, value in product[part].items())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_resume_takes_the_runs_recipe_and_refuses_another_or_another_length(stage, drawn, tmp_path):
+    script, start = f"train_{stage}", ["--autoencoder", "none"] if stage == "classifier" else []
+    for recipe, other in (("strong", "report"), ("report", "strong")):
+        out = ["--out", tmp_path / recipe, *start]
+        flags = [*HERE, "--batch-size", "6", *out]
+        assert run_script(drawn, script, *flags, "--recipe", recipe, "--epochs", "1").returncode == 0
+        done = run_script(drawn, script, *flags, "--recipe", other, "--epochs", "1", "--resume")
+        assert_one_line(done, 2, f"--recipe is {other}", f"made with {recipe}")
+        done = run_script(drawn, script, *flags, "--epochs", "1", "--resume")
+        assert done.returncode == 0 and "resuming" in done.stdout
+        done = run_script(drawn, script, *flags, "--epochs", "2", "--resume")
+        if recipe == "strong":
+            assert_one_line(done, 2, "--epochs is 2", "ends with epoch 1", "hands over")
+        else:
+            assert done.returncode == 0, done.stderr
+
+
+def test_the_number_of_epochs_done_hands_over_what_is_there(drawn, tmp_path):
+    flags = [*HERE, "--batch-size", "6", "--out", tmp_path, "--head", "pooled", "--autoencoder", "none"]
+    assert run_script(drawn, "train_classifier", *flags, "--epochs", "1").returncode == 0
+    last = torch.load(tmp_path / "last.pt", weights_only=True)
+    last["flags"]["epochs"] = 9  # a run of nine epochs, stopped after the first
+    torch.save(last, tmp_path / "last.pt")
+    (tmp_path / "classifier.pt").unlink()
+    done = run_script(drawn, "train_classifier", *flags, "--epochs", "1", "--resume")
+    assert done.returncode == 0 and (tmp_path / "classifier.pt").exists(), done.stderr
+    assert run_script(drawn, "evaluate", "--classifier", tmp_path / "classifier.pt", "--cache-dir", "cache",
+                      "--dataset", "photos").returncode == 0
+
+
+def test_without_stage_one_a_line_names_both_ways_on(drawn, tmp_path):
+    (tmp_path / "photos").symlink_to(drawn / "photos")
+    done = run_script(tmp_path, "train_classifier", *HERE)
+    assert_one_line(done, 2, "there is no autoencoder runs/autoencoder/autoencoder.pt",
+                    "train_autoencoder.py", "--autoencoder none")
+
+
+def test_batch_norm_is_measured_anew_where_a_run_has_few_steps(drawn, tmp_path):
+    """The running mean is then that of the training photos under the final weights, within a little."""
+    flags = [*HERE, "--batch-size", "12", "--head", "pooled", "--autoencoder", "none", "--epochs", "5"]
+    assert run_script(drawn, "train_classifier", *flags, "--out", tmp_path).returncode == 0
+    saved = torch.load(tmp_path / "classifier.pt", weights_only=True)
+    flowers = data.load(str(drawn / "photos"), "train", cache_dir=str(drawn / "cache"), size=recipes.SQUARE)
+    weight, bias = saved["encoder"]["conv1.weight"], saved["encoder"]["conv1.bias"]
+    mean = F.conv2d(augment.plain(flowers.images), weight, bias, padding=1).mean((0, 2, 3))
+    assert torch.allclose(saved["encoder"]["bn1.running_mean"], mean, atol=1e-4)
+
+
+def test_evaluation_tells_one_view_and_several(drawn):
+    flags = ["--classifier", "runs/classifier/classifier.pt", "--cache-dir", "cache", "--dataset", "photos"]
+    told = {views: run_script(drawn, "evaluate", *flags, "--views", views).stdout for views in ("1", "14")}
+    assert "Over" not in told["1"] and "Over fourteen views of each photo: val " in told["14"]
+    assert [line for line in told["14"].splitlines() if line.startswith("Accuracy")] == [
+        line for line in told["1"].splitlines() if line.startswith("Accuracy")]
+    assert run_script(drawn, "evaluate", *flags).returncode == 0
+    splits = json.loads((drawn / "runs/classifier/evaluation.json").read_text())["splits"]
+    assert splits["test"]["views"] == 6 and 0 <= splits["test"]["views_accuracy"] <= 100
+    assert "views" not in splits["train"] and "accuracy" in splits["val"]
