@@ -161,14 +161,6 @@ def print_summaries(splits: dict[str, dict], views: int) -> None:
             print(f"{split:5} mean squared error of the reconstructions: {error:.5f}")
 
 
-def most_confused(matrix: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Pairs of classes most often taken for each other, (true, given) as is more frequent. matrix (K, K)."""
-    both = np.triu(matrix + matrix.T, 1)
-    order = np.argsort(-both, axis=None, kind="stable")[:count]
-    pairs = [divmod(int(i), len(matrix)) for i in order if both.flat[i]]
-    return [(i, j) if matrix[i, j] >= matrix[j, i] else (j, i) for i, j in pairs]
-
-
 def write_csv(path: Path, header: list[str], rows) -> None:
     with (files.atomic(path) as temporary,
           open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file):
@@ -194,10 +186,7 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
         first = misnamed[0] if len(misnamed) else of_class[0]
         return flowers.images[first].permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
 
-    figures.confused(out / "confused.png", [
-        ((classes[i], f"{matrix[i, j]} of {counts[i]} taken for", photo(i, j)),
-         (classes[j], f"{matrix[j, i]} of {counts[j]} the other way", photo(j, j)))
-        for i, j in most_confused(matrix, 10)])
+    figures.confused(out / "confused.png", matrix, classes, photo)
 
 
 def load(dataset: str, split: str, args: argparse.Namespace, classes: list[str], size: int) -> data.FlowerSet:

@@ -1,12 +1,13 @@
-"""Stage one: train the autoencoder to reproduce the training photos.
+"""Stage one: train the autoencoder to reproduce the training photos, changed at random or as they are.
 
-    python train_autoencoder.py                            # Flowers-102 in data/, the report's final model
-    python train_autoencoder.py --dataset photos --epochs 100 --out runs/photos
+    python train_autoencoder.py                            # Flowers-102 in data/, 60 epochs
+    python train_autoencoder.py --recipe report            # 40 epochs on photos as they are
+    python train_autoencoder.py --dataset photos --out runs/photos
 
 Writes to runs/autoencoder/, or to --out: last.pt (for --resume), autoencoder.pt (weights and model
 configuration, for train_classifier.py), log.jsonl, reconstruction_005.png ... (every 5th epoch and the last)
-and curve.png. Takes minutes on two cores, as README.md says. Report, section 2: MSE between x_hat and x,
-Adam, learning rate 0.001, 40 epochs, batches of 128.
+and curve.png. Takes minutes on two cores, as README.md says. MSE between x_hat and x (report, section 2);
+recipes.py has the settings.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import recipes
 import training
 from models import AutoEncoder
 from support import checkpoint, errors, figures, machine, run_folder
+from support.flags import plain_flags
 
 KIND = "autoencoder run"
 PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # --overwrite removes them, too
@@ -47,12 +49,9 @@ def train_one_epoch(model: AutoEncoder, optimizer: torch.optim.Optimizer, images
     batches = data.batches(len(images), args.batch_size, shuffle)
     draws = augment.draw(batches, shuffle, images.device) if args.augment else []
     for i, batch in enumerate(run.progress(batches, epoch)):  # indices (B,)
-        if args.augment:
-            x = augment.augment(images[batch], draws[i])  # (B, 3, 100, 100)
-        else:
-            x = data.to_input(images[batch], images.device)  # (B, 3, 100, 100)
-        training.set_learning_rate(optimizer, args.schedule, (epoch - 1) * len(batches) + i,
-                                   args.epochs * len(batches))
+        step, photos = (epoch - 1) * len(batches) + i, images[batch]  # (B, 3, S, S)
+        training.set_learning_rate(optimizer, args.schedule, step, args.epochs * len(batches))
+        x = augment.augment(photos, draws[i]) if draws else augment.plain(photos)  # (B, 3, 100, 100)
         with machine.autocast(x.device, run.precision):
             _, x_hat = model(x)  # (B, 3, 100, 100)
         loss = F.mse_loss(x_hat.float(), x)
@@ -77,7 +76,7 @@ def draw(model: AutoEncoder, images: Tensor, precision: str, out: Path, epoch: i
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = machine.set_up(args.device, args.precision, args.deterministic)
-    flags, environment = training.plain_flags(args, device, precision), machine.describe(device, precision)
+    flags, environment = plain_flags(args, device, precision), machine.describe(device, precision)
     former = recipes.RECIPES["report"]["autoencoder"]
     with run_folder.open(args.out, KIND, PRODUCTS, flags, environment, former) as run:
         size = recipes.SQUARE if args.augment else 100

@@ -1,12 +1,13 @@
-"""Stage two: train an encoder and a classifier together. The encoder is a random one, or stage one's.
+"""Stage two: train an encoder and a classifier together, from stage one's encoder or a random one.
 
-    python train_classifier.py                     # encoder from random weights
-    python train_classifier.py --autoencoder runs/autoencoder/autoencoder.pt --out runs/pretrained
+    python train_classifier.py                     # from runs/autoencoder/autoencoder.pt
+    python train_classifier.py --head pooled       # a smaller classifier: faster, and more accurate
+    python train_classifier.py --recipe report     # as the report's code does, from random weights
 
 Writes to runs/classifier/, or to --out: last.pt (for --resume), classifier.pt (weights and configuration of
 encoder and classifier, class names; for evaluate.py and predict.py), log.jsonl and curve.png. Takes minutes
-on two cores, as README.md says. Report, section 3: cross-entropy, Adagrad, learning rate 0.001 for both
-parameter groups, dropout 0.25, 40 epochs. The decoder takes no part: its output does not enter the loss.
+on two cores, as README.md says. Cross-entropy (report, section 3); recipes.py has the settings. The decoder
+takes no part: its output does not enter the loss.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import recipes
 import training
 from models import DROPOUTS_AFTER, HEADS, AutoEncoder, Encoder
 from support import checkpoint, errors, machine, run_folder
+from support.flags import number, plain_flags
 
 KIND = "classifier run"
 PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite removes them, too
@@ -39,16 +41,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--head", choices=HEADS, help="the report's, or one with a sixteenth of its weights (%(default)s)")
     add("--freeze-encoder", action=switch, default=False,
         help="train the classifier alone; the encoder stays, in eval mode (%(default)s)")
-    add("--encoder-learning-rate", type=training.number(float, 0, above=True),
+    add("--encoder-learning-rate", type=number(float, 0, above=True),
         help="learning rate of the encoder (that of the classifier)")
     add("--batch-norm", action=switch,
         help="batch normalisation behind all layers but the last (on, or as in --autoencoder)")
-    add("--dropout", type=training.number(float, 0, 1), help="probability (%(default)s)")
+    add("--dropout", type=number(float, 0, 1), help="probability (%(default)s)")
     add("--dropout-after", choices=DROPOUTS_AFTER,
         help="each activation of the report's head, or those of its linear layers (%(default)s)")
-    add("--label-smoothing", type=training.number(float, 0, 1),
+    add("--label-smoothing", type=number(float, 0, 1),
         help="part of each label that is spread over all classes (%(default)s)")
-    add("--average", type=training.number(float, 0, 1),
+    add("--average", type=number(float, 0, 1),
         help="how much of the averaged weights a step keeps; 0: no averaging (%(default)s)")
     args = recipes.parse(parser, "classifier", argv)
     if args.autoencoder is None:  # settled here, so that log and checkpoint record what was done
@@ -103,16 +105,14 @@ def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, opti
     batches = data.batches(len(images), args.batch_size, shuffle)
     draws = augment.draw(batches, shuffle, images.device) if args.augment else []
     for i, batch in enumerate(run.progress(batches, epoch)):  # indices (B,)
-        step, y = (epoch - 1) * len(batches) + i, labels[batch]  # (B,)
+        step, photos, y = (epoch - 1) * len(batches) + i, images[batch], labels[batch]  # (B, 3, S, S), (B,)
         training.set_learning_rate(optimizer, args.schedule, step, args.epochs * len(batches))
-        if args.augment:
-            x = augment.augment(images[batch], draws[i])  # (B, 3, 100, 100)
-            x, share = augment.cutmix(x, draws[i])  # (B, 3, 100, 100), (B,): how much of a picture is its own
-        else:
-            x = data.to_input(images[batch], images.device)  # (B, 3, 100, 100)
+        x = augment.augment(photos, draws[i]) if draws else augment.plain(photos)  # (B, 3, 100, 100)
+        if draws:
+            x, share = augment.cutmix(x, draws[i])  # share (B,): how much of a picture is its own
         with machine.autocast(x.device, run.precision):
             logits = classifier(encoder(x)).float()  # (B, classes)
-        if args.augment:  # each picture has the label of its partner, too, by its share
+        if draws:  # each picture has the label of its partner, too, by its share
             own, other = (F.cross_entropy(logits, label, reduction="none", label_smoothing=smoothing)
                           for label in (y, y[draws[i].partner]))  # (B,) each
             loss = (share * own + (1 - share) * other).mean()
@@ -133,7 +133,8 @@ def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, opti
 def settle_batch_norm(network: nn.ModuleDict, images: Tensor, args: argparse.Namespace,
                       precision: str) -> None:
     """Of strong alone: measure batch norm anew where few steps let its statistics lag behind the weights."""
-    if args.recipe == "strong" and args.epochs * len(images) < recipes.FEW_STEPS * args.batch_size:
+    few = args.epochs * len(images) < recipes.FEW_STEPS * args.batch_size
+    if few and args.recipe == "strong" and not args.freeze_encoder:
         model = nn.Sequential(*network.values())
         evaluate.measure_batch_norm(model, images, args.batch_size, args.seed, precision)
 
@@ -141,12 +142,12 @@ def settle_batch_norm(network: nn.ModuleDict, images: Tensor, args: argparse.Nam
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = machine.set_up(args.device, args.precision, args.deterministic)
-    flags, environment = training.plain_flags(args, device, precision), machine.describe(device, precision)
+    flags, environment = plain_flags(args, device, precision), machine.describe(device, precision)
     former = recipes.RECIPES["report"]["classifier"]
     with run_folder.open(args.out, KIND, PRODUCTS, flags, environment, former) as run:
+        val = data.load(args.dataset, "val", args.data_dir, args.cache_dir)
         size = recipes.SQUARE if args.augment else 100
         flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size)
-        val = data.load(args.dataset, "val", args.data_dir, args.cache_dir)
         args.epochs = flags["epochs"] = recipes.epochs(args, "classifier", len(flowers), run.resumed)
         run.check_photos(flowers.digest() + val.digest())
         training.check_photos(flowers, args.dataset, classes=2)

@@ -2,35 +2,18 @@
 
 import argparse
 import math
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 import data
 import recipes
-from support import machine
 from support.errors import UserError
+from support.flags import add_run, number
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad,
               "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
 WARM_UP = 0.05  # of the steps, with the cosine schedule
-
-
-def number(kind: type, low: float, high: float = math.inf, above: bool = False) -> Callable[[str], float]:
-    """An argparse type: a number of `kind` in [low, high], or in (low, high] with above=True."""
-
-    def parse(text: str):
-        value = kind(text)
-        if (low < value if above else low <= value) and value <= high and value != math.inf:
-            return value
-        want = f"above {low}" if above else f"at least {low}"  # nan is in no range
-        want += f" and at most {high}" if high < math.inf else ""
-        raise argparse.ArgumentTypeError(f"{text} is out of range: want {want}")
-
-    parse.__name__ = kind.__name__  # argparse's word for text that is no number
-    return parse
 
 
 def parser_of(description: str, out: str, save_every: int) -> argparse.ArgumentParser:
@@ -55,23 +38,8 @@ def parser_of(description: str, out: str, save_every: int) -> argparse.ArgumentP
         help="of the learning rate; cosine: up over 5 %% of the steps, then to 0 (%(default)s)")
     add("--augment", action=switch, help="change photos at random, as augment.py does (%(default)s)")
     add("--seed", type=number(int, 0), default=0, help="of weights, shuffling and dropout (%(default)s)")
-    group = parser.add_argument_group("run")
-    group.add_argument("--out", type=Path, default=Path(out), help="folder to write to (%(default)s)")
-    group.add_argument("--save-every", type=number(int, 1), default=save_every,
-                       help="epochs between writes of last.pt (%(default)s)")
-    add = group.add_mutually_exclusive_group().add_argument
-    add("--resume", action=switch, default=False, help="continue the run in --out (%(default)s)")
-    add("--overwrite", action=switch, default=False, help="replace the run in --out (%(default)s)")
-    machine.add_arguments(group)
-    group.add_argument("--deterministic", action=switch, default=False,
-                       help="on a GPU, deterministic kernels alone; a CPU's always are (%(default)s)")
+    add_run(parser, out, save_every)
     return parser
-
-
-def plain_flags(args: argparse.Namespace, device: torch.device, precision: str) -> dict:
-    """The flags as plain types, with 'auto' settled: what log and checkpoint record."""
-    flags = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    return flags | {"device": str(device.type), "precision": precision}
 
 
 def check_photos(flowers: data.FlowerSet, dataset: str, classes: int = 1) -> None:

@@ -23,7 +23,8 @@ from bench.damage import same
 from support import errors, files, machine, run_folder, run_log
 
 ROOT = Path(__file__).parent.parent
-FLAGS = ["--dataset=photos", "--cache-dir=cache", "--device=cpu", "--batch-size=6", "--save-every=1"]
+FLAGS = ["--recipe=report", "--dataset=photos", "--cache-dir=cache", "--device=cpu", "--batch-size=6",
+         "--save-every=1"]
 TIME_FIELDS = ("seconds",)  # Equal runs differ in these fields of the log alone.
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -114,14 +115,29 @@ def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
         figure.colorbar(image, label="share of the true class (%)", shrink=0.5)
 
 
-def confused(path: Path, pairs: list[tuple[tuple[str, str, np.ndarray], ...]]) -> None:
-    """Pairs of classes, two a row. Of both: (name, how often it is taken for the other, photo (H, W, 3))."""
+def most_confused(matrix: np.ndarray, count: int) -> list[tuple[int, int]]:
+    """Pairs of classes most often taken for each other, (true, given) as is more frequent. matrix (K, K)."""
+    both = np.triu(matrix + matrix.T, 1)
+    order = np.argsort(-both, axis=None, kind="stable")[:count]
+    pairs = [divmod(int(i), len(matrix)) for i in order if both.flat[i]]
+    return [(i, j) if matrix[i, j] >= matrix[j, i] else (j, i) for i, j in pairs]
+
+
+def confused(path: Path, matrix: np.ndarray, classes: list[str],
+             photo: Callable[[int, int], np.ndarray]) -> None:
+    """The ten pairs of classes most often taken for each other, two a row. matrix (K, K): counts.
+
+    photo: of a class that was given another's name, (H, W, 3).
+    """
+    pairs, counts = most_confused(matrix, 10), matrix.sum(1)
     rows = max(1, -(-len(pairs) // 2))
     with _page(path, 0.3 + 2.05 * rows, rows, 4) as (figure, axes):
         if not pairs:
             figure.suptitle("no image was given a wrong name")
-        for axis, (name, how_often, photo) in zip(axes.flat, (each for pair in pairs for each in pair)):
-            _photo(axis, photo, f"{_short(name)},\n{how_often}", "left")
+        for (i, j), (left, right) in zip(pairs, axes.reshape(-1, 2)):
+            taken, other_way = f"{matrix[i, j]} of {counts[i]}", f"{matrix[j, i]} of {counts[j]}"
+            _photo(left, photo(i, j), f"{_short(classes[i])},\n{taken} taken for", "left")
+            _photo(right, photo(j, j), f"{_short(classes[j])},\n{other_way} the other way", "left")
         for axis in axes.flat[2 * len(pairs):]:
             axis.axis("off")
 

@@ -332,7 +332,8 @@ def test_a_resume_compares_each_flag_that_changes_the_result(stage):
 
 def test_a_resume_takes_the_same_autoencoder_by_another_spelling(trained, monkeypatch):
     monkeypatch.chdir(trained)
-    flags = vars(train_classifier.parse_args(["--autoencoder", "runs/autoencoder/autoencoder.pt"]))
+    flags = vars(train_classifier.parse_args(
+        ["--recipe", "report", "--autoencoder", "runs/autoencoder/autoencoder.pt"]))
     flags["autoencoder"] = str(flags["autoencoder"])
     made = {
         "kind": "classifier run",

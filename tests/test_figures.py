@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import evaluate
 from support import figures
 
 PHOTO = np.zeros((100, 100, 3), np.uint8)
@@ -24,8 +23,8 @@ def test_the_order_brings_together_what_is_taken_for_each_other():
 
 def test_the_most_confused_pairs_are_counted_both_ways_and_given_in_the_commoner_one():
     matrix = np.array([[9, 1, 0], [5, 9, 2], [0, 3, 9]])
-    assert evaluate.most_confused(matrix, 10) == [(1, 0), (2, 1)]
-    assert evaluate.most_confused(matrix, 1) == [(1, 0)] and evaluate.most_confused(np.diag([3, 3]), 10) == []
+    assert figures.most_confused(matrix, 10) == [(1, 0), (2, 1)]
+    assert figures.most_confused(matrix, 1) == [(1, 0)] and figures.most_confused(np.diag([3, 3]), 10) == []
 
 
 @pytest.mark.parametrize("count", (1, 2, 12, 102, 300))
@@ -34,10 +33,7 @@ def test_any_number_of_classes_makes_a_page_as_wide_as_github_shows(count, tmp_p
     names[3::7] = [name + "with a name that is too long for any page " for name in names[3::7]]
     matrix = np.random.default_rng(0).integers(0, 3, (count, count)) + np.diag([20] * count)
     figures.confusion(tmp_path / "confusion.png", matrix, names)
-    pairs = evaluate.most_confused(matrix, 10)
-    figures.confused(tmp_path / "confused.png", [
-        ((names[i], "3 of 20 taken for", PHOTO), (names[j], "1 of 20 the other way", PHOTO))
-        for i, j in pairs])
+    figures.confused(tmp_path / "confused.png", matrix, names, lambda true, given: PHOTO)
     figures.predictions(
         tmp_path / "predictions.png", [("0.jpg", [PHOTO, PHOTO], [(name, 0.2) for name in names[:5]])]
     )

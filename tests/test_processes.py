@@ -43,7 +43,9 @@ def start_changed(change: str, root: Path, out: Path, **pipes) -> subprocess.Pop
 
 
 @pytest.mark.parametrize("stage,kills,flags", (("autoencoder", 2, ["--deterministic"]),
-                                               ("classifier", 1, ["--optimizer", "sgd"])))
+                                               ("classifier", 1, ["--optimizer", "sgd"]),
+                                               ("classifier", 1, ["--recipe", "strong", "--head", "pooled",
+                                                                  "--autoencoder", "none"])))
 def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, flags, tmp_path):
     """Killed while it saves, the autoencoder then anywhere; kill_runs.py kills each stage twenty times."""
     result = kill_runs.kill_runs(stage, kills, tmp_path, *flags)
