@@ -1,6 +1,6 @@
-# make: the whole pipeline, shortened, on the drawn flowers. make test: the linter and every test. make flowers: the
-# report's final model on the real photos; called again, it resumes. Each makes .venv first. FLAGS go to all three
-# scripts: make flowers FLAGS="--data-dir DIR".
+# make: the whole pipeline, shortened, on the drawn flowers. make test: the linter and every test. make flowers: both
+# stages on the real photos; called again, it resumes. Each makes .venv first. FLAGS go to all three scripts: make
+# flowers FLAGS="--data-dir DIR".
 
 PYTHON ?= python3
 VENV = .venv/bin/python
@@ -15,8 +15,10 @@ resume = $(if $(wildcard $(1)/last.pt),--resume)
 
 short: .venv/installed
 	$(VENV) train_autoencoder.py --dataset synthetic --epochs 5 --out $(SHORT)/autoencoder --overwrite $(FLAGS)
-	$(VENV) train_classifier.py --dataset synthetic --epochs 8 --dropout 0 --out $(SHORT)/classifier --overwrite $(FLAGS)
-	$(VENV) evaluate.py --classifier $(SHORT)/classifier/classifier.pt --autoencoder $(SHORT)/autoencoder/autoencoder.pt $(FLAGS)
+	$(VENV) train_classifier.py --dataset synthetic --epochs 15 --head pooled --out $(SHORT)/classifier --overwrite \
+		--autoencoder $(SHORT)/autoencoder/autoencoder.pt $(FLAGS)
+	$(VENV) evaluate.py --classifier $(SHORT)/classifier/classifier.pt --autoencoder $(SHORT)/autoencoder/autoencoder.pt \
+		--views 1 $(FLAGS)
 	@echo "pictures: $(SHORT)/autoencoder/reconstruction_005.png, and curve.png, confusion.png and confused.png in $(SHORT)/classifier/"
 
 test: .venv/installed

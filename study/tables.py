@@ -7,6 +7,7 @@ With --readme it also writes results/summary.json, the rows of the tables as dat
 """
 
 import argparse
+import json
 import re
 import statistics
 import sys
@@ -16,7 +17,7 @@ from study import intervals, speed
 from study.accuracy import final, pretraining, rates, search, section5, synthetic
 from study.conclusions import answers, conclusions
 from study.intervals import Runs, accuracy_on, error_on, finished, gap, interval, markdown, paired, signed
-from study.rows import ROWS, report
+from study.rows import ROWS, Row, report
 from support import errors, files
 
 HERE = Path(__file__).parent.parent
@@ -36,17 +37,42 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def cell(runs: Runs, name: str, value: intervals.Value) -> str:
+    """A row's mean with its interval, or how many of its seeds there are yet; nothing where not measured."""
+    values = [value(run) for run in runs[name] if value(run) is not None]
+    if not values:
+        return ""
+    mean, low, high = interval(values)
+    if len(values) < len(ROWS[name].seeds):
+        return f"{mean:.2f} ({len(values)} of {len(ROWS[name].seeds)} seeds yet)"
+    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def minutes(run: dict, row: Row) -> float | None:
+    """Of a run's stages, both where its encoder starts from stage one; None where a file lacks one."""
+    stages = {"classifier_seconds"} | ({"autoencoder_seconds"} if row.autoencoder is not None else set())
+    return sum(map(run.get, stages)) / 60 if run.keys() >= stages else None
+
+
 def results(runs: Runs) -> str:
-    """The report's accuracy, and ours by its recipe from random weights and from stage one."""
-    rows = [["the report, one run", "stage one by its text, random weights by its code",
-             f"{report()['final'][0]:.2f}", ""]]
-    from_stage_one = " --autoencoder runs/autoencoder/autoencoder.pt --out runs/pretrained"
-    for name, start, flags in (("final", "random weights", ""), ("pretrained", "stage one", from_stage_one)):
-        mean, low, high = interval([accuracy_on("test")(run) for run in runs[name]])
-        rows.append([f"ours by its recipe, {len(runs[name])} seeds", start,
-                     f"{mean:.2f} [{low:.2f}, {high:.2f}]", f"`python train_classifier.py{flags}`"])
+    """Ours above the report: from where the encoder starts, one view beside six, minutes, the command."""
+    command, rows = "python train_classifier.py", []
+    for name, title, start, typed in (
+            ("strong", "ours, the report's head", "stage one", ""),
+            ("strong-pooled", "ours, the pooled head", "stage one", " --head pooled"),
+            ("final", "the report's recipe", "random weights", " --recipe report"),
+            ("pretrained", "the report's recipe", "stage one", " --recipe report --autoencoder FILE")):
+        took = [minutes(run, ROWS[name]) for run in runs[name]]
+        if took:
+            one_view, six = (cell(runs, name, of("test")) for of in (accuracy_on, intervals.over_views))
+            seeds = f"{len(took)} seed" + ("s" if len(took) > 1 else "")
+            rows.append([f"{title}, {seeds}", start, one_view, six, f"{statistics.mean(took):.0f}",
+                         f"`{command}{typed}`"])
+    rows.append(["the report, one run", "stage one by its text, random weights by its code",
+                 f"{report()['final'][0]:.2f}", "", "", ""])
     apart = signed(gap(runs, "pretrained", "final"), "points of test accuracy")
-    return markdown(["", "the encoder starts from", "test accuracy (%) [95 %]", "command"], rows) + (
+    return markdown(["", "the encoder starts from", "test accuracy, one view (%) [95 %]",
+                     "over six views", "minutes", "command"], rows) + (
         "\n\nStage one learns to rebuild a photo from a code of 6400 numbers. With the report's recipe it "
         f"costs stage two accuracy, seed by seed: {apart}.")
 
@@ -56,8 +82,7 @@ def summary(runs: Runs) -> list[dict]:
     rows = []
     for name, of in runs.items():
         row = ROWS[name]
-        stages = {"classifier_seconds"} | ({"autoencoder_seconds"} if row.autoencoder is not None else set())
-        timed = [sum(map(run.get, stages)) for run in of if run.keys() >= stages]
+        timed = [took for run in of if (took := minutes(run, row)) is not None]
         if of:
             rows.append({
                 "name": name, "recipe": row.recipe, "head": of[0]["flags"].get("head", "report"),
@@ -67,7 +92,7 @@ def summary(runs: Runs) -> list[dict]:
                 "test": statistics.mean(map(accuracy_on("test"), of)) if row.tested else None,
                 "views": (over := of[0].get("splits", {}).get("test", {}).get("views")),
                 "test_views": statistics.mean(map(intervals.over_views("test"), of)) if over else None,
-                "minutes": round(statistics.mean(timed) / 60, 1) if timed else None,
+                "minutes": round(statistics.mean(timed), 1) if timed else None,
                 "machine": " or ".join(sorted({run["processor"] for run in of}))})
     return rows
 
@@ -77,6 +102,15 @@ def commands(path: Path) -> str:
     kept = re.compile(r"\$ |Epoch : (\d+) / \1,|Accuracy.* test|wrote .*\.pt ")
     lines = [line.removesuffix(" --data-dir ../shared") for line in path.read_text().splitlines()]
     return "\n".join(f"    {line}" for line in lines if kept.match(line))
+
+
+def trials(path: Path) -> str:
+    """The trials that chose strong's settings, one seed on validation photos, in the order they were made."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return markdown(["stage one", "stage two", "validation, one view (%)", "minutes of both"], [
+        ["none" if row["autoencoder"] is None else f"`{row['autoencoder']}`", f"`{row['classifier']}`",
+         f"{row['val_accuracy']:.2f}", f"{(row['seconds'] + row['autoencoder_seconds']) / 60:.0f}"]
+        for row in rows])
 
 
 def kills(path: Path) -> str:
@@ -119,7 +153,10 @@ def tables(folder: Path, runs: Runs) -> dict[str, str]:
                   "steps_without_bf16": speed.steps(without_bf16)}
     if benchmark:
         found |= {table.__name__: table(benchmark) for table in (speed.machine, speed.steps, speed.speed)}
-    for table, file in ((commands, "commands.txt"), (kills, "kills.json"), (damage, "damage.json")):
+    if "augmentation" in benchmark:
+        found["augmentation"] = speed.augmentation(benchmark)
+    for table, file in ((commands, "commands.txt"), (trials, "search.jsonl"), (kills, "kills.json"),
+                        (damage, "damage.json")):
         if (folder / file).exists():
             found[table.__name__] = table(folder / file)
     return found

@@ -58,7 +58,7 @@ def test_each_picture_is_there_and_no_table_is_empty():
 def test_the_makefiles_commands_are_parsed_by_their_scripts():
     plan = subprocess.run(["make", "-n", "short", "flowers"], cwd=ROOT, capture_output=True, text=True,
                           check=True).stdout
-    commands = re.findall(r"python (\w+\.py.*)", plan)
+    commands = re.findall(r"python (\w+\.py.*)", plan.replace("\\\n", " "))
     assert len(commands) == 6
     for command in commands:
         test_each_command_is_parsed_by_its_script(command)
@@ -69,7 +69,7 @@ def test_the_makefiles_commands_are_parsed_by_their_scripts():
     sorted(
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in (*ROOT.glob("*.py"), *ROOT.glob("[a-z]*/*.py"))
-        if path.parent.name != "tests" and "parse_args(argv" in path.read_text()
+        if path.parent.name != "tests" and "def parse_args(argv" in path.read_text()
     ),
 )
 def test_help_shows_two_examples_that_parse(script, capsys):
@@ -101,5 +101,5 @@ def test_each_file_of_the_ground_floor_and_each_room_is_named():
 
 
 def test_the_readme_is_short():
-    assert len(README.splitlines()) <= 90
+    assert len(README.splitlines()) <= 130
     assert max(map(len, TABLES["answers"].splitlines())) <= 160
