@@ -33,7 +33,7 @@ PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # --overwrit
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = training.parser_of(__doc__, out="runs/autoencoder", save_every=1)
+    parser = training.parser_of(__doc__, out="runs/autoencoder")
     group = parser.add_argument_group("model")
     group.add_argument("--batch-norm", action=argparse.BooleanOptionalAction, default=True,
                        help="batch normalisation behind each convolution but the last (%(default)s)")
@@ -94,7 +94,7 @@ def main(args: argparse.Namespace) -> int:
         run.begin({"model": model, "optimizer": optimizer}, splits={"train": len(flowers)})
         for epoch in run.epochs(args.epochs):
             row = train_one_epoch(model, optimizer, images, epoch, args, run)
-            if epoch % 5 == 0 or epoch == args.epochs:
+            if run.is_due(epoch):
                 draw(model, images, precision, args.out, epoch)
             run.end_epoch(epoch, row, "mean squared error")
         if run.stopped:

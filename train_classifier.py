@@ -34,7 +34,7 @@ PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite rem
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = training.parser_of(__doc__, out="runs/classifier", save_every=10)
+    parser = training.parser_of(__doc__, out="runs/classifier")
     switch, add = argparse.BooleanOptionalAction, parser.add_argument_group("model").add_argument
     add("--autoencoder", type=lambda text: None if text == "none" else Path(text),
         help="stage one's checkpoint, to start from, or none: random weights (%(default)s)")
@@ -172,7 +172,7 @@ def main(args: argparse.Namespace) -> int:
         for epoch in run.epochs(args.epochs):
             row = train_one_epoch(network, averaged, optimizer, images, labels, epoch, args, run)
             row["val_accuracy"] = None
-            if epoch % 5 == 0 or epoch == args.epochs:
+            if run.is_due(epoch):
                 settle_batch_norm(product, images, args, precision)
                 row["val_accuracy"] = evaluate.accuracy(*product.values(), val, device, precision)
             run.end_epoch(epoch, row, "cross-entropy (nats)")

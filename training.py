@@ -16,7 +16,7 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": t
 WARM_UP = 0.05  # of the steps, with the cosine schedule
 
 
-def parser_of(description: str, out: str, save_every: int) -> argparse.ArgumentParser:
+def parser_of(description: str, out: str) -> argparse.ArgumentParser:
     """A parser with the flags that mean the same in both training scripts; a recipe sets their defaults."""
     parser = argparse.ArgumentParser(description=description,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -28,7 +28,7 @@ def parser_of(description: str, out: str, save_every: int) -> argparse.ArgumentP
     add("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
     add = parser.add_argument_group("training").add_argument
     add("--recipe", choices=recipes.RECIPES, help="what sets the flags here: ours, or the report's (strong)")
-    add("--epochs", type=number(int, 1), help="passes over the photos (%(default)s; None: see recipes.py)")
+    add("--epochs", type=number(int, 1), help="passes; None: enough for the recipe's steps (%(default)s)")
     add("--batch-size", type=number(int, 2, 2**31), help="images a step (%(default)s)")
     add("--optimizer", choices=OPTIMIZERS, help="PyTorch's rule for a step (%(default)s)")
     add("--learning-rate", type=number(float, 0, above=True), help="at its highest (%(default)s)")
@@ -38,7 +38,7 @@ def parser_of(description: str, out: str, save_every: int) -> argparse.ArgumentP
         help="of the learning rate; cosine: up over 5 %% of the steps, then to 0 (%(default)s)")
     add("--augment", action=switch, help="change photos at random, as augment.py does (%(default)s)")
     add("--seed", type=number(int, 0), default=0, help="of weights, shuffling and dropout (%(default)s)")
-    add_run(parser, out, save_every)
+    add_run(parser, out)
     return parser
 
 

@@ -25,12 +25,12 @@ def number(kind: type, low: float, high: float = math.inf, above: bool = False) 
     return parse
 
 
-def add_run(parser: argparse.ArgumentParser, out: str, save_every: int) -> None:
+def add_run(parser: argparse.ArgumentParser, out: str) -> None:
     """Where and how a script runs, in a group of their own."""
     switch, group = argparse.BooleanOptionalAction, parser.add_argument_group("run")
     group.add_argument("--out", type=Path, default=Path(out), help="folder to write to (%(default)s)")
-    group.add_argument("--save-every", type=number(int, 1), default=save_every,
-                       help="epochs between writes of last.pt (%(default)s)")
+    group.add_argument("--save-every", type=number(int, 1),
+                       help="epochs between writes of last.pt (few, or a 100th of a longer run)")
     add = group.add_mutually_exclusive_group().add_argument
     add("--resume", action=switch, default=False, help="continue the run in --out (%(default)s)")
     add("--overwrite", action=switch, default=False, help="replace the run in --out (%(default)s)")

@@ -18,6 +18,7 @@ from support.run_log import log_row, start_log
 # A resume may change these flags, since they do not change the result.
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
               "dataset"}  # its photos and labels are compared instead
+SAVE_EVERY = {"autoencoder run": 1, "classifier run": 10}  # epochs; the report's classifier fills gigabytes
 CLAIMED, LOCKS = set(), contextlib.ExitStack()  # the folders that this process has locked
 
 
@@ -108,13 +109,19 @@ class Run:
         self.rows.append({"epoch": epoch, **row})
         log_row(self.log, self.rows[-1])
         self.stopped = bool(self.caught)  # read once: the signal may come at any moment
-        if epoch % 5 == 0 or epoch == total or self.stopped:
+        if self.is_due(epoch) or self.stopped:
             # before the save, so that a run killed in between draws it again
             figures.curves(self.out / "curve.png", self.rows, cost)
-        if epoch % self.flags["save_every"] == 0 or epoch == total or self.stopped:
+        save_every = self.flags["save_every"] or max(SAVE_EVERY[self.kind], total // 100)
+        if epoch % save_every == 0 or epoch == total or self.stopped:
             self._save_last(epoch)
         if self.stopped:
             print(f"stopped after epoch {epoch}; the same flags with --resume (no --overwrite) continue")
+
+    def is_due(self, epoch: int) -> bool:
+        """Whether pictures and validation are due: every 5 epochs, or 50 times in a longer run."""
+        total = self.flags["epochs"]
+        return epoch % max(5, total // 50) == 0 or epoch == total
 
     def exit_status(self) -> int:
         """After an interrupt: what a shell expects of a process that a signal ended."""

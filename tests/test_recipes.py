@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ import train_autoencoder
 import train_classifier
 import training
 from models import AutoEncoder, Classifier, PooledClassifier
-from support import machine, run_log
+from support import machine, run_folder, run_log
 
 HERE = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--precision", "fp32"]
 STAGES = {"autoencoder": train_autoencoder, "classifier": train_classifier}
@@ -229,3 +230,10 @@ def test_evaluation_tells_one_view_and_several(drawn):
     splits = json.loads((drawn / "runs/classifier/evaluation.json").read_text())["splits"]
     assert splits["test"]["views"] == 6 and 0 <= splits["test"]["views_accuracy"] <= 100
     assert "views" not in splits["train"] and "accuracy" in splits["val"]
+
+
+@pytest.mark.parametrize("epochs,every", ((1, 1), (40, 5), (120, 5), (800, 16), (1920, 38)))
+def test_a_long_run_validates_and_draws_some_fifty_times(epochs, every):
+    run = SimpleNamespace(flags={"epochs": epochs})
+    due = [epoch for epoch in range(1, epochs + 1) if run_folder.Run.is_due(run, epoch)]
+    assert due == sorted({*range(every, epochs + 1, every), epochs}) and len(due) <= 51
