@@ -1,6 +1,6 @@
 # make: the whole pipeline, shortened, on the drawn flowers. make test: the linter and every test. make flowers: both
 # stages on the real photos; called again, it resumes. Each makes .venv first. FLAGS go to all three scripts: make
-# flowers FLAGS="--data-dir DIR".
+# flowers FLAGS="--data-dir DIR"; TRAIN goes to both training scripts: make flowers TRAIN="--recipe report".
 
 PYTHON ?= python3
 VENV = .venv/bin/python
@@ -27,8 +27,8 @@ test: .venv/installed
 		$(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/test_*.py))
 
 flowers: .venv/installed
-	$(VENV) train_autoencoder.py $(call resume,runs/autoencoder) $(FLAGS)
-	$(VENV) train_classifier.py $(call resume,runs/classifier) $(FLAGS)
+	$(VENV) train_autoencoder.py $(call resume,runs/autoencoder) $(TRAIN) $(FLAGS)
+	$(VENV) train_classifier.py $(call resume,runs/classifier) $(TRAIN) $(FLAGS)
 	$(VENV) evaluate.py --autoencoder runs/autoencoder/autoencoder.pt $(FLAGS)
 
 .venv/installed: requirements.txt tests/requirements.txt

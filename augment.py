@@ -94,7 +94,7 @@ def cutmix(x: Tensor, draws: Draws, partners: Tensor | None = None) -> tuple[Ten
 
 
 def views(images: Tensor, count: int, size: int = 100) -> Iterator[Tensor]:
-    """uint8 (B, 3, S, S) -> (B, 3, size, size) each, as augment's: whole, centres, corners, also mirrored."""
+    """uint8 (B, 3, S, S) -> (B, 3, size, size) each: the whole, centres, corners (Krizhevsky et al. 2012)."""
     for i in range(count):  # 1, 6 or 14
         values = torch.tensor([*VIEWS[i // 2], 0, i % 2], device=images.device)
         yield augment(images, Draws(crop_matrix(*values.expand(len(images), 6).T)), size)

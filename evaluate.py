@@ -39,8 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument_group("what is measured").add_argument
     add("--classifier", type=Path, default="runs/classifier/classifier.pt", help="checkpoint (%(default)s)")
-    add("--views", type=int, choices=VIEWS, default=6,
-        help="of each validation and test photo, whose probabilities are averaged (%(default)s)")
+    add("--views", type=int, choices=VIEWS, default=6, help="of val and test, to average over (%(default)s)")
     add("--autoencoder", type=Path, help="also measure this autoencoder's mean squared error (off)")
     add = parser.add_argument_group("data").add_argument
     add("--dataset", type=data.dataset_name, help="flowers102, synthetic or a folder (the checkpoint's)")
@@ -57,7 +56,7 @@ def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, nn.Modul
     content = checkpoint.load(path, "classifier")
     config, batch_norm = content["config"], {"batch_norm": content["config"].get("batch_norm")}
     encoder = checkpoint.rebuild(Encoder, batch_norm, content.pop("encoder"), path)
-    head = HEADS.get(content.get("head", "report"))  # files of earlier versions do not say it
+    head = HEADS.get(str(content.get("head", "report")))  # files of earlier versions do not say it
     if head is None:
         raise UserError(f"{path} has a head {content['head']!r}, which this version does not know")
     classifier = checkpoint.rebuild(head, config, content.pop("classifier"), path)
@@ -76,11 +75,16 @@ def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dic
     return model.to(device, memory_format=machine.memory_format(device)).eval(), content
 
 
-def measure_batch_norm(model: nn.Module, images: Tensor, batch_size: int, seed: int, precision: str) -> None:
-    """Set batch norm's mean and variance to the mean over shuffled batches of uint8 images (N, 3, S, S)."""
-    order = data.batches(len(images), batch_size, machine.seeded_shuffle(seed, 0))
+@torch.no_grad()
+def measure_batch_norm(model: nn.Module, images: Tensor, batches: list[Tensor], precision: str,
+                       before: nn.Module | None = None) -> None:
+    """Set batch norm's mean and variance to their mean over the batches of uint8 images (N, 3, S, S).
+
+    before: what makes the model's input of them, in eval mode.
+    """
     with machine.autocast(images.device, precision):
-        update_bn((augment.plain(images[batch]) for batch in order), model)
+        inputs = (augment.plain(images[batch]) for batch in batches)
+        update_bn(inputs if before is None else map(before, inputs), model)
 
 
 @torch.no_grad()

@@ -137,10 +137,7 @@ class Classifier(nn.Module):
 
 
 class PooledClassifier(nn.Module):
-    """Code z (B, 400, 4, 4) -> logits (B, num_classes). Ours: a sixteenth of the report's weights.
-
-    The report's two convolutions, the mean of each map, one linear layer behind dropout.
-    """
+    """Code z (B, 400, 4, 4) -> logits (B, num_classes). Ours, of 9 million weights instead of 158."""
 
     def __init__(self, num_classes: int = 102, dropout: float = 0.0, batch_norm: bool = True):
         super().__init__()

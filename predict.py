@@ -37,12 +37,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("photos", nargs="+", type=Path, metavar="PHOTO", help="photo, or folder of photos")
     add("--classifier", type=Path, default="runs/classifier/classifier.pt", help="checkpoint (%(default)s)")
-    add("--views", type=int, choices=evaluate.VIEWS, default=6,
-        help="of each photo, whose probabilities are averaged (%(default)s)")
-    add("--json", action=argparse.BooleanOptionalAction, default=False,
-        help="a JSON object a photo, each on a line of its own (%(default)s)")
-    add("--figure", type=Path, metavar="FILE",
-        help=f"also draw the first {ON_THE_FIGURE} photos with their names (off)")
+    add("--views", type=int, choices=evaluate.VIEWS, default=6, help="to average over (%(default)s)")
+    add("--json", action=argparse.BooleanOptionalAction, default=False, help="a line a photo (%(default)s)")
+    add("--figure", type=Path, metavar="FILE", help=f"also draw the first {ON_THE_FIGURE} photos (off)")
     add("--autoencoder", type=Path, help="draw what this autoencoder makes of each photo beside it (off)")
     machine.add_arguments(parser)
     parser.set_defaults(precision="fp32")  # (bf16 ties the less likely names)

@@ -5,29 +5,27 @@
 """
 
 import argparse
-import contextlib
-import math
 from pathlib import Path
 
-from support import run_log
+from support import checkpoint
 
 RECIPES = {
     "report": {
         "autoencoder": dict(
             recipe="report", epochs=40, batch_size=128, optimizer="adam", learning_rate=0.001,
-            weight_decay=0.0, schedule="constant", augment=False),
+            weight_decay=0.0, schedule="constant", augment=False, smallest_crop=0.2),
         "classifier": dict(
             recipe="report", epochs=40, batch_size=128, optimizer="adagrad", learning_rate=0.001,
-            weight_decay=0.0, schedule="constant", augment=False, average=0.0, label_smoothing=0.0,
-            head="report", dropout=0.25, dropout_after="all", autoencoder=None)},
+            weight_decay=0.0, schedule="constant", augment=False, smallest_crop=0.2, average=0.0,
+            label_smoothing=0.0, head="report", dropout=0.25, dropout_after="all", autoencoder=None)},
     "strong": {
         "autoencoder": dict(
             recipe="strong", epochs=None, batch_size=64, optimizer="adamw", learning_rate=0.002,
-            weight_decay=0.05, schedule="cosine", augment=True),
+            weight_decay=0.05, schedule="cosine", augment=True, smallest_crop=0.2),
         "classifier": dict(
             recipe="strong", epochs=None, batch_size=64, optimizer="adamw", learning_rate=0.0005,
-            weight_decay=0.2, schedule="cosine", augment=True, average=0.998, label_smoothing=0.1,
-            head="report", dropout=0.5, dropout_after="linear",
+            weight_decay=0.2, schedule="cosine", augment=True, smallest_crop=0.2, average=0.998,
+            label_smoothing=0.1, head="report", dropout=0.5, dropout_after="linear",
             autoencoder=Path("runs/autoencoder/autoencoder.pt"))}}
 POOLED = dict(learning_rate=0.001, weight_decay=0.1, dropout=0.3)  # of strong, with --head pooled
 STEPS = {"autoencoder": 960, "classifier": 1920}  # the length of strong, so that few photos are enough, too
@@ -41,20 +39,18 @@ def parse(parser: argparse.ArgumentParser, stage: str, argv: list[str] | None) -
     parser.set_defaults(**RECIPES["strong"][stage] | {"recipe": None})
     typed, _ = parser.parse_known_args(argv)
     recipe = typed.recipe
-    if recipe is None and typed.resume:
-        with contextlib.suppress(OSError, ValueError, LookupError):  # the resume names what is wrong
-            recipe = run_log.read_log(typed.out / "log.jsonl")[0]["flags"].get("recipe", "report")
-    recipe = recipe or "strong"
+    if recipe is None and typed.resume and (flags := checkpoint.peek(typed.out / "last.pt").get("flags")):
+        recipe = flags.get("recipe", "report")
+    recipe = recipe if recipe in RECIPES else "strong"
     is_pooled = recipe == "strong" and stage == "classifier" and typed.head == "pooled"
     parser.set_defaults(**RECIPES[recipe][stage] | (POOLED if is_pooled else {}))
     return parser.parse_args(argv)
 
 
-def epochs(args: argparse.Namespace, stage: str, photos: int, resumed: dict | None) -> int:
-    """--epochs, else a resumed run's, else as many as take the recipe's steps: a line says why so many."""
+def epochs(args: argparse.Namespace, stage: str, steps: int, resumed: dict | None) -> int:
+    """--epochs, else a resumed run's, else as many of so many steps as the recipe needs: a line says why."""
     if args.epochs or resumed:
         return args.epochs or resumed["flags"]["epochs"]
-    steps = math.ceil(photos / args.batch_size)
     chosen = min(max(round(STEPS[stage] / steps), LEAST_EPOCHS), MOST_EPOCHS)
     print(f"{chosen} epochs of {steps} steps: the recipe wants {STEPS[stage]} steps, in {LEAST_EPOCHS} to "
           f"{MOST_EPOCHS} epochs (--epochs sets another number)")

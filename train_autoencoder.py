@@ -2,7 +2,7 @@
 
     python train_autoencoder.py                            # Flowers-102 in data/, 60 epochs
     python train_autoencoder.py --recipe report            # 40 epochs on photos as they are
-    python train_autoencoder.py --dataset photos --out runs/photos
+    python train_autoencoder.py --dataset photos --out runs/photos-autoencoder
 
 Writes to runs/autoencoder/, or to --out: last.pt (for --resume), autoencoder.pt (weights and model
 configuration, for train_classifier.py), log.jsonl, reconstruction_005.png ... (every 5th epoch and the last)
@@ -34,9 +34,9 @@ PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # --overwrit
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = training.parser_of(__doc__, out="runs/autoencoder")
-    group = parser.add_argument_group("model")
-    group.add_argument("--batch-norm", action=argparse.BooleanOptionalAction, default=True,
-                       help="batch normalisation behind each convolution but the last (%(default)s)")
+    parser.add_argument_group("model").add_argument(
+        "--batch-norm", action=argparse.BooleanOptionalAction, default=True,
+        help="batch normalisation behind each convolution but the last (%(default)s)")
     return recipes.parse(parser, "autoencoder", argv)
 
 
@@ -47,7 +47,7 @@ def train_one_epoch(model: AutoEncoder, optimizer: torch.optim.Optimizer, images
     model.train()
     shuffle = machine.seeded_shuffle(args.seed, epoch)
     batches = data.batches(len(images), args.batch_size, shuffle)
-    draws = augment.draw(batches, shuffle, images.device) if args.augment else []
+    draws = augment.draw(batches, shuffle, images.device, args.smallest_crop) if args.augment else []
     for i, batch in enumerate(run.progress(batches, epoch)):  # indices (B,)
         step, photos = (epoch - 1) * len(batches) + i, images[batch]  # (B, 3, S, S)
         training.set_learning_rate(optimizer, args.schedule, step, args.epochs * len(batches))
@@ -81,7 +81,8 @@ def main(args: argparse.Namespace) -> int:
     with run_folder.open(args.out, KIND, PRODUCTS, flags, environment, former) as run:
         size = recipes.SQUARE if args.augment else 100
         flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size)
-        args.epochs = flags["epochs"] = recipes.epochs(args, "autoencoder", len(flowers), run.resumed)
+        steps = len(data.batches(len(flowers), args.batch_size))
+        args.epochs = flags["epochs"] = recipes.epochs(args, "autoencoder", steps, run.resumed)
         run.check_photos(flowers.digest())
         training.check_photos(flowers, args.dataset)
         images = flowers.images.to(device)  # uint8 (N, 3, size, size)

@@ -1,7 +1,7 @@
 """Stage two: train an encoder and a classifier together, from stage one's encoder or a random one.
 
     python train_classifier.py                     # from runs/autoencoder/autoencoder.pt
-    python train_classifier.py --head pooled       # a smaller classifier: faster, and more accurate
+    python train_classifier.py --head pooled       # a classifier of 9 instead of 158 million weights
     python train_classifier.py --recipe report     # as the report's code does, from random weights
 
 Writes to runs/classifier/, or to --out: last.pt (for --resume), classifier.pt (weights and configuration of
@@ -12,6 +12,7 @@ takes no part: its output does not enter the loss.
 
 import argparse
 import copy
+import math
 import sys
 import time
 from pathlib import Path
@@ -38,25 +39,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     switch, add = argparse.BooleanOptionalAction, parser.add_argument_group("model").add_argument
     add("--autoencoder", type=lambda text: None if text == "none" else Path(text),
         help="stage one's checkpoint, to start from, or none: random weights (%(default)s)")
-    add("--head", choices=HEADS, help="the report's, or one with a sixteenth of its weights (%(default)s)")
-    add("--freeze-encoder", action=switch, default=False,
-        help="train the classifier alone; the encoder stays, in eval mode (%(default)s)")
-    add("--encoder-learning-rate", type=number(float, 0, above=True),
-        help="learning rate of the encoder (that of the classifier)")
-    add("--batch-norm", action=switch,
-        help="batch normalisation behind all layers but the last (on, or as in --autoencoder)")
+    add("--head", choices=HEADS, help="the report's, or a smaller one that averages z's maps (%(default)s)")
+    add("--freeze-encoder", action=switch, default=False, help="train the classifier alone (%(default)s)")
+    add("--encoder-learning-rate", type=number(float, 0, above=True), help="(that of the classifier)")
+    add("--batch-norm", action=switch, help="behind all layers but the last (on, or as in --autoencoder)")
     add("--dropout", type=number(float, 0, 1), help="probability (%(default)s)")
     add("--dropout-after", choices=DROPOUTS_AFTER,
         help="each activation of the report's head, or those of its linear layers (%(default)s)")
-    add("--label-smoothing", type=number(float, 0, 1),
-        help="part of each label that is spread over all classes (%(default)s)")
-    add("--average", type=number(float, 0, 1),
-        help="how much of the averaged weights a step keeps; 0: no averaging (%(default)s)")
+    add("--label-smoothing", type=number(float, 0, 1), help="of a label, over all classes (%(default)s)")
+    add("--average", type=number(float, 0, 1), help="of averaged weights, kept a step (%(default)s; 0: off)")
     args = recipes.parse(parser, "classifier", argv)
     if args.autoencoder is None:  # settled here, so that log and checkpoint record what was done
         args.batch_norm = args.batch_norm is not False
     elif args.batch_norm is not None:
-        parser.error("--batch-norm and --no-batch-norm do not go with --autoencoder, which decides")
+        parser.error("--batch-norm and --no-batch-norm do not go with --autoencoder FILE, only with none")
     if not args.freeze_encoder:
         args.encoder_learning_rate = args.encoder_learning_rate or args.learning_rate
     elif args.encoder_learning_rate is not None:
@@ -74,9 +70,10 @@ def starting_encoder(args: argparse.Namespace, resumed: dict | None = None) -> E
         print("encoder from random weights (--autoencoder FILE starts from a trained one)")
         return model.encoder
     saved = checkpoint.load(args.autoencoder, "autoencoder")
+    recipe = saved.get("flags", {}).get("recipe", "report")
+    print(f"encoder from {args.autoencoder}, trained by the recipe {recipe}")
     if saved["dataset"] != args.dataset:
-        print(f"transfer: {args.autoencoder} was trained with --dataset {saved['dataset']}, "
-              f"not {args.dataset}")
+        print(f"transfer: it was trained with --dataset {saved['dataset']}, not {args.dataset}")
     return checkpoint.rebuild(AutoEncoder, saved["config"], saved["model"], args.autoencoder).encoder
 
 
@@ -88,7 +85,8 @@ def make_optimizer(network: nn.ModuleDict, images: Tensor, args: argparse.Namesp
         groups.append({"params": list(network["encoder"].parameters()), "lr": args.encoder_learning_rate})
     elif args.autoencoder is None and args.batch_norm and not run.resumed:
         print("frozen random encoder: its batch norm is measured once, on the training images")
-        evaluate.measure_batch_norm(network["encoder"], images, args.batch_size, args.seed, run.precision)
+        order = data.batches(len(images), args.batch_size, machine.seeded_shuffle(args.seed, 0))
+        evaluate.measure_batch_norm(network["encoder"], images, order, run.precision)
     network["encoder"].requires_grad_(not args.freeze_encoder)
     return training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
 
@@ -103,7 +101,7 @@ def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, opti
     classifier.train()
     shuffle = machine.seeded_shuffle(args.seed, epoch)
     batches = data.batches(len(images), args.batch_size, shuffle)
-    draws = augment.draw(batches, shuffle, images.device) if args.augment else []
+    draws = augment.draw(batches, shuffle, images.device, args.smallest_crop) if args.augment else []
     for i, batch in enumerate(run.progress(batches, epoch)):  # indices (B,)
         step, photos, y = (epoch - 1) * len(batches) + i, images[batch], labels[batch]  # (B, 3, S, S), (B,)
         training.set_learning_rate(optimizer, args.schedule, step, args.epochs * len(batches))
@@ -130,13 +128,20 @@ def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, opti
             "train_accuracy": 100 * int(correct) / len(images)}
 
 
-def settle_batch_norm(network: nn.ModuleDict, images: Tensor, args: argparse.Namespace,
-                      precision: str) -> None:
-    """Of strong alone: measure batch norm anew where few steps let its statistics lag behind the weights."""
-    few = args.epochs * len(images) < recipes.FEW_STEPS * args.batch_size
-    if few and args.recipe == "strong" and not args.freeze_encoder:
-        model = nn.Sequential(*network.values())
-        evaluate.measure_batch_norm(model, images, args.batch_size, args.seed, precision)
+def settled(network: nn.ModuleDict, images: Tensor, args: argparse.Namespace,
+            precision: str) -> nn.ModuleDict:
+    """The network; of a strong run of few steps a copy, whose batch norm is measured anew on plain images."""
+    batches = math.ceil(len(images) / args.batch_size)
+    if args.recipe != "strong" or args.epochs * batches >= recipes.FEW_STEPS:
+        return network
+    network = copy.deepcopy(network)
+    network["classifier"].dropout.p = 0.0  # as when it is used
+    order = torch.randperm(len(images), generator=machine.seeded_shuffle(args.seed, 0)).chunk(batches)
+    encoder, classifier = network["encoder"].eval(), network["classifier"]
+    if not args.freeze_encoder:
+        evaluate.measure_batch_norm(encoder, images, order, precision)
+    evaluate.measure_batch_norm(classifier, images, order, precision, before=encoder.eval())
+    return network
 
 
 def main(args: argparse.Namespace) -> int:
@@ -148,9 +153,10 @@ def main(args: argparse.Namespace) -> int:
         val = data.load(args.dataset, "val", args.data_dir, args.cache_dir)
         size = recipes.SQUARE if args.augment else 100
         flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size)
-        args.epochs = flags["epochs"] = recipes.epochs(args, "classifier", len(flowers), run.resumed)
-        run.check_photos(flowers.digest() + val.digest())
         training.check_photos(flowers, args.dataset, classes=2)
+        steps = len(data.batches(len(flowers), args.batch_size))
+        args.epochs = flags["epochs"] = recipes.epochs(args, "classifier", steps, run.resumed)
+        run.check_photos(flowers.digest() + val.digest())
         images, labels = flowers.images.to(device), flowers.labels.to(device)  # (N, 3, size, size), (N,)
 
         machine.seeded_shuffle(args.seed, 0)
@@ -173,13 +179,13 @@ def main(args: argparse.Namespace) -> int:
             row = train_one_epoch(network, averaged, optimizer, images, labels, epoch, args, run)
             row["val_accuracy"] = None
             if run.is_due(epoch):
-                settle_batch_norm(product, images, args, precision)
-                row["val_accuracy"] = evaluate.accuracy(*product.values(), val, device, precision)
+                judged = settled(product, images, args, precision)
+                row["val_accuracy"] = evaluate.accuracy(*judged.values(), val, device, precision)
             run.end_epoch(epoch, row, "cross-entropy (nats)")
         if run.stopped:
             return run.exit_status()
 
-        settle_batch_norm(product, images, args, precision)
+        product = settled(product, images, args, precision)
         checkpoint.save(args.out / "classifier.pt", {
             "kind": "classifier", "flags": flags, "config": config, "head": args.head,
             "environment": environment, **{name: part.state_dict() for name, part in product.items()},

@@ -27,16 +27,15 @@ def parser_of(description: str, out: str) -> argparse.ArgumentParser:
     add("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     add("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
     add = parser.add_argument_group("training").add_argument
-    add("--recipe", choices=recipes.RECIPES, help="what sets the flags here: ours, or the report's (strong)")
+    add("--recipe", choices=recipes.RECIPES, help="what sets the defaults (strong, or a resumed run's)")
     add("--epochs", type=number(int, 1), help="passes; None: enough for the recipe's steps (%(default)s)")
     add("--batch-size", type=number(int, 2, 2**31), help="images a step (%(default)s)")
     add("--optimizer", choices=OPTIMIZERS, help="PyTorch's rule for a step (%(default)s)")
     add("--learning-rate", type=number(float, 0, above=True), help="at its highest (%(default)s)")
-    add("--weight-decay", type=number(float, 0),
-        help="of matrices and kernels with adamw, else L2 on all weights (%(default)s)")
-    add("--schedule", choices=("constant", "cosine"),
-        help="of the learning rate; cosine: up over 5 %% of the steps, then to 0 (%(default)s)")
+    add("--weight-decay", type=number(float, 0), help="adamw: of matrices and kernels; else L2 (%(default)s)")
+    add("--schedule", choices=("constant", "cosine"), help="of the learning rate (%(default)s)")
     add("--augment", action=switch, help="change photos at random, as augment.py does (%(default)s)")
+    add("--smallest-crop", type=number(float, 0, 1, above=True), help="its least area (%(default)s)")
     add("--seed", type=number(int, 0), default=0, help="of weights, shuffling and dropout (%(default)s)")
     add_run(parser, out)
     return parser
@@ -84,7 +83,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, schedule: str, step: int
 def update_average(averaged: nn.Module, model: nn.Module, step: int, decay: float) -> None:
     """Move the averaged weights and batch norm's statistics towards the model's, exponentially.
 
-    In the first steps they move faster, so that a short run forgets its random start.
+    Faster in the first steps, so that a short run forgets its start: `decay` is reached at 9 / (1 - decay).
     """
     kept = min(decay, (1 + step) / (10 + step))
     for mean, value in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):

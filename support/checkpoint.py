@@ -3,6 +3,7 @@
 A checkpoint is a dict of plain types and tensors, its kind under "kind": to load it runs no code.
 """
 
+import contextlib
 import json
 import math
 import pickle
@@ -99,6 +100,14 @@ def load(path: Path | str, kind: str) -> dict:
     if made not in (None, now) and not kind.endswith("run"):
         print(f"{path} was made with torch {made}, this is {now}: it may round differently")
     return content
+
+
+def peek(path: Path) -> dict:
+    """A checkpoint's kind and flags, its tensors left unread; {} where it is absent, damaged or foreign."""
+    with contextlib.suppress(Exception):
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return {name: content[name] for name in ("kind", "flags") if name in content}
+    return {}
 
 
 def _to_current_format(content: dict, path: Path | str) -> None:

@@ -30,7 +30,7 @@ def add_run(parser: argparse.ArgumentParser, out: str) -> None:
     switch, group = argparse.BooleanOptionalAction, parser.add_argument_group("run")
     group.add_argument("--out", type=Path, default=Path(out), help="folder to write to (%(default)s)")
     group.add_argument("--save-every", type=number(int, 1),
-                       help="epochs between writes of last.pt (few, or a 100th of a longer run)")
+                       help="epochs between writes of last.pt (1 or 10, or a 20th of a longer run)")
     add = group.add_mutually_exclusive_group().add_argument
     add("--resume", action=switch, default=False, help="continue the run in --out (%(default)s)")
     add("--overwrite", action=switch, default=False, help="replace the run in --out (%(default)s)")

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -65,6 +64,8 @@ class Run:
         """
         self.parts, self.extra = parts, extra
         if self.resumed:
+            if lacking := sorted(parts.keys() - self.resumed.keys()):
+                raise UserError(f"{self.last} lacks {', '.join(lacking)}: of another version?")
             for name, part in parts.items():
                 checkpoint.load_state(part, self.resumed.pop(name), self.last)
             print(f"resuming {self.last} after epoch {self.epochs_done}")
@@ -112,7 +113,7 @@ class Run:
         if self.is_due(epoch) or self.stopped:
             # before the save, so that a run killed in between draws it again
             figures.curves(self.out / "curve.png", self.rows, cost)
-        save_every = self.flags["save_every"] or max(SAVE_EVERY[self.kind], total // 100)
+        save_every = self.flags["save_every"] or max(SAVE_EVERY[self.kind], total // 20)
         if epoch % save_every == 0 or epoch == total or self.stopped:
             self._save_last(epoch)
         if self.stopped:
@@ -133,7 +134,8 @@ class Run:
             claim(self.out)  # first: what the checks find stays so
         other = "classifier" if self.kind == "autoencoder run" else "autoencoder"
         resume = self.flags["resume"]
-        if (self.out / f"{other}.pt").exists() or (not resume and _kind(self.last) == f"{other} run"):
+        is_others = checkpoint.peek(self.last).get("kind") == f"{other} run"
+        if (self.out / f"{other}.pt").exists() or (is_others and not resume):
             raise UserError(f"{self.out} holds a run of train_{other}.py; name another folder with --out")
         if resume and not self.last.exists():
             raise UserError(f"--resume: there is no {self.last}; start without --resume")
@@ -166,24 +168,21 @@ def open(out: Path, kind: str, products: tuple[str, ...], flags: dict, environme
         give_up()
 
 
-def _kind(path: Path) -> str | None:
-    """The kind of a checkpoint, its tensors left unread; None where it is absent, damaged or foreign."""
-    with contextlib.suppress(Exception):
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)["kind"]
-
-
 def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, path: Path) -> None:
     """UserError where a flag or the photos would change the result of the run that is resumed."""
-    for name, value in flags.items():
+    for name in sorted(flags, key=lambda name: name not in ("recipe", "head")):  # these explain the others
+        value = flags[name]
         then = resumed["flags"].get(name, value)  # a flag newer than the run is passed over
         same_file = name == "autoencoder" and os.path.abspath(str(then)) == os.path.abspath(str(value))
         if name not in FREE_FLAGS and then != value and not same_file:
             flag = name.replace("_", "-")
-            raise UserError(f"--resume: --{flag} is {value}, but {path} was made with {then}")
+            now, then = ("none" if each is None else each for each in (value, then))
+            raise UserError(f"--resume: --{flag} is {now}, but {path} was made with {then}")
     planned, done = resumed["flags"]["epochs"], resumed["epoch"]
     if flags["schedule"] != "constant" and flags["epochs"] not in (planned, done):
+        hand_over = f"; {done}, the epochs done, hands over what is there" if done else ""
         raise UserError(f"--resume: --epochs is {flags['epochs']}, but the schedule of {path} ends with "
-                        f"epoch {planned}; {done}, the epochs done, hands over what is there")
+                        f"epoch {planned}{hand_over}")
     if flags["epochs"] < resumed["epoch"]:
         raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} is at {resumed['epoch']}")
     if digest != resumed["photos"]:

@@ -2,7 +2,7 @@
 
 import copy
 import json
-import math
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -79,12 +79,14 @@ def test_the_average_is_exponential_and_forgets_the_start():
     assert averaged.running_mean.item() == pytest.approx(expected) and averaged.num_batches_tracked == 5
 
 
-@pytest.mark.parametrize("photos,epochs", ((2, 1920), (32, 1920), (1020, 120), (2040, 60), (50_000, 10)))
+@pytest.mark.parametrize("photos,epochs", (
+    (2, 1920), (32, 1920), (65, 1920), (1020, 120), (1025, 120), (2040, 60), (50_000, 10)))
 def test_the_length_is_in_steps_within_limits_and_a_line_says_it(photos, epochs, capsys):
-    assert recipes.epochs(train_classifier.parse_args([]), "classifier", photos, None) == epochs
-    assert f"{epochs} epochs of {math.ceil(photos / 64)} steps" in capsys.readouterr().out
+    steps = len(data.batches(photos, 64))
+    assert recipes.epochs(train_classifier.parse_args([]), "classifier", steps, None) == epochs
+    assert f"{epochs} epochs of {steps} steps" in capsys.readouterr().out
     by_hand = train_classifier.parse_args(["--epochs", "3"])
-    assert recipes.epochs(by_hand, "classifier", photos, None) == 3 and capsys.readouterr().out == ""
+    assert recipes.epochs(by_hand, "classifier", steps, None) == 3 and capsys.readouterr().out == ""
 
 
 def test_weight_decay_of_adamw_is_for_matrices_and_kernels_alone():
@@ -167,7 +169,8 @@ def test_the_averaged_weights_are_what_is_handed_over(drawn):
     last, product = (torch.load(run / name, weights_only=True) for name in ("last.pt", "classifier.pt"))
     for part in ("encoder", "classifier"):
         for name, value in product[part].items():
-            assert torch.equal(value, last[f"averaged_{part}"][name])
+            if "running" not in name and "tracked" not in name:  # measured anew: the run has few steps
+                assert torch.equal(value, last[f"averaged_{part}"][name])
         assert any(not torch.equal(value, last[part][name]) for name, value in product[part].items())
 
 
@@ -237,3 +240,27 @@ def test_a_long_run_validates_and_draws_some_fifty_times(epochs, every):
     run = SimpleNamespace(flags={"epochs": epochs})
     due = [epoch for epoch in range(1, epochs + 1) if run_folder.Run.is_due(run, epoch)]
     assert due == sorted({*range(every, epochs + 1, every), epochs}) and len(due) <= 51
+
+
+def test_a_resume_knows_its_recipe_whatever_became_of_the_log(drawn, tmp_path):
+    flags = [*HERE, "--batch-size", "6", "--epochs", "1", "--out", tmp_path]
+    assert run_script(drawn, "train_autoencoder", *flags, "--recipe", "report").returncode == 0
+    with open(tmp_path / "log.jsonl", "a") as log:
+        log.write('{"epoch": 2, "co')  # killed while it wrote a row
+    done = run_script(drawn, "train_autoencoder", *flags, "--resume")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "log.jsonl").write_text("[]\n")
+    assert_one_line(run_script(drawn, "train_autoencoder", *flags, "--resume"), 2, "log.jsonl", "damaged")
+
+
+def test_a_resume_names_first_what_explains_the_rest_and_what_is_lacking(drawn, tmp_path):
+    shutil.copytree(drawn / "runs/classifier", tmp_path / "run")
+    flags = [*HERE, "--epochs", "2", "--batch-size", "5", "--out", tmp_path / "run", "--resume"]
+    assert_one_line(run_script(drawn, "train_classifier", *flags), 2, "--head is report", "made with pooled")
+    done = run_script(drawn, "train_classifier", *flags, "--head", "pooled", "--autoencoder", "none")
+    assert_one_line(done, 2, "--autoencoder is none", "made with runs/autoencoder/autoencoder.pt")
+    last = torch.load(tmp_path / "run/last.pt", weights_only=True)
+    del last["averaged_encoder"]
+    torch.save(last, tmp_path / "run/last.pt")
+    done = run_script(drawn, "train_classifier", *flags, "--head", "pooled")
+    assert_one_line(done, 2, "lacks averaged_encoder")
