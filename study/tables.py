@@ -99,9 +99,8 @@ def summary(runs: Runs) -> list[dict]:
 
 def commands(path: Path) -> str:
     """What the three commands printed: last epochs, test accuracy, checkpoints."""
-    kept = re.compile(r"\$ |Epoch : (\d+) / \1,|Accuracy.* test|wrote .*\.pt ")
-    lines = [line.removesuffix(" --data-dir ../shared") for line in path.read_text().splitlines()]
-    return "\n".join(f"    {line}" for line in lines if kept.match(line))
+    kept = re.compile(r"\$ |Epoch : (\d+) / \1,|Accuracy.* test|Over |wrote .*\.pt ")
+    return "\n".join(f"    {line}" for line in path.read_text().splitlines() if kept.match(line))
 
 
 def trials(path: Path) -> str:
