@@ -15,7 +15,7 @@ resume = $(if $(wildcard $(1)/last.pt),--resume)
 
 short: .venv/installed
 	$(VENV) train_autoencoder.py --dataset synthetic --epochs 5 --out $(SHORT)/autoencoder --overwrite $(FLAGS)
-	$(VENV) train_classifier.py --dataset synthetic --epochs 15 --head pooled --out $(SHORT)/classifier --overwrite \
+	$(VENV) train_classifier.py --dataset synthetic --epochs 25 --head pooled --out $(SHORT)/classifier --overwrite \
 		--autoencoder $(SHORT)/autoencoder/autoencoder.pt $(FLAGS)
 	$(VENV) evaluate.py --classifier $(SHORT)/classifier/classifier.pt --autoencoder $(SHORT)/autoencoder/autoencoder.pt \
 		--views 1 $(FLAGS)
