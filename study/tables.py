@@ -141,6 +141,9 @@ def tables(folder: Path, runs: Runs) -> dict[str, str]:
         "dropout": paired(runs, ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear"), test),
         "unpooling": paired(runs, ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder"),
                             error | test)}
+    if measured := [name for name in runs if name.startswith("strong") and runs[name]]:
+        found["strong"] = paired(runs, measured, val | test | {
+            "test accuracy over six views (%)": intervals.over_views("test")})
     if runs["final"] and runs["pretrained"]:
         found["results"] = results(runs)
     benchmark, without_bf16 = (files.read_json(path) if path.exists() else {} for path in (
