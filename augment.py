@@ -15,6 +15,7 @@ from torch import Tensor
 import data
 from support import errors, files, machine
 
+SQUARE = 176  # pixels a side of what is augmented, so that a zoomed crop stays sharp at 100
 Draws = namedtuple("Draws", "crop colour box partner", defaults=[None] * 3)  # what is random in a batch
 YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 VIEWS = ((1, 1, 0.5, 0.5), (0.85**2, 1, 0.5, 0.5), (0.7**2, 1, 0.5, 0.5),  # area, aspect, row and column
@@ -120,7 +121,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> int:
     from torchvision.utils import save_image
 
-    flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size=176)
+    flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, SQUARE)
     chosen = torch.linspace(0, len(flowers) - 1, 5).long().repeat_interleave(8)  # 5 photos, 8 times each
     (draws,) = draw([chosen], torch.Generator().manual_seed(0))
     x, _ = cutmix(augment(flowers.images[chosen], draws), draws)  # (40, 3, 100, 100)

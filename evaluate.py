@@ -24,7 +24,6 @@ from torch.optim.swa_utils import update_bn
 
 import augment
 import data
-import recipes
 from models import HEADS, AutoEncoder, Encoder
 from support import checkpoint, errors, figures, files, machine, run_folder
 from support.errors import UserError
@@ -232,7 +231,7 @@ def main(args: argparse.Namespace) -> int:
         confidence, predicted = likely.max(1)  # (N,)
         splits[split] = summarise(predicted == flowers.labels, flowers.labels)
         if args.views > 1 and split != "train":
-            squares = load(dataset, split, args, classes, recipes.SQUARE)
+            squares = load(dataset, split, args, classes, augment.SQUARE)
             splits[split] |= {"views": args.views, "views_accuracy": accuracy(
                 encoder, classifier, squares, device, precision, args.views)}
         if autoencoder is not None:

@@ -22,7 +22,6 @@ import torch
 
 import augment
 import evaluate
-import recipes
 from flowers import decoding
 from support import errors, machine
 from support.errors import UserError
@@ -81,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
     if not (paths := list(find(args.photos))):
         raise UserError(f"no photos in {', '.join(map(str, args.photos))}")
 
-    failed, rows, size = 0, [], 100 if args.views == 1 else recipes.SQUARE
+    failed, rows, size = 0, [], 100 if args.views == 1 else augment.SQUARE
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), AT_ONCE):
             batch = paths[start : start + AT_ONCE]

@@ -31,7 +31,6 @@ POOLED = dict(learning_rate=0.001, weight_decay=0.1, dropout=0.3)  # of strong, 
 STEPS = {"autoencoder": 960, "classifier": 1920}  # the length of strong, so that few photos are enough, too
 LEAST_EPOCHS, MOST_EPOCHS = 10, 2000
 FEW_STEPS = 1000  # with fewer, batch norm's running statistics lag behind strong's weights
-SQUARE = 176  # pixels a side of what is augmented, so that a zoomed crop stays sharp at 100
 
 
 def parse(parser: argparse.ArgumentParser, stage: str, argv: list[str] | None) -> argparse.Namespace:

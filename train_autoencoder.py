@@ -79,7 +79,7 @@ def main(args: argparse.Namespace) -> int:
     flags, environment = plain_flags(args, device, precision), machine.describe(device, precision)
     former = recipes.RECIPES["report"]["autoencoder"]
     with run_folder.open(args.out, KIND, PRODUCTS, flags, environment, former) as run:
-        size = recipes.SQUARE if args.augment else 100
+        size = augment.SQUARE if args.augment else 100
         flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size)
         steps = len(data.batches(len(flowers), args.batch_size))
         args.epochs = flags["epochs"] = recipes.epochs(args, "autoencoder", steps, run.resumed)

@@ -151,7 +151,7 @@ def main(args: argparse.Namespace) -> int:
     former = recipes.RECIPES["report"]["classifier"]
     with run_folder.open(args.out, KIND, PRODUCTS, flags, environment, former) as run:
         val = data.load(args.dataset, "val", args.data_dir, args.cache_dir)
-        size = recipes.SQUARE if args.augment else 100
+        size = augment.SQUARE if args.augment else 100
         flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size)
         training.check_photos(flowers, args.dataset, classes=2)
         steps = len(data.batches(len(flowers), args.batch_size))

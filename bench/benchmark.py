@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 import augment
-import recipes
 from bench.steps import REPORTS_CODE, SWITCHES, ours, process, seconds
 from support import errors, files, machine
 from support.flags import number
@@ -76,7 +75,7 @@ def steps(args: argparse.Namespace, device: torch.device) -> list[dict]:
 
 def augmentation(args: argparse.Namespace, device: torch.device) -> dict:
     """Seconds that changing 64 pictures takes, in turns with a step of the report's network on as many."""
-    images = torch.randint(256, (64, 3, recipes.SQUARE, recipes.SQUARE), dtype=torch.uint8).to(device)
+    images = torch.randint(256, (64, 3, augment.SQUARE, augment.SQUARE), dtype=torch.uint8).to(device)
     (draws,) = augment.draw([torch.arange(64)], torch.Generator().manual_seed(0), device)
     with process("classifier", ours("classifier", device), device, 64) as step:
         turns = [(seconds(lambda: augment.cutmix(augment.augment(images, draws), draws), device),

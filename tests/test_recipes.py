@@ -142,7 +142,7 @@ def test_strong_mixes_pictures_and_their_labels_as_its_loss_says(drawn, tmp_path
     """One step of the pooled head against soft labels written out, a cross-entropy against probabilities."""
     flags = ["--head", "pooled", "--autoencoder", "none", "--epochs", "1", "--batch-size", "12"]
     assert run_script(drawn, "train_classifier", *HERE, *flags, "--out", tmp_path).returncode == 0
-    flowers = data.load(str(drawn / "photos"), "train", cache_dir=str(drawn / "cache"), size=recipes.SQUARE)
+    flowers = data.load(str(drawn / "photos"), "train", cache_dir=str(drawn / "cache"), size=augment.SQUARE)
     machine.seeded_shuffle(0, 0)
     encoder, head = AutoEncoder().encoder, PooledClassifier(3, dropout=0.3)
     shuffle = machine.seeded_shuffle(0, 1)
@@ -217,7 +217,7 @@ def test_batch_norm_is_measured_anew_where_a_run_has_few_steps(drawn, tmp_path):
     flags = [*HERE, "--batch-size", "12", "--head", "pooled", "--autoencoder", "none", "--epochs", "5"]
     assert run_script(drawn, "train_classifier", *flags, "--out", tmp_path).returncode == 0
     saved = torch.load(tmp_path / "classifier.pt", weights_only=True)
-    flowers = data.load(str(drawn / "photos"), "train", cache_dir=str(drawn / "cache"), size=recipes.SQUARE)
+    flowers = data.load(str(drawn / "photos"), "train", cache_dir=str(drawn / "cache"), size=augment.SQUARE)
     weight, bias = saved["encoder"]["conv1.weight"], saved["encoder"]["conv1.bias"]
     mean = F.conv2d(augment.plain(flowers.images), weight, bias, padding=1).mean((0, 2, 3))
     assert torch.allclose(saved["encoder"]["bn1.running_mean"], mean, atol=1e-4)

@@ -14,7 +14,6 @@ from conftest import ROOT, assert_one_line, draw_folder, run_script
 import augment
 import data
 import evaluate
-import recipes
 import train_autoencoder
 import train_classifier
 from bench import kill_runs
@@ -393,7 +392,7 @@ def test_a_frozen_encoder_stays_as_it_began(source, recipe, pipeline, tmp_path, 
             source or not name.endswith(("running_mean", "running_var", "tracked"))), name
     if not source:  # of three equal batches the mean is that of all
         with torch.no_grad():
-            size = 100 if recipe == "report" else recipes.SQUARE
+            size = 100 if recipe == "report" else augment.SQUARE
             images = data.load("photos", "train", cache_dir="cache", size=size).images
             y = began.conv1(augment.plain(images))
         torch.testing.assert_close(kept["bn1.running_mean"], y.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
