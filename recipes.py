@@ -24,11 +24,11 @@ RECIPES = {
             weight_decay=0.05, schedule="cosine", augment=True, smallest_crop=0.2),
         "classifier": dict(
             recipe="strong", epochs=None, batch_size=64, optimizer="adamw", learning_rate=0.0005,
-            weight_decay=0.2, schedule="cosine", augment=True, smallest_crop=0.2, average=0.998,
+            weight_decay=0.2, schedule="cosine", augment=True, smallest_crop=0.35, average=0.998,
             label_smoothing=0.1, head="report", dropout=0.5, dropout_after="linear",
             autoencoder=Path("runs/autoencoder/autoencoder.pt"))}}
-POOLED = dict(learning_rate=0.001, weight_decay=0.1, dropout=0.3)  # of strong, with --head pooled
-STEPS = {"autoencoder": 960, "classifier": 1920}  # the length of strong, so that few photos are enough, too
+POOLED = dict(weight_decay=0.1, dropout=0.3)  # of strong, with --head pooled
+STEPS = {"autoencoder": 960, "classifier": 2400}  # the length of strong, so that few photos are enough, too
 LEAST_EPOCHS, MOST_EPOCHS = 10, 2000
 FEW_STEPS = 1000  # with fewer, batch norm's running statistics lag behind strong's weights
 

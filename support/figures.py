@@ -80,6 +80,16 @@ def curves(path: Path, rows: list[dict], cost: str) -> None:
             axis.grid(alpha=0.3, which="both")
 
 
+def lines(path: Path, named: dict[str, tuple[list[float], list[float]]], x: str, y: str) -> None:
+    """A line through each name's points (x, y); x and y label the axes."""
+    with _page(path, 4.2) as (_, [[axis]]):
+        for name, points in named.items():
+            axis.plot(*points, marker=".", label=name)
+        axis.set(xlabel=x, ylabel=y, xlim=(0, None), ylim=(0, None))
+        axis.grid(alpha=0.3)
+        axis.legend(loc="lower right")
+
+
 def bring_together(matrix: np.ndarray) -> np.ndarray:
     """An order of the classes in which those taken for each other stand together. matrix (K, K): counts."""
     from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering

@@ -80,7 +80,7 @@ def test_the_average_is_exponential_and_forgets_the_start():
 
 
 @pytest.mark.parametrize("photos,epochs", (
-    (2, 1920), (32, 1920), (65, 1920), (1020, 120), (1025, 120), (2040, 60), (50_000, 10)))
+    (2, 2000), (32, 2000), (65, 2000), (1020, 150), (1025, 150), (2040, 75), (50_000, 10)))
 def test_the_length_is_in_steps_within_limits_and_a_line_says_it(photos, epochs, capsys):
     steps = len(data.batches(photos, 64))
     assert recipes.epochs(train_classifier.parse_args([]), "classifier", steps, None) == epochs
