@@ -4,7 +4,6 @@ import statistics
 from pathlib import Path
 
 from study.intervals import Runs
-from study.rows import ROWS
 from support import figures
 
 SHOWN = {"strong": "report's head", "strong-pooled": "pooled head",
