@@ -5,7 +5,7 @@ A split is one uint8 tensor (N, 3, H, W) in memory, decoded once and kept in a c
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
 
@@ -17,16 +17,17 @@ from support.errors import UserError
 
 SPLITS = folder.SPLITS
 BUILT_IN = {"flowers102": flowers102, "synthetic": synthetic}
-CACHE_FORMAT = 5  # to be raised when decoding.decode, or what is cached, changes
+CACHE_FORMAT = 6  # to be raised when decoding.decode, or what is cached, changes
 
 
 @dataclass
 class FlowerSet:
-    """One split: images uint8 (N, 3, H, W), labels int64 (N,), class names, file names."""
+    """One split: images uint8 (N, 3, H, W), labels int64 (N,), class names, files' names and digests."""
     images: torch.Tensor
     labels: torch.Tensor
     classes: list[str]
     names: list[str]
+    digests: list[str]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,8 +47,8 @@ def dataset_name(text: str) -> str:
 
 def source_of(dataset: str) -> ModuleType:
     """The module of a data set's photos. Each has find(dataset, data_dir) -> root, splits(dataset) -> names,
-    fingerprint(root, split) -> text that changes when the photos do, and read(root, split, size) -> images,
-    labels, class names, file names.
+    fingerprint(root, split) -> where it is and text that changes when the photos do, and read(root, split,
+    size) -> images, labels, class names, file names, digests.
     """
     return BUILT_IN.get(dataset, folder)
 
@@ -63,7 +64,7 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
 
     dataset: 'flowers102' (torchvision's, in data_dir/flowers-102, downloaded where that folder is absent),
         'synthetic' (drawn by flowers.synthetic) or a folder with train/, val/ and test/, each one folder a
-        class (torchvision's ImageFolder); without val/, every fifth photo of each class in train/ validates.
+        class (torchvision's ImageFolder); without val/, a fifth of train/ validates.
     size: pixels a side. UserError for data that is absent or damaged, with the file's name.
     """
     if split not in SPLITS:
@@ -73,16 +74,23 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     key = "\n".join([str(CACHE_FORMAT), split, str(size), *source.fingerprint(root, split)])
     hashed = hashlib.sha256(os.fsencode(key)).hexdigest()[:16]
     cached = Path(cache_dir) / f"{Path(dataset).name}-{split}-{size}-{hashed}.pt"
-    if (flowers := _from_cache(cached)) is not None:
-        return flowers
-    images, labels, classes, names = source.read(root, split, size)
-    flowers = FlowerSet(images, torch.tensor(labels), classes, names)
+    if (flowers := _from_cache(cached)) is None:
+        images, labels, *names = source.read(root, split, size)
+        flowers = FlowerSet(images, torch.tensor(labels), *names)
+        _to_cache(flowers, cached)
+    if lacking := sorted({*range(len(flowers.classes))} - {*flowers.labels.tolist()}):
+        print(f"--dataset {dataset}: {len(lacking)} of {len(flowers.classes)} classes have no photo in "
+              f"{split}, as {flowers.classes[lacking[0]]}")
+    return flowers
+
+
+def _to_cache(flowers: FlowerSet, cached: Path) -> None:
+    """Keep the photos, or say why that fails."""
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.save(cached, {"kind": "photos", **vars(flowers)})
     except (UserError, OSError) as error:
         print(f"going on without a cache: {error}")
-    return flowers
 
 
 def _from_cache(cached: Path) -> FlowerSet | None:
@@ -91,12 +99,12 @@ def _from_cache(cached: Path) -> FlowerSet | None:
         return None
     try:
         content = checkpoint.load(cached, "photos")
-        images, labels, classes, names = (
-            content[field] for field in ("images", "labels", "classes", "names"))
+        flowers = FlowerSet(*(content[field.name] for field in fields(FlowerSet)))
+        images, labels, count = flowers.images, flowers.labels, len(flowers.names)
         typed = images.dtype == torch.uint8 and images.dim() == 4 and labels.dtype == torch.int64
-        if not typed or len(images) != len(names) or labels.shape != (len(names),):
+        if not typed or not len(images) == len(flowers.digests) == count or labels.shape != (count,):
             raise UserError(f"{cached} has not as many labels and names as photos, or not of their types")
-        return FlowerSet(images, labels, classes, names)
+        return flowers
     except UserError as error:
         print(f"decoding the photos again: {error}")
         return None

@@ -22,7 +22,7 @@ import torch
 
 import augment
 import evaluate
-from flowers import decoding
+from flowers import decoding, listing
 from support import errors, machine
 from support.errors import UserError
 
@@ -51,14 +51,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def find(paths: list[Path]) -> Iterator[Path]:
-    """The files named, and in the folders named those with a picture's name; a line tells of others."""
+    """The files named, and the photos in the folders named; a line tells of other files."""
     for path in paths:
         if not path.is_dir():
             yield path
             continue
-        photos, others = decoding.photos_below(path)
-        if others:
-            print(f"predict.py: left out {decoding.describe_skipped(others)}", file=sys.stderr, flush=True)
+        photos, left_out = listing.below(path)
+        if left_out:
+            told = listing.describe(left_out, path)
+            print(f"predict.py: {path}: left out {told}", file=sys.stderr, flush=True)
         yield from photos
 
 
@@ -80,12 +81,13 @@ def main(args: argparse.Namespace) -> int:
     if not (paths := list(find(args.photos))):
         raise UserError(f"no photos in {', '.join(map(str, args.photos))}")
 
-    failed, rows, size = 0, [], 100 if args.views == 1 else augment.SQUARE
+    failed, rows, shallow, size = 0, [], [], 100 if args.views == 1 else augment.SQUARE
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), AT_ONCE):
             batch = paths[start : start + AT_ONCE]
-            tried = pool.map(lambda path: decoding.try_decode(path, size), batch)
-            decoded = list(zip(batch, tried))
+            tried = pool.map(lambda path: decoding.try_read(path, size, shallow), batch)
+            decoded = [(path, photo if isinstance(photo, UserError) else photo[0])
+                       for path, photo in zip(batch, tried)]
             for error in (error for _, error in decoded if isinstance(error, UserError)):
                 print(f"predict.py: {error}", file=sys.stderr, flush=True)
                 failed += 1
@@ -108,6 +110,7 @@ def main(args: argparse.Namespace) -> int:
             del rows[ON_THE_FIGURE:]
             sys.stdout.flush()
 
+    decoding.tell_shallow(shallow)
     if args.figure and not rows:
         print(f"predict.py: no photo could be read, so {args.figure} was not written", file=sys.stderr)
     elif args.figure:

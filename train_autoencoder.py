@@ -84,7 +84,7 @@ def main(args: argparse.Namespace) -> int:
         steps = len(data.batches(len(flowers), args.batch_size))
         args.epochs = flags["epochs"] = recipes.epochs(args, "autoencoder", steps, run.resumed)
         run.check_photos(flowers.digest())
-        training.check_photos(flowers, args.dataset)
+        training.check_photos(flowers, args.dataset, classes=0)
         images = flowers.images.to(device)  # uint8 (N, 3, size, size)
 
         machine.seeded_shuffle(args.seed, 0)

@@ -1,9 +1,12 @@
 """Photos to pixels: decoding whatever Pillow reads, upright, cropped and resized."""
 
+import contextlib
+import hashlib
+import io
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,115 +17,137 @@ from tqdm import tqdm
 from support.errors import UserError
 
 MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more
-HIDDEN = (".", "@")  # .DS_Store, .ipynb_checkpoints, @eaDir: systems hide or mark what has such a name
-NO_PHOTOS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow cannot read these by itself
+FORMATS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF", b"%PDF": "PDF",
+           b"<!": "a web page", b"<html": "a web page"}
+READ = ("JPEG", "PNG", "GIF", "WebP")  # of those, by Pillow
 
 
-def is_photo(path: Path) -> bool:
-    """Whether a file's name is that of a picture that Pillow reads; hidden files are none."""
-    from PIL import Image
-
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    return not path.name.startswith(".") and (kind in Image.OPEN or kind == "MPO") and kind not in NO_PHOTOS
-
-
-def entries(folder: Path | str) -> list[os.DirEntry]:
-    return sorted(os.scandir(folder), key=lambda entry: entry.name)
+def format_of(content: bytes) -> str:
+    """A file's format by its first 40 bytes, whatever its name; '' for one that is not known here."""
+    if content[4:8] == b"ftyp":
+        heic = any(brand in content[8:40] for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"))
+        return "AVIF" if b"avif" in content[8:40] else "HEIC" if heic else "a film"
+    if content[:4] == b"RIFF":  # as films and sounds have it, too
+        return "WebP" if content[8:12] == b"WEBP" else ""
+    return next((name for magic, name in FORMATS.items() if content.startswith(magic)), "")
 
 
-def files_below(folder: Path, tell: bool = True) -> Iterator[Path]:
-    """Every file below a folder, but in hidden ones; links are followed once. Prints, if tell, what fails."""
-    ahead, seen = entries(folder), {os.path.realpath(folder)}
-    while ahead:
-        entry = ahead.pop()
-        try:
-            if entry.is_file():
-                yield Path(entry.path)
-            elif (not entry.name.startswith(HIDDEN) and entry.is_dir()
-                  and (real := os.path.realpath(entry.path)) not in seen):  # a link upwards would never end
-                seen.add(real)
-                ahead += entries(entry.path)
-        except OSError as error:  # an unreadable folder, or a link to itself
-            if tell:
-                told = f"{Path(sys.argv[0]).name}: passed over {entry.path}: {error.strerror}"
-                print(told, file=sys.stderr, flush=True)
+def _to_8_bits(deep: np.ndarray, mode: str, stated: int) -> tuple[np.ndarray, int]:
+    """One deep number a pixel, which Pillow would clip -> uint8 (H, W), and how many bits it uses."""
+    least, most = deep.min(), deep.max()
+    if mode == "F" and 0 <= least and most <= 1:
+        return np.round(255 * deep).astype(np.uint8), 16
+    if mode == "F" or mode == "I" and not (least >= 0 and 255 < most < 65536):
+        kind = "floating-point numbers beyond 0 and 1" if mode == "F" else "32-bit numbers of no stated range"
+        raise ValueError(f"its pixels are {kind}; save it with 8 or 16 bits")
+    bits = stated or (16 if most > 4095 else 12)
+    if most >= 2**bits:  # as PNG's standard has it, scaled to all 16
+        bits = 16
+    return (deep.astype(np.int32) * 256 >> bits).astype(np.uint8), bits
 
 
-def listing(root: Path, paths: list[Path]) -> list[str]:
-    """Files below root with their sizes and times of change: a cache's name stands for them."""
-    return [f"{path.relative_to(root)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths]
-
-
-def photos_below(folder: Path, tell: bool = True) -> tuple[list[Path], list[Path]]:
-    """The photos in a folder, by their names and sorted, and the files that are none, but for hidden ones."""
-    files = sorted(files_below(folder, tell))
-    return ([path for path in files if is_photo(path)],
-            [path for path in files if not is_photo(path) and not path.name.startswith(HIDDEN)])
-
-
-def describe_skipped(others: list[Path]) -> str:
-    """How many files are left out, one of them, and why."""
-    heic = [path for path in others if path.suffix.lower() in (".heic", ".heif")]  # a phone's photos
-    first = (heic or others)[0]
-    why = ("Pillow does not read HEIC: convert it to JPEG" if heic else
-           "in no folder of a class" if is_photo(first) else "no photo by its name")
-    count = "1 file" if len(others) == 1 else f"{len(others)} files"
-    return f"{count}, as {first} ({why})"
-
-
-def decode(path: Path, size: int) -> np.ndarray:
-    """One photo -> uint8 (size, size, 3), upright as its EXIF tag says; UserError that names a bad file.
-
-    The largest centred square is resized by Pillow's bilinear filter. What is transparent is white.
-    """
+def _open(content: bytes):
+    """A file's bytes -> an RGB image, upright, and how many bits its grey uses, 16 where it has no more."""
     from PIL import Image, ImageOps
 
+    with Image.open(io.BytesIO(content)) as opened:
+        opened.load()
+        image, bits = opened, 16
+        with contextlib.suppress(Exception):  # garbage in the place of EXIF says nothing of the pixels
+            image = ImageOps.exif_transpose(opened)
+        if image.mode[0] in "FI":
+            stated = 16  # Pillow scales others than these two to that
+            if opened.format == "PNG":
+                at = content.find(b"sBIT", 0, content.find(b"IDAT"))
+                stated = content[at + 4] if at > 0 else 0
+            elif opened.format == "TIFF":
+                stated = int(np.max(opened.tag_v2.get(281, 0))).bit_length()  # MaxSampleValue
+            grey, bits = _to_8_bits(np.asarray(image), image.mode, stated)
+            image = Image.fromarray(grey)
+        if image.has_transparency_data:  # on white, as a page shows it
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        return image.convert("RGB"), bits
+
+
+def read(path: Path, size: int, shallow: list[Path],
+         wanted: Callable[[str], bool] | None = None) -> tuple[np.ndarray | None, str]:
+    """One photo -> uint8 (size, size, 3), upright as its EXIF tag says, and the digest of its file's bytes.
+
+    The largest centred square is resized by Pillow's bilinear filter. What is transparent is white. shallow
+    gains the path of grey that uses fewer than its 16 bits. None in place of pixels where the digest is not
+    wanted. UserError that names a bad file.
+    """
+    from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many, and warns before
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MOST_PIXELS  # bytes, as pixels may take
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of a large photo, of a damaged EXIF tag
+    content = b""
     try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode[0] in "FI":  # one deep number a pixel, which Pillow would clip to 8 bits
-                grey = np.asarray(image)
-                kind = {"F": "floating-point numbers", "I": "32-bit numbers"}.get(image.mode)
-                if image.mode == "F" or kind and not (grey.min() >= 0 and 255 < grey.max() < 65536):
-                    raise ValueError(f"its pixels are {kind} of no stated range; save it with 8 or 16 bits")
-                image = Image.fromarray((grey >> 8).astype(np.uint8))
-            if image.has_transparency_data:  # on white, as a page shows it
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            image = image.convert("RGB")
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        if wanted and not wanted(digest):
+            return None, digest
+        image, bits = _open(content)
     except MemoryError:
         raise
     except FileNotFoundError as error:
         raise UserError(f"there is no photo {path}") from error
     except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
-        raise UserError(f"cannot decode the photo {path}: {error}; replace or remove it") from error
+        reason, found = error, format_of(content)
+        if isinstance(error, UnidentifiedImageError):  # its words are of our buffer
+            reason = f"it is {found}" if found else "it is no picture" if content else "it is empty"
+        then = "convert it to JPEG" if found in ("HEIC", "AVIF") else "replace or remove it"
+        raise UserError(f"cannot decode the photo {path}: {reason}; {then}") from error
+    if bits < 16:
+        shallow.append(path)
     side = min(image.size)
     left, top = round((image.width - side) / 2), round((image.height - side) / 2)
     image = image.crop((left, top, left + side, top + side))
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)), digest
 
 
-def try_decode(path: Path, size: int) -> np.ndarray | UserError:
-    """What decode returns or raises."""
+def decode(path: Path, size: int) -> np.ndarray:
+    """One photo's pixels, uint8 (size, size, 3)."""
+    return read(path, size, [])[0]
+
+
+def try_read(path: Path, *options) -> tuple[np.ndarray | None, str] | UserError:
+    """What read returns or raises."""
     try:
-        return decode(path, size)
+        return read(path, *options)
     except UserError as error:
         return error
 
 
-def decode_all(paths: list[Path], size: int, split: str) -> torch.Tensor:
-    """A split's photos -> uint8 (N, 3, size, size); UserError that names every bad file."""
-    images, bad = torch.empty(len(paths), 3, size, size, dtype=torch.uint8), []
+def tell_shallow(shallow: list[Path]) -> None:
+    """Print, if there is any, how much grey of fewer than 16 bits was brightened to the full range."""
+    if shallow:
+        print(f"brightened {len(shallow)} grey photos of 16 bits that use fewer, as {shallow[0]}",
+              file=sys.stderr, flush=True)
+
+
+def decode_all(paths: list[Path], size: int, split: str, wanted: Callable[[str], bool] | None = None,
+               ) -> tuple[torch.Tensor, list[str], list[int]]:
+    """A split's photos -> uint8 (N, 3, size, size) of those wanted, their digests, and their indices.
+
+    UserError that names every bad file.
+    """
+    images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
+    digests, chosen, bad, shallow = [], [], [], []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter's lock
-        decoded = pool.map(lambda path: try_decode(path, size), paths)
+        decoded = pool.map(lambda path: try_read(path, size, shallow, wanted), paths)
         bar = tqdm(decoded, f"decoding {split} photos", len(paths), leave=False, disable=None)
-        for i, image in enumerate(bar):
-            if isinstance(image, UserError):
-                bad.append((paths[i], image))
-            else:
-                images[i] = torch.from_numpy(image.transpose(2, 0, 1).copy())  # (H, W, 3) -> (3, H, W)
+        for i, photo in enumerate(bar):
+            if isinstance(photo, UserError):
+                bad.append((paths[i], photo))
+            elif (pixels := photo[0]) is not None:
+                images[len(chosen)] = torch.from_numpy(pixels.transpose(2, 0, 1).copy())  # -> (3, H, W)
+                digests.append(photo[1])
+                chosen.append(i)
     if bad:
         more = f"; as bad: {', '.join(str(path) for path, _ in bad[1:])}" if len(bad) > 1 else ""
         raise UserError(f"{bad[0][1]}{more}")
-    return images
+    tell_shallow(shallow)
+    # a part alone would keep, and save, the memory of all
+    return images if len(chosen) == len(paths) else images[:len(chosen)].clone(), digests, chosen

@@ -6,9 +6,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from torch import Tensor
-
-from flowers import decoding
+from flowers import decoding, listing
+from flowers.folder import Photos
 from support.errors import UserError
 
 PHOTOS = 8189
@@ -33,12 +32,13 @@ def splits(dataset: str) -> tuple[str, ...]:
 
 
 def fingerprint(root: Path, split: str) -> list[str]:
-    """What the pixels and labels of a split depend on."""
-    return decoding.listing(root, sorted(decoding.files_below(root, tell=False)))
+    """Where a split is, then what its pixels and labels depend on."""
+    files = (path for path in (*root.glob("*.mat"), *(root / "jpg").glob("*")) if path.is_file())
+    return [os.path.realpath(root), *listing.fingerprint(root, sorted(files))]
 
 
-def read(root: Path, split: str, size: int) -> tuple[Tensor, list[int], list[str], list[str]]:
-    """uint8 images (N, 3, size, size), labels 0..101, class and file names; UserError for a missing file."""
+def read(root: Path, split: str, size: int) -> Photos:
+    """As folder.read has it, labels 0..101; UserError for a missing file."""
     from scipy.io import loadmat
     from torchvision.datasets import Flowers102
 
@@ -54,8 +54,9 @@ def read(root: Path, split: str, size: int) -> tuple[Tensor, list[int], list[str
     label_of = loadmat(root / "imagelabels.mat")["labels"].ravel() - 1  # 1..102 -> 0..101, photo by photo
     ids = loadmat(root / "setid.mat")[IDS_OF[split]].ravel()  # photos count from 1
     paths = [photos[i - 1] for i in ids]
-    images, names = decoding.decode_all(paths, size, split), [f"jpg/{path.name}" for path in paths]
-    return images, label_of[ids - 1].tolist(), list(Flowers102.classes), names
+    images, digests, _ = decoding.decode_all(paths, size, split)
+    names = [f"jpg/{path.name}" for path in paths]
+    return images, label_of[ids - 1].tolist(), list(Flowers102.classes), names, digests
 
 
 def download(root: Path) -> None:

@@ -1,15 +1,16 @@
 """The user's own photos: a folder with train/, val/ and test/, each with a folder a class (ImageFolder)."""
 
 import os
-from collections.abc import Callable
+import unicodedata
 from pathlib import Path
 
 from torch import Tensor
 
-from flowers import decoding
+from flowers import decoding, listing
 from support.errors import UserError
 
 SPLITS = ("train", "val", "test")
+Photos = tuple[Tensor, list[int], list[str], list[str], list[str]]  # what a source reads of a split
 
 
 def find(dataset: str, data_dir: str) -> Path:
@@ -18,62 +19,106 @@ def find(dataset: str, data_dir: str) -> Path:
 
 
 def splits(dataset: str) -> tuple[str, ...]:
-    """All three, but no test where there is no test/; val may be held out of train/."""
-    lacks_test = Path(dataset, "train").is_dir() and not Path(dataset, "test").is_dir()
-    return SPLITS[:-1] if lacks_test else SPLITS
+    """Those that are there, and val, for which train/ may stand in.
+
+    Of a folder with none of the three, with class folders at its top, all is to test on.
+    """
+    there = [split for split in SPLITS if Path(dataset, "train" if split == "val" else split).is_dir()
+             or Path(dataset, split).is_dir()]
+    return tuple(there) or ("test",)
 
 
 def fingerprint(root: Path, split: str) -> list[str]:
-    """What the pixels and labels of a split depend on. UserError for a folder of another layout."""
+    """Where a data set is, then what a split's pixels and labels depend on. UserError for another layout."""
     paths, _, classes = _scan(root, split, tell=True)
-    # two folders may hold equal files, and a class without a validation photo is in no file's name
-    return [os.path.realpath(root), *classes, *decoding.listing(root, paths)]
+    return [os.path.realpath(root), str(_lacks_val(root)), *classes, *listing.fingerprint(root, paths)]
 
 
-def read(root: Path, split: str, size: int) -> tuple[Tensor, list[int], list[str], list[str]]:
-    """Images uint8 (N, 3, size, size), labels, class names and file names of a split."""
+def validates(digest: str) -> bool:
+    """Whether a photo of train/ validates where there is no val/: by its bytes alone, a fifth of all digests.
+
+    It keeps its side when others come and go and when it is renamed, and equal photos are on one side.
+    """
+    return 5 * int(digest, 16) < 16 ** len(digest)
+
+
+def read(root: Path, split: str, size: int) -> Photos:
+    """Images uint8 (N, 3, size, size), labels, class names, file names and digests of the files' bytes."""
     paths, labels, classes = _scan(root, split, tell=False)  # fingerprint has printed the notices
-    names = [str(path.relative_to(root)) for path in paths]
-    return decoding.decode_all(paths, size, split), labels, classes, names
+    share = _lacks_val(root) and split != "test" and classes  # (nothing validates a model without classes)
+    wanted = (lambda digest: validates(digest) == (split == "val")) if share else None
+    images, digests, chosen = decoding.decode_all(paths, size, split, wanted)
+    if not chosen:
+        raise UserError(f"--dataset {root}: of the {len(paths)} photos in train/ none falls to {split}; "
+                        f"add some, or a folder val/")
+    names = [str(paths[i].relative_to(root)) for i in chosen]
+    return images, [labels[i] for i in chosen], classes, names, digests
 
 
-def _visible(folder: Path, is_kind: Callable[[os.DirEntry], bool]) -> list[str]:
-    return [entry.name for entry in decoding.entries(folder)
-            if is_kind(entry) and not entry.name.startswith(decoding.HIDDEN)]
+def _lacks_val(root: Path) -> bool:
+    return (root / "train").is_dir() and not (root / "val").is_dir()
+
+
+def _one_form(name: str) -> str:
+    """é as one letter: some systems write it as two, and the names would differ."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _folders(folder: Path) -> list[str]:
+    """The names of the folders in one, but for hidden ones; [] where it is none."""
+    inside = folder.iterdir() if folder.is_dir() else ()
+    return sorted({_one_form(path.name) for path in inside if os.path.isdir(path)
+                   and not path.name.startswith(listing.HIDDEN) and path.name not in listing.OF_SYSTEMS})
 
 
 def _scan(root: Path, split: str, tell: bool) -> tuple[list[Path], list[int], list[str]]:
-    """Photos, labels and class names of a split; if tell, prints what validates and what is left out."""
-    held_out = split != "test" and not (root / "val").is_dir()  # of train/
-    folder = root / ("train" if held_out else split)
-    if not folder.is_dir():
-        raise UserError(f"--dataset {root}: there is no {folder}/; want flowers102 or synthetic, "
+    """Photos, labels and class names of a split; no classes of train where there is no folder of one.
+
+    If tell, prints what is left out.
+    """
+    bare = split != "val" and not any((root / name).is_dir() for name in SPLITS)
+    folder = root if bare else root / ("train" if split == "val" and _lacks_val(root) else split)
+    classes, (photos, left_out) = _folders(folder), listing.below(folder)
+    # of a folder further up, which holds data sets, stage one takes nothing
+    near = folder.is_dir() and any(len(path.relative_to(folder).parts) < 3 for path in photos)
+    unlabelled = split == "train" and (bare or not classes) and near
+    if not folder.is_dir() or (bare and split == "train" and not unlabelled):
+        raise UserError(f"--dataset {root}: there is no {root / split}/; want flowers102 or synthetic, "
                         f"or a folder with train/, val/ and test/ in it, each with a folder a class")
-    if tell and held_out and split == "train":
-        unread = sorted(f"{name}/" for name in _visible(root, os.path.isdir) if name not in SPLITS)
-        more = f"; nothing reads {', '.join(unread)}" if unread else ""
-        print(f"--dataset {root}: there is no val/, so every fifth photo of each class in train/ "
-              f"validates{more}")
-    classes, train_classes = _visible(folder, os.path.isdir), _visible(root / "train", os.path.isdir)
-    if not classes:
+    if unlabelled:
+        classes, class_of = [], dict.fromkeys(photos, "")
+    elif not classes:
         raise UserError(f"--dataset {root}: there is no folder of a class in {folder}")
-    if odd := ", ".join(sorted({*classes} ^ {*train_classes})):
-        raise UserError(f"--dataset {root}: {folder.name}/ and train/ differ in their classes: {odd}")
-    paths, labels, others = [], [], []
-    for label, name in enumerate(classes):
-        photos, no_photos = decoding.photos_below(folder / name, tell)
-        if not photos:
-            why = f"; {decoding.describe_skipped(no_photos)}" if no_photos else ""
-            raise UserError(f"--dataset {root}: there is no photo in {folder / name}{why}")
-        if held_out:
-            photos = [photo for i, photo in enumerate(photos) if (i % 5 == 1) == (split == "val")]
-        paths += photos
-        labels += [label] * len(photos)
-        others += no_photos
-    others += [folder / name for name in _visible(folder, os.path.isfile)]
-    if tell and others and split == folder.name:
-        print(f"--dataset {root}: left out {decoding.describe_skipped(others)}")
-    if not paths:
-        raise UserError(f"--dataset {root}: no class has a second photo in train/ to validate on; "
-                        f"add some, or a folder val/")
-    return paths, labels, classes
+    else:
+        class_of = {path: _top(folder, path) for path in photos if path.parent != folder}
+        left_out += [(path, listing.LOOSE) for path in photos if path.parent == folder]
+    if tell and folder in (root, root / split):  # once, where train/ holds val, too
+        if unlabelled:
+            print(f"--dataset {root}: the {len(photos)} photos below {folder} train without classes")
+        elif split == "train" and _lacks_val(root):
+            unread = [f"{name}/" for name in _folders(root) if name not in SPLITS]
+            more = f"; nothing reads {', '.join(unread)}" if unread else ""
+            print(f"--dataset {root}: there is no val/, so about a fifth of the photos in train/ validates, "
+                  f"chosen by their bytes{more}")
+        if left_out:
+            print(f"--dataset {root}: left out {listing.describe(left_out, root)}")
+    _check(root, folder, split, classes, class_of, left_out)
+    photos = sorted(class_of, key=lambda path: (class_of[path], path))
+    return photos, [classes.index(class_of[path]) if classes else 0 for path in photos], classes
+
+
+def _top(folder: Path, path: Path) -> str:
+    """The name of the folder in a folder in which a path lies, or of what lies there itself."""
+    return _one_form(path.relative_to(folder).parts[0])
+
+
+def _check(root: Path, folder: Path, split: str, classes: list[str], class_of: dict[Path, str],
+           left_out: listing.LeftOut) -> None:
+    """UserError where the splits' classes differ or a class has no photo."""
+    for other in SPLITS if split != "train" else ():  # stage one, which reads train alone, needs no classes
+        if (theirs := _folders(root / other)) and (odd := ", ".join(sorted({*classes} ^ {*theirs}))):
+            raise UserError(f"--dataset {root}: {other}/ and {folder.name}/ differ in their classes: {odd}")
+    if empty := sorted({*classes} - {*class_of.values()}):
+        inside = [(path, kind) for path, kind in left_out if _top(folder, path) == empty[0]]
+        why = f"; left out {listing.describe(inside, root)}" if inside else ""
+        raise UserError(f"--dataset {root}: there is no photo in {folder / empty[0]}{why}")

@@ -4,6 +4,7 @@ Three species of a genus share its form and differ in colour or in one feature; 
 light, lens and background, drawn from a seed of its own.
 """
 
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from flowers.blades import BACK, DOWN, background, noise, paint, project, smooth, spread, strewn, tones, unit
+from flowers.folder import Photos
 from flowers.species import CLASSES, SEED, class_names, flower, species
 from support.errors import UserError
 
@@ -100,12 +102,13 @@ def splits(dataset: str) -> tuple[str, ...]:
 
 
 def fingerprint(root: Path, split: str) -> list[str]:
-    """What the pixels and labels depend on: the code that draws."""
+    """Nowhere, then what the pixels and labels depend on: the code that draws."""
     names = "synthetic.py", "species.py", "species.json", "blades.py"
-    return [Path(__file__).with_name(name).read_text() for name in names]
+    return ["", *(Path(__file__).with_name(name).read_text() for name in names)]
 
 
-def read(root: Path, split: str, size: int) -> tuple[torch.Tensor, list[int], list[str], list[str]]:
-    """Images uint8 (N, 3, size, size), labels, class names and a name for each picture of a split."""
+def read(root: Path, split: str, size: int) -> Photos:
+    """As folder.read has it; the digests are of the names, which the pictures follow from at any size."""
     images, labels, names = draw_split(split, size)
-    return torch.from_numpy(images), labels, class_names(), names
+    digests = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in names]
+    return torch.from_numpy(images), labels, class_names(), names, digests

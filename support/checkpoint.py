@@ -30,7 +30,8 @@ FIELDS = {  # what a checkpoint of each kind must hold
                    "flags": dict},
     "autoencoder run": RUN | {"model": dict},
     "classifier run": RUN | {"config": dict, "encoder": dict, "classifier": dict},
-    "photos": {"images": torch.Tensor, "labels": torch.Tensor, "classes": list, "names": list},
+    "photos": {"images": torch.Tensor, "labels": torch.Tensor, "classes": list, "names": list,
+               "digests": list},
 }
 
 
@@ -89,7 +90,7 @@ def load(path: Path | str, kind: str) -> dict:
     lacking = [name for name, type_ in FIELDS[kind].items() if not isinstance(content.get(name), type_)]
     if lacking:
         raise UserError(f"{path}, of the kind '{kind}', lacks {', '.join(lacking)}: of another version?")
-    for name in {"classes", "names"} & FIELDS[kind].keys():
+    for name in {"classes", "names", "digests"} & FIELDS[kind].keys():
         if not all(isinstance(each, str) for each in content[name]):
             raise UserError(f"{path}: its {name} are not all names")
     try:

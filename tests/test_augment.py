@@ -328,7 +328,7 @@ def test_the_one_view_of_a_square_of_the_networks_size_is_the_plain_conversion(p
 def test_the_sheet_is_the_only_file_written(photos, tmp_path, monkeypatch, capsys):
     from PIL import Image
 
-    flowers = data.FlowerSet(photos, torch.zeros(5, dtype=torch.int64), ["flower"], ["0"] * 5)
+    flowers = data.FlowerSet(photos, torch.zeros(5, dtype=torch.int64), ["flower"], ["0"] * 5, ["0"] * 5)
     monkeypatch.setattr(data, "load", lambda *args, **flags: flowers)
     path = tmp_path / "sheet.png"
     assert augment.main(augment.parse_args(["--sheet", str(path)])) == 0

@@ -1,18 +1,22 @@
 """Guards the way from photo to tensor: torchvision's splits, labels and pixels, the cache, refusals."""
 
+import hashlib
 import os
 import shutil
 import urllib.error
 import urllib.request
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import data
+import predict
+import train_autoencoder
 from flowers import decoding, synthetic
 from support import checkpoint
 from support.errors import UserError
@@ -158,22 +162,114 @@ def test_what_is_transparent_is_white_whatever_colour_it_hides(mode, tmp_path, r
     assert (pixels[:, :18] == 255).all() and (pixels[:, 22:] == 90).all() and not list(recwarn)
 
 
-def test_floating_point_pixels_are_refused_rather_than_drawn_black(tmp_path):
-    Image.new("F", (20, 20), 0.5).save(tmp_path / "photo.tiff")
-    with pytest.raises(UserError, match="photo.tiff: its pixels are floating-point"):
-        decoding.decode(tmp_path / "photo.tiff", 100)
+@pytest.mark.parametrize("mode", ("png", "tiff"))
+@pytest.mark.parametrize("bits,stated", ((12, 0), (16, 0), (10, 10), (12, 12), (14, 14)))
+def test_deep_grey_uses_its_significant_bits_in_training_and_predict_alike(
+        bits, stated, mode, folder, tmp_path, capsys):
+    ramp = np.linspace(0, 2**bits - 1, 10000).astype(np.uint16).reshape(100, 100)
+    save_deep(folder / f"train/rose/deep.{mode}", ramp, stated)
+    flowers = load(folder, "train", tmp_path)
+    pixels = flowers.images[flowers.names.index(f"train/rose/deep.{mode}")]
+    assert np.array_equal(pixels[0], ramp >> (bits - 8))
+    told = f"brightened 1 grey photos of 16 bits that use fewer, as {folder}/train/rose/deep.{mode}\n"
+    assert (told in capsys.readouterr().err) == (bits < 16)
+    photo, shallow = folder / f"train/rose/deep.{mode}", []
+    assert np.array_equal(decoding.read(photo, 100, shallow)[0][..., 0], pixels[0])
+    assert shallow == [photo] * (bits < 16)
 
 
-@pytest.mark.parametrize("name,exif", (("header.ppm", None), ("garbage.png", b"Exif\0\0garbage!"),
-                                       ("cut.webp", b"Exif\0\0MM\0*")))
-def test_a_photo_with_a_broken_header_is_named(name, exif, tmp_path):
-    """Pillow raises ValueError, SyntaxError and struct.error."""
-    if exif:
-        Image.new("RGB", (20, 20)).save(tmp_path / name, exif=exif)
+def test_what_a_file_says_of_its_bits_wins_over_its_highest_number(tmp_path):
+    dark = np.linspace(0, 1000, 10000).astype(np.uint16).reshape(100, 100)
+    for name in ("dark.png", "dark.tiff"):
+        save_deep(tmp_path / name, dark, 16)
+        assert np.array_equal(decoding.decode(tmp_path / name, 100)[..., 0], dark >> 8)
+    save_deep(tmp_path / "scaled.png", dark << 5, 12)  # as PNG's standard wants 12 bits: scaled to 16
+    assert np.array_equal(decoding.decode(tmp_path / "scaled.png", 100)[..., 0], (dark << 5) >> 8)
+
+
+def test_floating_point_pixels_between_0_and_1_are_scaled_and_others_refused_by_name(tmp_path):
+    ramp = np.linspace(0, 1, 10000, dtype=np.float32).reshape(100, 100)
+    Image.fromarray(ramp).save(tmp_path / "ramp.tiff")
+    assert np.array_equal(decoding.decode(tmp_path / "ramp.tiff", 100)[..., 0], np.round(255 * ramp))
+    for name, odd in (("degrees.tiff", 300 * ramp), ("below.tiff", ramp - 0.5), ("nan.tiff", ramp * np.nan)):
+        Image.fromarray(odd).save(tmp_path / name)
+        with pytest.raises(UserError, match=f"{name}: its pixels are floating-point numbers beyond 0 and 1"):
+            decoding.decode(tmp_path / name, 100)
+
+
+def save_deep(path: Path, grey: np.ndarray, bits: int) -> None:
+    """Write 16-bit grey whose file says how many bits are significant, unless 0."""
+    if path.suffix == ".png":
+        info = PngImagePlugin.PngInfo()
+        if bits:
+            info.add(b"sBIT", bytes([bits]))
+        Image.fromarray(grey).save(path, pnginfo=info)
     else:
-        (tmp_path / name).write_bytes(b"P6\n20 x\n255\n")
-    with pytest.raises(UserError, match=name):
-        decoding.decode(tmp_path / name, 100)
+        Image.fromarray(grey).save(path, tiffinfo={281: 2**bits - 1} if bits else {})
+
+
+def test_a_photo_with_a_broken_header_is_named(tmp_path):
+    (tmp_path / "header.ppm").write_bytes(b"P6\n20 x\n255\n")
+    with pytest.raises(UserError, match="header.ppm"):
+        decoding.decode(tmp_path / "header.ppm", 100)
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize("kind,content", (
+    (b"zTXt", b"note\0\0" + zlib.compress(bytes(5_000_000))),
+    (b"iTXt", b"note\0\1\0\0\0" + zlib.compress(b"a" * 5_000_000)),
+    (b"iCCP", b"profile\0\0" + zlib.compress(bytes(5_000_000)))))
+@pytest.mark.parametrize("behind", (False, True))
+def test_long_texts_and_profiles_do_not_keep_a_sound_png_from_being_read(kind, content, behind, tmp_path):
+    Image.linear_gradient("L").convert("RGB").save(tmp_path / "plain.png")
+    png = (tmp_path / "plain.png").read_bytes()
+    at = len(png) - 12 if behind else 33  # before IEND, or behind IHDR
+    (tmp_path / "long.png").write_bytes(png[:at] + png_chunk(kind, content) + png[at:])
+    plain, long = (decoding.decode(tmp_path / name, 100) for name in ("plain.png", "long.png"))
+    assert np.array_equal(plain, long)
+
+
+@pytest.mark.parametrize("suffix,exif", (("png", b"Exif\0\0garbage!"), ("webp", b"Exif\0\0MM\0*"),
+                                         ("jpg", b"Exif\0\0garbage!")))
+def test_garbage_in_the_place_of_exif_does_not_keep_a_sound_photo_from_being_read(suffix, exif, tmp_path):
+    photo = Image.linear_gradient("L").convert("RGB")
+    photo.save(tmp_path / f"plain.{suffix}")
+    photo.save(tmp_path / f"odd.{suffix}", exif=exif)
+    plain, odd = (decoding.decode(tmp_path / f"{name}.{suffix}", 100) for name in ("plain", "odd"))
+    assert np.array_equal(plain, odd)
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
+
+
+def test_content_decides_what_a_photo_is_and_not_its_name(folder, tmp_path, capsys):
+    plain, rose = load(folder, "train", tmp_path), folder / "train/rose"
+    photo = Image.open(rose / "0.jpg")
+    odd = {"phone.HEIC": "JPEG", "web.heic": "WEBP", "screen.jpg": "PNG", "nameless": "JPEG"}
+    for name, true_format in odd.items():
+        photo.save(rose / name, true_format)
+    (rose / "IMG_1.HEIC").write_bytes(HEIC)
+    (rose / "film.avi").write_bytes(b"RIFF\0\0\0\0AVI LIST")
+    capsys.readouterr()
+    flowers = load(folder, "train", tmp_path)
+    assert {*flowers.names} - {*plain.names} == {f"train/rose/{name}" for name in odd}
+    told = "left out 2 files: 1 .avi (train/rose/film.avi), 1 HEIC (train/rose/IMG_1.HEIC; convert"
+    assert told in capsys.readouterr().out
+    exact = flowers.images[flowers.names.index("train/rose/screen.jpg")], plain.images[plain.names.index(
+        "train/rose/0.jpg")]
+    assert torch.equal(*exact)
+
+
+@pytest.mark.parametrize("content,words", (
+    (HEIC, "it is HEIC; convert it to JPEG"), (b"<!DOCTYPE html>", "it is a web page; replace or remove"),
+    (b"", "it is empty; replace"), (b"%PDF-1.7", "it is PDF; replace"), (b"a\n", "it is no picture; rep")))
+def test_what_only_has_a_photos_name_is_refused_with_its_true_format(content, words, folder, tmp_path):
+    (folder / "train/rose/a.jpg").write_bytes(content)
+    with pytest.raises(UserError, match=f"cannot decode the photo .*/train/rose/a.jpg: {words}"):
+        load(folder, "train", tmp_path)
 
 
 @pytest.mark.parametrize("damage", ("missing", "empty", "text", "truncated"))
@@ -198,7 +294,7 @@ def test_all_bad_photos_are_named_at_once(folder, tmp_path):
 
 def test_splits_that_differ_in_their_classes_and_folders_without_splits_are_refused(folder, tmp_path):
     (folder / "test" / "rose").rename(folder / "test" / "lily")
-    with pytest.raises(UserError, match="lily, rose"):
+    with pytest.raises(UserError, match="test/ differ in their classes: lily, rose"):
         load(folder, "test", tmp_path)
     with pytest.raises(
         UserError, match="there is no .*/train/; want flowers102 or synthetic, or a folder with train/"
@@ -206,48 +302,108 @@ def test_splits_that_differ_in_their_classes_and_folders_without_splits_are_refu
         load(tmp_path, "train", tmp_path)
 
 
-def test_without_val_every_fifth_training_photo_of_a_class_validates_and_a_line_says_so(
-    folder, tmp_path, capsys
-):
-    everything = load(folder, "train", tmp_path)
-    shutil.rmtree(folder / "val")
+def many(root: Path, count: int, classes=("daisy", "rose")) -> Path:
+    """A folder with train/ alone, `count` small photos a class, no two alike."""
+    for label, name in enumerate(classes):
+        (root / "train" / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (20, 20), (i, 90 * label, 7)).save(root / f"train/{name}/{i:03d}.png")
+    return root
+
+
+def test_without_val_the_bytes_of_a_photo_say_whether_it_validates(tmp_path, capsys):
+    root = many(tmp_path / "photos", 100)
     for _ in range(2):  # decoded, and from the cache
-        train, val = load(folder, "train", tmp_path), load(folder, "val", tmp_path)
-        assert (val.names == [f"train/{name}/1.jpg" for name in ("daisy", "rose", "tulip")]
-                and val.labels.tolist() == [0, 1, 2])
-        assert sorted(train.names + val.names) == everything.names and len(train) == 9
-        assert capsys.readouterr().out.count(
-            "there is no val/, so every fifth photo of each class in train/ validates") == 1
-    which = [everything.names.index(name) for name in val.names]
-    assert torch.equal(val.images, everything.images[which]) and val.classes == everything.classes
-    for name in ("daisy", "rose", "tulip"):
-        for i in (1, 2, 3):
-            (folder / "train" / name / f"{i}.jpg").unlink()
-    with pytest.raises(UserError, match="no class has a second photo in train/"):
-        load(folder, "val", tmp_path)
+        train, val = load(root, "train", tmp_path), load(root, "val", tmp_path)
+        assert capsys.readouterr().out.count("there is no val/, so about a fifth of the photos in ") == 1
+    assert sorted(train.names + val.names) == [str(path.relative_to(root)) for path in
+                                               sorted((root / "train").rglob("*.png"))]
+    assert 20 <= len(val) <= 60 and train.classes == val.classes == ["daisy", "rose"]
+    for name, digest, image in zip(val.names, val.digests, val.images):
+        assert digest == hashlib.sha256((root / name).read_bytes()).hexdigest()[:16]
+        assert int(digest, 16) < 2**64 / 5 and torch.equal(image[:, 0, 0], pixel(root / name))
+    assert all(int(digest, 16) >= 2**64 / 5 for digest in train.digests)
+    assert val.labels.tolist() == ["rose" in name for name in val.names]
+
+
+def pixel(path: Path) -> torch.Tensor:
+    return torch.tensor(Image.open(path).getpixel((0, 0)), dtype=torch.uint8)
+
+
+def test_a_photo_keeps_its_side_when_others_come_and_go_and_when_it_is_renamed(tmp_path):
+    root = many(tmp_path / "photos", 60)
+    before = {split: {*load(root, split, tmp_path).digests} for split in ("train", "val")}
+    Image.new("RGB", (20, 20), "white").save(root / "train/rose/a_new.png")  # first by its name
+    (root / "train/daisy/001.png").unlink()
+    (root / "train/daisy/002.png").rename(root / "train/daisy/zzz.png")
+    shutil.copy(root / "train/rose/003.png", root / "train/daisy/copy.png")
+    after = {split: load(root, split, tmp_path).digests for split in ("train", "val")}
+    assert not {*after["train"]} & before["val"] and not {*after["val"]} & before["train"]
+    assert len({*after["train"], *after["val"]} - before["train"] - before["val"]) == 1
+    assert not {*after["train"]} & {*after["val"]} and len(after["train"] + after["val"]) == 121
+
+
+def test_classes_without_a_photo_on_one_side_are_counted_and_no_photo_at_all_is_refused(tmp_path, capsys):
+    root = many(tmp_path / "photos", 9, "abcdefghij")
+    flowers = load(root, "val", tmp_path)
+    lacking = [name for label, name in enumerate("abcdefghij") if label not in flowers.labels]
+    assert 0 < len(lacking) < 10
+    assert (f"--dataset {root}: {len(lacking)} of 10 classes have no photo in val, as {lacking[0]}\n"
+            in capsys.readouterr().out)
+    for name in flowers.names:
+        (root / name).unlink()
+    with pytest.raises(UserError, match=r"of the \d+ photos in train/ none falls to val; add some"):
+        load(root, "val", tmp_path)
 
 
 def test_hidden_files_are_passed_over_and_what_is_no_photo_is_named(folder, tmp_path, capsys):
     plain = load(folder, "train", tmp_path)
     photo = folder / "train/rose/0.jpg"
-    for name in (
-        "train/rose/._0.jpg",
-        "train/.ipynb_checkpoints/0.jpg",
-        "train/@eaDir/0.jpg",
-        "train/rose/notes.txt",
-        "train/rose/.ipynb_checkpoints/1.jpg",
-        "train/rose/@eaDir/0.jpg/THUMB.jpg",
-    ):
+    for name in ("train/rose/._0.jpg", "train/rose/.DS_Store", "train/.ipynb_checkpoints/0.jpg",
+                 "train/@eaDir/0.jpg", "train/__MACOSX/rose/0.jpg", "train/rose/notes.txt",
+                 "train/rose/.ipynb_checkpoints/1.jpg", "train/rose/@eaDir/0.jpg/THUMB.jpg"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("no photo")
     for name in ("é.JPG", os.fsdecode(b"\xe9t\xe9.jfif"), "a b.mpo"):
         shutil.copy(photo, folder / "train/rose" / name)
+    capsys.readouterr()
     for _ in range(2):
         flowers = load(folder, "train", tmp_path)
         assert flowers.classes == plain.classes and len(flowers) == len(plain) + 3
         assert all((folder / name).exists() for name in flowers.names)
-    told = f"left out 1 file, as {folder}/train/rose/notes.txt (no photo by its name)\n"
+    told = f"--dataset {folder}: left out 1 file: 1 .txt (train/rose/notes.txt)\n"
     assert capsys.readouterr().out.count(told) == 2  # decoded, and from the cache
+
+
+def faulty(train: Path) -> str:
+    """Plant in a train/ one file of each kind that is left out; what is said of them."""
+    for name in ("rose/a.jpg", "rose/b.jpg", "daisy/a.jpg", "lily"):
+        (train / name).symlink_to("gone")
+    for name in ("@tulip/0.jpg", "@tulip/1.jpg", ".rose/0.jpg", "@tulip/notes.txt", "rose/.kept.jpg"):
+        (train / name).parent.mkdir(exist_ok=True)
+        shutil.copy(train / "rose/0.jpg", train / name)
+    for name in ("rose/IMG_1.HEIC", "rose/IMG_2.heic", "tulip/IMG_3.heif"):
+        (train / name).write_bytes(HEIC)
+    for name in ("rose/.IMG_4.jpg.icloud", "tulip/IMG_5.HEIC.icloud"):
+        (train / name).write_bytes(b"bplist00")
+    return ("left out 13 files: 4 dead links ({0}daisy/a.jpg, ...), 4 hidden photos ({0}.rose/0.jpg, ...; "
+            "rename what begins with . or @), 3 HEIC ({0}rose/IMG_1.HEIC, ...; convert them to JPEG), "
+            "2 placeholders of a cloud folder ({0}rose/.IMG_4.jpg.icloud, ...; download the photos "
+            "themselves)\n")
+
+
+def test_what_is_left_out_is_counted_and_named_by_its_kind(folder, tmp_path, capsys):
+    plain = load(folder, "train", tmp_path)
+    told = faulty(folder / "train")
+    for _ in range(2):  # decoded, and from the cache
+        assert load(folder, "train", tmp_path).names == plain.names
+        assert told.format("train/") in capsys.readouterr().out
+
+
+def test_predict_tells_the_same_of_a_folder(folder, capsys):
+    told = faulty(folder / "train")
+    assert len(list(predict.find([folder / "train"]))) == 12
+    assert f"predict.py: {folder}/train: {told.format('')}" == capsys.readouterr().err
 
 
 def test_photos_that_no_class_or_split_takes_are_told_of(folder, tmp_path, capsys):
@@ -257,24 +413,73 @@ def test_photos_that_no_class_or_split_takes_are_told_of(folder, tmp_path, capsy
     shutil.rmtree(folder / "val")
     load(folder, "train", tmp_path)
     printed = capsys.readouterr().out
-    assert f"left out 1 file, as {folder}/train/loose.jpg (in no folder of a class)\n" in printed
-    assert (
-        "there is no val/, so every fifth photo of each class in train/ validates; nothing reads valid/\n"
-        in printed
-    )
-    (folder / "train/daisy/IMG_1.HEIC").write_text("as a phone writes it")
-    load(folder, "train", tmp_path)
-    assert (
-        f"left out 2 files, as {folder}/train/daisy/IMG_1.HEIC "
-        f"(Pillow does not read HEIC: convert it to JPEG)"
-        in capsys.readouterr().out
-    )
+    assert "left out 1 file: 1 in no folder of a class (train/loose.jpg)\n" in printed
+    assert "validates, chosen by their bytes; nothing reads valid/\n" in printed
+    (folder / "train/daisy/IMG_1.HEIC").write_bytes(HEIC)
     for i in range(4):
         (folder / f"train/daisy/{i}.jpg").unlink()
-    with pytest.raises(
-        UserError, match="no photo in .*daisy; 1 file, as .*IMG_1.HEIC .Pillow does not read HEIC"
-    ):
+    with pytest.raises(UserError, match="no photo in .*daisy; left out 1 file: 1 HEIC .train/daisy/IMG_1"):
         load(folder, "train", tmp_path)
+
+
+def test_class_names_in_two_unicode_forms_are_one_class(folder, tmp_path):
+    composed, decomposed = "ros\u00e9", "rose\u0301"
+    (folder / "train/rose").rename(folder / "train" / composed)
+    for split in ("val", "test"):
+        (folder / split / "rose").rename(folder / split / decomposed)
+    (folder / "train" / decomposed).mkdir()  # both, as after an unpacking on another system
+    (folder / "train" / composed / "0.jpg").rename(folder / "train" / decomposed / "0.jpg")
+    for split, each in (("train", 4), ("val", 2), ("test", 3)):
+        flowers = load(folder, split, tmp_path)
+        assert flowers.classes == ["daisy", composed, "tulip"]
+        assert flowers.labels.tolist() == [label for label in range(3) for _ in range(each)]
+        assert all((folder / name).exists() for name in flowers.names)
+
+
+@pytest.mark.parametrize("layout", ("straight in it", "straight in train/", "in folders", "in both"))
+def test_photos_without_classes_are_for_stage_one_alone(layout, tmp_path, capsys):
+    root = many(tmp_path / "photos", 10)
+    place = root / "train" if layout == "straight in train/" else root
+    for photo in sorted(root.rglob("*.png")):
+        in_folder = layout == "in folders" or (layout == "in both" and photo.name != "003.png")
+        inside = place / photo.parent.name if in_folder else place
+        inside.mkdir(exist_ok=True)
+        photo.rename(inside / f"{photo.parent.name}-{photo.name}")
+    for name in ("train/daisy", "train/rose", "train"):
+        if not any((root / name).iterdir()):
+            (root / name).rmdir()
+    flowers = load(root, "train", tmp_path)
+    assert len(flowers) == 20 and flowers.classes == [] and flowers.labels.tolist() == [0] * 20
+    told = f"--dataset {root}: the 20 photos below {place} train without classes\n"
+    assert told in capsys.readouterr().out
+    with pytest.raises(UserError, match="there is no"):
+        load(root, "val", tmp_path)
+
+
+def test_stage_one_trains_on_photos_without_classes(tmp_path):
+    for i in range(10):
+        Image.new("RGB", (20, 20), (20 * i, 90, 7)).save(tmp_path / f"{i}.png")
+    flags = ["--dataset", tmp_path, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "run",
+             "--epochs", "1", "--recipe", "report", "--device", "cpu"]
+    assert train_autoencoder.main(train_autoencoder.parse_args([*map(str, flags)])) == 0
+    assert (tmp_path / "run/autoencoder.pt").exists()
+
+
+def test_test_alone_or_class_folders_at_the_top_are_there_to_test_on(folder, tmp_path):
+    expected = load(folder, "test", tmp_path)
+    for name in ("train", "val"):
+        shutil.rmtree(folder / name)
+    assert data.splits(str(folder)) == ("test",)
+    assert torch.equal(load(folder, "test", tmp_path).images, expected.images)
+    assert data.splits(str(folder / "test")) == ("test",)
+    flowers = load(folder / "test", "test", tmp_path)
+    assert (flowers.digests, flowers.classes) == (expected.digests, expected.classes)
+
+
+def test_other_classes_in_test_are_said_before_training(folder, tmp_path):
+    (folder / "test/rose").rename(folder / "test/lily")
+    with pytest.raises(UserError, match="test/ and val/ differ in their classes: lily, rose"):
+        load(folder, "val", tmp_path)  # which stage two reads first
 
 
 def test_synthetic_flowers_are_drawn_once_and_kept(tmp_path, monkeypatch):
@@ -295,7 +500,7 @@ def test_linked_folders_are_followed(folder, tmp_path, capsys):
     (tmp_path / "elsewhere/notes.txt").write_text("no photo")
     flowers = load(folder, "train", tmp_path)
     assert len({name for name in flowers.names if name.startswith("train/rose/")}) == 4
-    assert f", as {folder / 'train/rose/notes.txt'} (" in capsys.readouterr().out
+    assert "left out 1 file: 1 .txt (train/rose/notes.txt)\n" in capsys.readouterr().out
 
 
 def test_a_link_to_a_folder_above_is_followed_once_and_one_to_itself_passed_over(folder, tmp_path, capsys):
@@ -307,7 +512,7 @@ def test_a_link_to_a_folder_above_is_followed_once_and_one_to_itself_passed_over
     (folder / "train/tulip/0.jpg").rename(folder / "train/tulip/deeper/0.jpg")
     flowers = load(folder, "train", tmp_path)
     assert len(flowers) == len(plain) and "train/tulip/deeper/0.jpg" in flowers.names
-    assert capsys.readouterr().err.count(f"passed over {folder / 'train/rose/loop'}: ") == 1
+    assert "left out 2 files: 2 dead links (train/loop, ...)\n" in capsys.readouterr().out
 
 
 def test_a_train_folder_with_hidden_folders_alone_is_refused(folder, tmp_path):

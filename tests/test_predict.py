@@ -100,7 +100,7 @@ def test_odd_photos_are_read_and_bad_ones_named_while_the_others_go_on(trained, 
     assert done.returncode == 1 and found.keys() == {"a.tiff", "b.PNG", "c.jpg", "0.jpg"}
     assert ("deeper/d.jpg" in done.stderr and "absent.jpg" in done.stderr
             and "2 of 6 photos could not be read" in done.stderr)
-    assert f"left out 3 files, as {tmp_path}/film.mpg (no photo by its name)\n" in done.stderr
+    assert "left out 3 files: 1 .mpg (film.mpg), 1 .pdf (paper.pdf), 1 .txt (notes.txt)\n" in done.stderr
     assert "there is no photo absent.jpg" in done.stderr and "Traceback" not in done.stderr
     assert found["c.jpg"]["probability"] == pytest.approx(
         found["0.jpg"]["probability"], abs=0.02

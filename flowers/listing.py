@@ -1,0 +1,80 @@
+"""Which files below a folder are photos, by name or else by content, and which are left out, by kind."""
+
+import os
+from collections import defaultdict
+from pathlib import Path
+
+from flowers import decoding
+
+HIDDEN = (".", "@")  # what has such a name, a system or a person hid or marked
+OF_SYSTEMS = {".ipynb_checkpoints", "@eaDir", "__MACOSX"}  # folders of copies and thumbnails
+NO_PHOTOS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow cannot read these by itself
+PHOTO, LOOSE = "photo", "in no folder of a class"
+KINDS = {  # of what is left out, but for those named by their suffix: the plural, and what to do
+    "dead link": ("dead links", ""),
+    "HEIC": ("HEIC", "; convert them to JPEG"),
+    "placeholder of a cloud folder": ("placeholders of a cloud folder", "; download the photos themselves"),
+    "that cannot be read": ("that cannot be read", "; see to its permissions"),
+    "hidden photo": ("hidden photos", "; rename what begins with . or @")}
+LeftOut = list[tuple[Path, str]]  # files and their kinds
+
+
+def kind_of(path: Path, hidden: bool) -> str:
+    """PHOTO, or the kind of what is left out, or '' for what a system keeps for itself."""
+    from PIL import Image
+
+    suffix = path.suffix.lower()
+    format_ = Image.registered_extensions().get(suffix)
+    as_photo = (format_ in Image.OPEN or format_ == "MPO") and format_ not in NO_PHOTOS
+    if suffix == ".icloud":
+        return "placeholder of a cloud folder"
+    if hidden or path.name.startswith("."):  # ._a.jpg is what macOS notes about a.jpg
+        return "hidden photo" if as_photo and not path.name.startswith("._") else ""
+    if not os.path.exists(path):
+        return "dead link"
+    if as_photo:
+        return PHOTO
+    with open(path, "rb") as file:
+        found = decoding.format_of(file.read(40))
+    return PHOTO if found in decoding.READ else found if found in KINDS else suffix or "without a suffix"
+
+
+def below(folder: Path) -> tuple[list[Path], LeftOut]:
+    """The photos at any depth, sorted, and what is left out; a folder is read once, whatever links to it."""
+    photos, left_out, seen, visible, hidden = [], [], set(), [Path(folder)], []
+    for ahead in (visible, hidden):  # they grow; hidden ones last, so that a visible link to one wins
+        for path in ahead:
+            try:
+                if not os.path.isdir(path):
+                    if (kind := kind_of(path, ahead is hidden)) == PHOTO:
+                        photos.append(path)
+                    elif kind:
+                        left_out.append((path, kind))
+                elif (real := os.path.realpath(path)) not in seen:
+                    seen.add(real)
+                    inner = [each for each in path.iterdir() if each.name not in OF_SYSTEMS]
+                    aside = {each for each in inner if each.name.startswith(HIDDEN) and os.path.isdir(each)}
+                    ahead += [each for each in inner if each not in aside]
+                    hidden += aside
+            except OSError:
+                left_out.append((path, "that cannot be read"))
+    return sorted(photos), sorted(left_out)
+
+
+def describe(left_out: LeftOut, root: Path) -> str:
+    """How many files are left out, and of each kind how many, one of them, and what to do."""
+    of_kind = defaultdict(list)
+    for path, kind in left_out:
+        of_kind[kind].append(str(path.relative_to(root)))
+    told = []
+    for kind, names in sorted(of_kind.items(), key=lambda item: (-len(item[1]), item[0])):
+        plural, advice = KINDS.get(kind, (kind, ""))
+        more = ", ..." if len(names) > 1 else ""
+        told.append(f"{len(names)} {plural if more else kind} ({names[0]}{more}{advice})")
+    return f"{len(left_out)} file{'s' if len(left_out) > 1 else ''}: {', '.join(told)}"
+
+
+def fingerprint(root: Path, paths: list[Path]) -> list[str]:
+    """Files below root with their sizes and times of change: a cache's name stands for them."""
+    stats = ((path.relative_to(root), path.stat()) for path in paths)
+    return [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
