@@ -3,6 +3,7 @@
 A split is one uint8 tensor (N, 3, H, W) in memory, decoded once and kept in a cache; a batch is a selection.
 """
 
+import glob
 import hashlib
 import os
 from dataclasses import dataclass, fields
@@ -71,24 +72,28 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
         raise ValueError(f"split {split!r} has to be among {SPLITS}")
     source = source_of(dataset)
     root = source.find(dataset, data_dir)
-    key = "\n".join([str(CACHE_FORMAT), split, str(size), *source.fingerprint(root, split)])
-    hashed = hashlib.sha256(os.fsencode(key)).hexdigest()[:16]
-    cached = Path(cache_dir) / f"{Path(dataset).name}-{split}-{size}-{hashed}.pt"
+    state = [str(CACHE_FORMAT), split, str(size), *source.fingerprint(root, split)]
+    place, hashed = (hashlib.sha256(os.fsencode("\n".join(text))).hexdigest() for text in (state[3:4], state))
+    kind = f"{Path(dataset).name}-{place[:8]}-{split}-{size}-"
+    cached = Path(cache_dir, f"{kind}{hashed[:16]}.pt")
     if (flowers := _from_cache(cached)) is None:
         images, labels, *names = source.read(root, split, size)
         flowers = FlowerSet(images, torch.tensor(labels), *names)
-        _to_cache(flowers, cached)
+        _to_cache(flowers, cached, glob.escape(kind) + 16 * "[0-9a-f]" + ".pt")
     if lacking := sorted({*range(len(flowers.classes))} - {*flowers.labels.tolist()}):
         print(f"--dataset {dataset}: {len(lacking)} of {len(flowers.classes)} classes have no photo in "
               f"{split}, as {flowers.classes[lacking[0]]}")
     return flowers
 
 
-def _to_cache(flowers: FlowerSet, cached: Path) -> None:
-    """Keep the photos, or say why that fails."""
+def _to_cache(flowers: FlowerSet, cached: Path, same_kind: str) -> None:
+    """Write a cache and remove those of the same kind, a pattern, that it replaces."""
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         checkpoint.save(cached, {"kind": "photos", **vars(flowers)})
+        for former in set(cached.parent.glob(same_kind)) - {cached}:
+            former.unlink(missing_ok=True)
+        print(f"wrote {cached} ({cached.stat().st_size / 1e6:.1f} MB): the next run need not decode")
     except (UserError, OSError) as error:
         print(f"going on without a cache: {error}")
 

@@ -482,6 +482,22 @@ def test_other_classes_in_test_are_said_before_training(folder, tmp_path):
         load(folder, "val", tmp_path)  # which stage two reads first
 
 
+def test_a_new_cache_removes_the_one_that_it_replaces_and_nothing_else(folder, tmp_path, capsys):
+    cache = tmp_path / "cache"
+    twin = shutil.copytree(folder, tmp_path / "elsewhere" / folder.name)
+    load(folder, "train", tmp_path)
+    (replaced,) = cache.iterdir()
+    for path, split, size in ((folder, "train", 64), (folder, "val", 100), (twin, "train", 100)):
+        load(path, split, tmp_path, size=size)
+    (cache / "photos-train-100-0123456789abcdef.pt").write_text("of somebody else")
+    (cache / replaced.name.replace(".pt", ".npy")).write_text("of somebody else")
+    before, printed = {*cache.iterdir()}, capsys.readouterr().out
+    assert printed.count("wrote ") == 4 and f"wrote {replaced} (0.4 MB): " in printed
+    (folder / "train/rose/0.jpg").unlink()
+    load(folder, "train", tmp_path)
+    assert before - {*cache.iterdir()} == {replaced} and len({*cache.iterdir()} - before) == 1
+
+
 def test_synthetic_flowers_are_drawn_once_and_kept(tmp_path, monkeypatch):
     drawn = data.load("synthetic", "val", cache_dir=str(tmp_path), size=20)
     assert (drawn.images.shape == (1020, 3, 20, 20)
