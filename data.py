@@ -115,6 +115,18 @@ def _from_cache(cached: Path) -> FlowerSet | None:
         return None
 
 
+def tell_duplicates(splits: dict[str, FlowerSet]) -> None:
+    """Print how many photos of a split are, byte for byte and under any name, in another one, too."""
+    first, pairs = {}, []
+    for split, flowers in splits.items():
+        for digest, name in zip(flowers.digests, flowers.names):
+            if (found := first.setdefault(digest, (split, name)))[0] != split:
+                pairs.append(f"{found[1]} ({found[0]}) and {name} ({split})")
+    if pairs:
+        count = "1 photo is" if len(pairs) == 1 else f"{len(pairs)} photos are"
+        print(f"{count} in two splits, byte for byte, as {pairs[0]}")
+
+
 def batches(count: int, batch_size: int, generator: torch.Generator | None = None) -> list[torch.Tensor]:
     """Indices 0..count-1, shuffled where there is a generator, in batches.
 

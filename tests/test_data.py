@@ -356,6 +356,20 @@ def test_classes_without_a_photo_on_one_side_are_counted_and_no_photo_at_all_is_
         load(root, "val", tmp_path)
 
 
+def test_the_same_photo_in_two_splits_is_told_in_a_line(folder, tmp_path, capsys):
+    shutil.copy(folder / "train/rose/0.jpg", folder / "test/tulip/other.jpg")
+    shutil.copy(folder / "train/rose/1.jpg", folder / "val/rose/same.jpg")
+    shutil.copy(folder / "train/rose/2.jpg", folder / "train/rose/twice.jpg")  # in one split alone
+    flowers = {split: load(folder, split, tmp_path) for split in data.SPLITS}
+    capsys.readouterr()
+    data.tell_duplicates(flowers)
+    assert capsys.readouterr().out == (
+        "2 photos are in two splits, byte for byte, as train/rose/1.jpg (train) and val/rose/same.jpg (val)\n"
+    )
+    data.tell_duplicates({split: flowers[split] for split in ("val", "test")})
+    assert capsys.readouterr().out == ""
+
+
 def test_hidden_files_are_passed_over_and_what_is_no_photo_is_named(folder, tmp_path, capsys):
     plain = load(folder, "train", tmp_path)
     photo = folder / "train/rose/0.jpg"
