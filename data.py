@@ -59,6 +59,12 @@ def splits(dataset: str) -> tuple[str, ...]:
     return source_of(dataset).splits(dataset)
 
 
+def check_classes(dataset: str) -> None:
+    """Say, without decoding, where a folder's test/ and train/ differ in their classes."""
+    if source_of(dataset) is folder:
+        folder.check_classes(dataset)
+
+
 def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".cache",
          size: int = 100) -> FlowerSet:
     """One split of a data set, from the cache where it is there, else decoded from the photos.

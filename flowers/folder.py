@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from flowers import decoding, listing
-from support.errors import UserError
+from support.errors import UserError, few
 
 SPLITS = ("train", "val", "test")
 Photos = tuple[Tensor, list[int], list[str], list[str], list[str]]  # what a source reads of a split
@@ -26,6 +26,17 @@ def splits(dataset: str) -> tuple[str, ...]:
     there = [split for split in SPLITS if Path(dataset, "train" if split == "val" else split).is_dir()
              or Path(dataset, split).is_dir()]
     return tuple(there) or ("test",)
+
+
+def check_classes(dataset: str) -> None:
+    """Say which classes test/ and train/ do not share; val/ is checked where it is read."""
+    train, test = (_folders(Path(dataset, split)) for split in ("train", "test"))
+    if train and test:
+        if strange := [name for name in test if name not in train]:
+            print(f"--dataset {dataset}: train/ lacks {few(strange)}, so evaluate.py will not judge these "
+                  f"photos of test/")
+        if absent := [name for name in train if name not in test]:
+            print(f"--dataset {dataset}: test/ lacks {few(absent)}, so evaluate.py will judge the others")
 
 
 def fingerprint(root: Path, split: str) -> list[str]:
@@ -115,9 +126,8 @@ def _top(folder: Path, path: Path) -> str:
 def _check(root: Path, folder: Path, split: str, classes: list[str], class_of: dict[Path, str],
            left_out: listing.LeftOut) -> None:
     """UserError where the splits' classes differ or a class has no photo."""
-    for other in SPLITS if split != "train" else ():  # stage one, which reads train alone, needs no classes
-        if (theirs := _folders(root / other)) and (odd := ", ".join(sorted({*classes} ^ {*theirs}))):
-            raise UserError(f"--dataset {root}: {other}/ and {folder.name}/ differ in their classes: {odd}")
+    if split == "val" and (odd := sorted({*classes} ^ {*_folders(root / "train")})):
+        raise UserError(f"--dataset {root}: val/ and train/ differ in their classes: {few(odd)}")
     if empty := sorted({*classes} - {*class_of.values()}):
         inside = [(path, kind) for path, kind in left_out if _top(folder, path) == empty[0]]
         why = f"; left out {listing.describe(inside, root)}" if inside else ""

@@ -21,6 +21,16 @@ class UserError(Exception):
         self.exit_status = exit_status
 
 
+def printable(name) -> str:
+    """A name as it fits on a line: what cannot be printed of it is escaped, a newline as \\n."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(name))
+
+
+def few(names: list[str]) -> str:
+    """The first five of some names, to be printed."""
+    return ", ".join(map(printable, names[:5])) + (", ..." if len(names) > 5 else "")
+
+
 def explain(error: Exception, args: argparse.Namespace) -> tuple[str, int] | None:
     """The line and the exit status for what the user can put right; None for anything else, a bug of ours."""
     if isinstance(error, UserError):

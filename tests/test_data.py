@@ -293,13 +293,40 @@ def test_all_bad_photos_are_named_at_once(folder, tmp_path):
 
 
 def test_splits_that_differ_in_their_classes_and_folders_without_splits_are_refused(folder, tmp_path):
-    (folder / "test" / "rose").rename(folder / "test" / "lily")
-    with pytest.raises(UserError, match="test/ differ in their classes: lily, rose"):
-        load(folder, "test", tmp_path)
+    (folder / "val" / "rose").rename(folder / "val" / "lily")
+    with pytest.raises(UserError, match="val/ and train/ differ in their classes: lily, rose"):
+        load(folder, "val", tmp_path)
     with pytest.raises(
         UserError, match="there is no .*/train/; want flowers102 or synthetic, or a folder with train/"
     ):
         load(tmp_path, "train", tmp_path)
+
+
+def test_a_test_of_other_classes_is_told_of_without_decoding_a_photo(folder, capsys):
+    data.check_classes(str(folder))
+    data.check_classes("synthetic")
+    data.check_classes(str(folder / "absent"))
+    assert capsys.readouterr().out == ""
+    (folder / "test/rose").rename(folder / "test/li\nly")
+    for photo in folder.rglob("*.jpg"):
+        photo.write_text("no photo")
+    data.check_classes(str(folder))
+    assert capsys.readouterr().out.splitlines() == [
+        f"--dataset {folder}: train/ lacks li\\nly, so evaluate.py will not judge these photos of test/",
+        f"--dataset {folder}: test/ lacks rose, so evaluate.py will judge the others"]
+
+
+def test_a_folder_has_the_splits_that_are_there(folder, tmp_path):
+    assert data.splits(str(folder)) == ("train", "val", "test")
+    assert data.splits(str(folder / "test")) == ("test",)  # class folders at its top
+    whole = load(folder, "test", tmp_path)
+    top = load(folder / "test", "test", tmp_path)
+    assert top.names == [name.removeprefix("test/") for name in whole.names] and len(top) == 9
+    assert torch.equal(top.images, whole.images) and torch.equal(top.labels, whole.labels)
+    shutil.rmtree(folder / "val")
+    assert data.splits(str(folder)) == ("train", "val", "test")  # val is held out
+    shutil.rmtree(folder / "train")
+    assert data.splits(str(folder)) == ("test",) and len(load(folder, "test", tmp_path)) == 9
 
 
 def many(root: Path, count: int, classes=("daisy", "rose")) -> Path:
