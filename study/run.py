@@ -101,7 +101,7 @@ def history(stage: str, out: Path) -> tuple[dict, dict]:
 
 def keep_predictions(table: Path, path: Path) -> None:
     """Keep the label and the predicted class of each test photo, in the data set's order, as uint8."""
-    with open(table, newline="", encoding="utf-8") as file:
+    with open(table, newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
     classes = sorted({row["class"] for row in rows})  # every class has test photos
     labels, predicted = (np.array([classes.index(row[column]) for row in rows], np.uint8)

@@ -1,9 +1,12 @@
 """Files written whole or not at all, and locks between processes."""
 
 import contextlib
+import csv
 import errno
+import io
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +44,15 @@ def atomic(path: Path | str) -> Iterator[Path]:
 def write_json(path: Path, content) -> None:
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def write_csv(path: Path, rows: list[list]) -> None:
+    """UTF-8 with a byte-order mark; a byte that is no UTF-8, as 0xe9, is //e9, which no path holds."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    escaped = re.sub("[\udc80-\udcff]", lambda byte: f"//{ord(byte[0]) - 0xdc00:x}", text.getvalue())
+    with atomic(path) as temporary:
+        temporary.write_text(escaped, encoding="utf-8-sig", newline="")
 
 
 def read_json(path: Path):
