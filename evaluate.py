@@ -11,7 +11,6 @@ pairs of classes most often taken for each other), all of one view but the line 
 """
 
 import argparse
-import csv
 import sys
 import time
 from pathlib import Path
@@ -26,7 +25,7 @@ import augment
 import data
 from models import HEADS, AutoEncoder, Encoder
 from support import checkpoint, errors, figures, files, machine, run_folder
-from support.errors import UserError
+from support.errors import UserError, few
 
 PRODUCTS = ("evaluation.json", "predictions.csv", "per_class.csv", "confusion.png", "confused.png")
 BATCH_SIZE = 256
@@ -147,7 +146,7 @@ def summarise(correct: Tensor, labels: Tensor) -> dict:
 
 
 def print_summaries(splits: dict[str, dict], views: int) -> None:
-    """The report's lines, that over views, then each split's summary, then the reconstructions' errors."""
+    """The report's lines, that over views, then a line of each split."""
     for split, name in (("train", "train"), ("test", "test"), ("val", "validation")):
         if split in splits:
             print(f"Accuracy of the network on {name} images: {splits[split]['accuracy']} %")
@@ -158,16 +157,8 @@ def print_summaries(splits: dict[str, dict], views: int) -> None:
         low, high = result["accuracy_interval"]
         print(f"{split:5} {result['images']:5} images: {result['accuracy']:6.2f} % [{low:.2f}, {high:.2f}], "
               f"mean of the classes {result['per_class_accuracy']:6.2f} %  (95 % interval)")
-    for split, result in splits.items():
         if "reconstruction_error" in result:
-            error = result["reconstruction_error"]
-            print(f"{split:5} mean squared error of the reconstructions: {error:.5f}")
-
-
-def write_csv(path: Path, header: list[str], rows) -> None:
-    with (files.atomic(path) as temporary,
-          open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file):
-        csv.writer(file).writerows([header, *rows])
+            print(f"      mean squared error of the reconstructions: {result['reconstruction_error']:.5f}")
 
 
 def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, predicted: np.ndarray) -> None:
@@ -176,32 +167,47 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
     matrix = np.zeros((len(classes), len(classes)), int)  # rows: the true class, columns: the name given
     np.add.at(matrix, (labels, predicted), 1)
     counts, right = matrix.sum(1).tolist(), matrix.diagonal().tolist()
-    write_csv(out / "per_class.csv", ["class", f"{split} images", "correct", "accuracy (%)"],
-              [[name, n, k, f"{100 * k / n:.2f}" if n else ""] for name, n, k in zip(classes, counts, right)])
+    files.write_csv(out / "per_class.csv", [
+        ["class", "class number", f"{split} images", "correct", "accuracy (%)"],
+        *([name, i, n, k, f"{100 * k / n:.2f}" if n else ""]
+          for i, (name, n, k) in enumerate(zip(classes, counts, right)))])
     figures.confusion(out / "confusion.png", matrix, classes)
 
     def photo(true: int, given: int) -> np.ndarray:
         """The first image (H, W, 3) of a class that was given a name, else of the class, else white."""
         of_class = np.flatnonzero(labels == true)
-        if not len(of_class):
-            return np.full((*flowers.images.shape[2:], 3), 255, np.uint8)
-        misnamed = of_class[predicted[of_class] == given]
-        first = misnamed[0] if len(misnamed) else of_class[0]
-        return flowers.images[first].permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
+        for first in (*of_class[predicted[of_class] == given], *of_class):
+            return flowers.images[first].permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
+        return np.full((*flowers.images.shape[2:], 3), 255, np.uint8)
 
     figures.confused(out / "confused.png", matrix, classes, photo)
 
 
-def load(dataset: str, split: str, args: argparse.Namespace, classes: list[str], size: int) -> data.FlowerSet:
-    """A split of the data set; UserError where its classes are not those of the classifier."""
-    flowers = data.load(dataset, split, args.data_dir, args.cache_dir, size)
-    if flowers.classes != classes:
-        odd = sorted(set(flowers.classes) ^ set(classes))
-        more = " ..." if len(odd) > 5 else ""
-        which = f"only one has: {', '.join(odd[:5])}{more}" if odd else "the order differs"
-        raise UserError(f"{args.classifier} knows {len(classes)} classes, {dataset} has "
-                        f"{len(flowers.classes)}; {which}")
-    return flowers
+def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> list[data.FlowerSet]:
+    """A split at 100 pixels and, for several views, at augment.SQUARE: photos of the classifier's classes.
+
+    Labels are its numbers. Lines tell of other classes, and of photos that it was trained on.
+    """
+    sizes = [100, augment.SQUARE] if args.views > 1 and split != "train" else [100]
+    sets = [data.load(dataset, split, args.data_dir, args.cache_dir, size) for size in sizes]
+    names, digests, classes = sets[0].classes, sets[0].digests, content["classes"]
+    numbers = torch.tensor([classes.index(name) if name in classes else -1 for name in names])
+    labels = numbers[sets[0].labels]  # (N,)
+    kept = (labels >= 0).nonzero()[:, 0]
+    if strange := [name for name in names if name not in classes]:
+        unknown = f"photos of {few(strange)}, which {args.classifier} does not know"
+        if not len(kept):
+            raise UserError(f"--dataset {dataset}: {split} has only {unknown}; it knows {few(classes)}")
+        print(f"{split}: left out {len(labels) - len(kept)} {unknown}")
+    if absent := [name for name in classes if name not in names]:
+        print(f"{split}: there is no photo of {few(absent)}, which {args.classifier} knows, too")
+    if names != classes:
+        sets = [data.FlowerSet(each.images[kept], labels[kept], classes, [each.names[i] for i in kept],
+                               [digests[i] for i in kept]) for each in sets]
+    trained_on = set(content.get("digests", []))
+    if split != "train" and (seen := sum(digest in trained_on for digest in sets[0].digests)):
+        print(f"{split}: {args.classifier} was trained on {seen} of these {len(sets[0])} photos")
+    return sets
 
 
 def main(args: argparse.Namespace) -> int:
@@ -215,6 +221,9 @@ def main(args: argparse.Namespace) -> int:
             print(f"{args.autoencoder} was trained with --dataset {saved['dataset']}, "
                   f"{args.classifier} with {content['dataset']}")
     classes, dataset = content["classes"], args.dataset or content["dataset"]
+    if not (args.dataset or dataset in data.BUILT_IN or Path(dataset).is_dir()):
+        raise UserError(f"{args.classifier} was trained on the folder {dataset}, which is not here; "
+                        f"say where it is with --dataset")
     out = args.out or args.classifier.parent
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -222,28 +231,29 @@ def main(args: argparse.Namespace) -> int:
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}") from error
 
-    splits, rows, measured = {}, [], data.splits(dataset)
+    splits, measured = {}, data.splits(dataset)
+    rows = [["split", "file", "class", "class number", "predicted", "predicted number", "probability"]]
     if "test" not in measured:
         print(f"--dataset {dataset}: there is no test/, so tables and figures are of the validation images")
     for split in measured:
-        flowers = load(dataset, split, args, classes, 100)
+        flowers, *squares = load(dataset, split, args, content)
         likely = classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
         confidence, predicted = likely.max(1)  # (N,)
         splits[split] = summarise(predicted == flowers.labels, flowers.labels)
-        if args.views > 1 and split != "train":
-            squares = load(dataset, split, args, classes, augment.SQUARE)
+        for larger in squares:
             splits[split] |= {"views": args.views, "views_accuracy": accuracy(
-                encoder, classifier, squares, device, precision, args.views)}
+                encoder, classifier, larger, device, precision, args.views)}
         if autoencoder is not None:
             error = reconstruction_error(autoencoder, flowers.images, device, precision)
             splits[split]["reconstruction_error"] = error
-        rows += [[split, name, classes[label], classes[guess], f"{p:.4f}"] for name, label, guess, p in
-                 zip(flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist())]
+        rows += [[split, name, classes[label], label, classes[guess], guess, f"{p:.4f}"]
+                 for name, label, guess, p in zip(flowers.names, flowers.labels.tolist(), predicted.tolist(),
+                                                  confidence.tolist())]
     print_summaries(splits, args.views)
     files.write_json(out / "evaluation.json", {
         "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"], "splits": splits,
         "seconds": round(time.perf_counter() - start, 2), **machine.describe(device, precision)})
-    write_csv(out / "predictions.csv", ["split", "file", "class", "predicted", "probability"], rows)
+    files.write_csv(out / "predictions.csv", rows)
     # flowers and predicted are the last split's: the test images, or without test/ the validation images
     show_where_it_goes_wrong(out, measured[-1], flowers, predicted.numpy())
     print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {time.perf_counter() - start:.1f} s")

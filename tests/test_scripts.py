@@ -115,7 +115,7 @@ def test_logs_begin_with_what_a_repetition_needs_and_have_a_row_an_epoch(pipelin
 def test_evaluation_counts_each_image_once_and_agrees_with_its_tables(pipeline):
     root, printed = pipeline
     result = json.loads((root / "evaluation/evaluation.json").read_text())
-    with open(root / "evaluation/predictions.csv", newline="") as file:
+    with open(root / "evaluation/predictions.csv", newline="", encoding="utf-8-sig") as file:
         predictions = list(csv.DictReader(file))
     assert len({row["file"] for row in predictions}) == len(predictions) == 12 + 6 + 9
     for split, count in (("train", 12), ("val", 6), ("test", 9)):
@@ -129,7 +129,7 @@ def test_evaluation_counts_each_image_once_and_agrees_with_its_tables(pipeline):
         f"Accuracy of the network on test images: {result['splits']['test']['accuracy']} %"
         in printed["evaluate"]
     )
-    with open(root / "evaluation/per_class.csv", newline="") as file:
+    with open(root / "evaluation/per_class.csv", newline="", encoding="utf-8-sig") as file:
         per_class = list(csv.DictReader(file))
     assert [row["class"] for row in per_class] == ["daisy", "rose", "tulip"]
     assert sum(int(row["correct"]) for row in per_class) == result["splits"]["test"]["correct"]
@@ -147,7 +147,8 @@ def test_without_test_the_validation_images_make_the_tables(pipeline, tmp_path, 
         and "on validation images" in printed
     )
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES["evaluation"]
-    assert (tmp_path / "out/per_class.csv").read_text().startswith("class,val images,")
+    header = (tmp_path / "out/per_class.csv").read_text(encoding="utf-8-sig").splitlines()[0]
+    assert header == "class,class number,val images,correct,accuracy (%)"
 
 
 def test_one_class_is_nothing_to_tell_apart(tmp_path):
