@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from support.errors import UserError
+from support.errors import UserError, printable
 
 MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more
 FORMATS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF", b"%PDF": "PDF",
@@ -92,13 +92,13 @@ def read(path: Path, size: int, shallow: list[Path],
     except MemoryError:
         raise
     except FileNotFoundError as error:
-        raise UserError(f"there is no photo {path}") from error
+        raise UserError(f"there is no photo {printable(path)}") from error
     except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
         reason, found = error, format_of(content)
         if isinstance(error, UnidentifiedImageError):  # its words are of our buffer
             reason = f"it is {found}" if found else "it is no picture" if content else "it is empty"
         then = "convert it to JPEG" if found in ("HEIC", "AVIF") else "replace or remove it"
-        raise UserError(f"cannot decode the photo {path}: {reason}; {then}") from error
+        raise UserError(f"cannot decode the photo {printable(path)}: {reason}; {then}") from error
     if bits < 16:
         shallow.append(path)
     side = min(image.size)

@@ -17,7 +17,7 @@ class UserError(Exception):
     """Something the user can put right, shown as one line without a traceback before the script exits."""
 
     def __init__(self, message: str, exit_status: int = 2):  # 1 for what went wrong underway
-        super().__init__(" ".join(message.split()))
+        super().__init__(printable(" ".join(message.split())))
         self.exit_status = exit_status
 
 
