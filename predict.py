@@ -10,6 +10,7 @@ seconds for loading the checkpoint, then some milliseconds a photo. Writes nothi
 
 import argparse
 import contextlib
+import glob
 import json
 import os
 import sys
@@ -24,7 +25,7 @@ import augment
 import evaluate
 from flowers import decoding, listing
 from support import errors, machine
-from support.errors import UserError
+from support.errors import UserError, few, printable
 
 AT_ONCE = 64  # photos decoded, then classified, then printed
 ON_THE_FIGURE = 40
@@ -50,6 +51,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def expand(paths: list[Path]) -> list[Path]:
+    """The files that *.jpg and the like stand for, where the shell left that, as Windows' does."""
+    matches = [[] if os.path.lexists(path) else glob.glob(str(path), recursive=True) for path in paths]
+    return [Path(found) for path, several in zip(paths, matches) for found in sorted(several) or [path]]
+
+
 def find(paths: list[Path]) -> Iterator[Path]:
     """The files named, and the photos in the folders named; a line tells of other files."""
     for path in paths:
@@ -68,7 +75,7 @@ def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
         names = [{"name": name, "probability": round(p, 6)} for name, p in likely]
         print(json.dumps({"photo": str(path), "names": names}))
     else:
-        print(path, *(f"  {100 * p:5.1f} %  {name}" for name, p in likely), sep="\n")
+        print(printable(path), *(f"  {100 * p:5.1f} %  {printable(name)}" for name, p in likely), sep="\n")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -78,8 +85,8 @@ def main(args: argparse.Namespace) -> int:
         device, precision = machine.set_up(args.device, args.precision)
         encoder, classifier, content = evaluate.load_classifier(args.classifier, device)
         autoencoder = evaluate.load_autoencoder(args.autoencoder, device)[0] if args.autoencoder else None
-    if not (paths := list(find(args.photos))):
-        raise UserError(f"no photos in {', '.join(map(str, args.photos))}")
+    if not (paths := list(find(expand(args.photos)))):
+        raise UserError(f"no photos in {few(args.photos)}")
 
     failed, rows, shallow, size = 0, [], [], 100 if args.views == 1 else augment.SQUARE
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -95,8 +102,8 @@ def main(args: argparse.Namespace) -> int:
                 continue
             images = torch.from_numpy(np.stack([image for _, image in photos]))  # (N, H, W, 3)
             images = images.permute(0, 3, 1, 2)  # -> (N, 3, H, W)
-            all_likely = evaluate.classify(encoder, classifier, images, device, precision, args.views)
-            best = all_likely.topk(min(5, len(content["classes"])))  # values and indices (N, 5)
+            best = evaluate.classify(encoder, classifier, images, device, precision, args.views).topk(
+                min(5, len(content["classes"])))  # values and indices (N, 5)
             likely = [[(content["classes"][i], p) for i, p in zip(*row)]
                       for row in zip(best.indices.tolist(), best.values.tolist())]
             pictures = [[image] for _, image in photos]
@@ -119,8 +126,7 @@ def main(args: argparse.Namespace) -> int:
         figures.predictions(args.figure, rows)
         print(f"wrote {args.figure}, with {len(rows)} of {len(paths) - failed} photos", file=sys.stderr)
     if failed:
-        print(f"predict.py: {failed} of {len(paths)} photos could not be read, as said above",
-              file=sys.stderr)
+        print(f"predict.py: {failed} of {len(paths)} photos could not be read (said above)", file=sys.stderr)
     return int(failed > 0)
 
 

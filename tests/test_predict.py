@@ -1,6 +1,7 @@
 """Guards predict.py: names and probabilities are the checkpoint's, bad photos are named, figures written."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -105,6 +106,32 @@ def test_odd_photos_are_read_and_bad_ones_named_while_the_others_go_on(trained, 
     assert found["c.jpg"]["probability"] == pytest.approx(
         found["0.jpg"]["probability"], abs=0.02
     )  # upright again
+
+
+def test_a_glob_that_the_shell_left_is_expanded_and_one_that_matches_nothing_named(trained, tmp_path):
+    """As on Windows, whose shells hand over *.jpg as it is."""
+    photo = trained / "photos/test/rose/0.jpg"
+    for name in ("b.jpg", "a.jpg", "c[1].jpg", "deeper/d.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(photo, tmp_path / name)
+    given = ("?.jpg", "**/d.*", "c[1].jpg", "*.png")
+    done = predict(trained, *(tmp_path / name for name in given), "--json")
+    found = [json.loads(line)["photo"] for line in done.stdout.splitlines()]
+    assert found == [str(tmp_path / name) for name in ("a.jpg", "b.jpg", "deeper/d.jpg", "c[1].jpg")]
+    assert done.returncode == 1 and f"there is no photo {tmp_path / '*.png'}\n" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_names_are_printed_on_one_line_whatever_they_hold(trained, tmp_path):
+    for name in ("two\nlines.jpg", "\x1b[31mred.jpg", os.fsdecode(b"ros\xe9.jpg"), "rosé.jpg"):
+        shutil.copy(trained / "photos/test/rose/0.jpg", tmp_path / name)
+    (tmp_path / "bad\n\x1b.jpg").write_text("no photo")
+    done = predict(trained, tmp_path)
+    lines = [line for line in done.stdout.splitlines()[1:] if not line.startswith("  ")]
+    assert sorted(line.removeprefix(f"{tmp_path}/") for line in lines) == [
+        "\\x1b[31mred.jpg", "ros\\udce9.jpg", "rosé.jpg", "two\\nlines.jpg"]
+    assert f"cannot decode the photo {tmp_path}/bad\\n\\x1b.jpg: " in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr and len(done.stderr.splitlines()) == 2
 
 
 def test_a_figure_with_reconstructions_is_all_that_is_written(trained, tmp_path):
