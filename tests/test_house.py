@@ -15,6 +15,7 @@ ROOMS = ("flowers", "support", "study", "bench", "tests")
 MAY_IMPORT = {
     "inverse_maxpool": set(), "models": {"inverse_maxpool"}, "data": set(), "recipes": set(),
     "augment": {"data"}, "training": {"data", "recipes"}, "predict": {"augment", "evaluate"},
+    "export": {"evaluate"},
     "evaluate": {"data", "augment", "models"},
     "train_autoencoder": {"data", "augment", "models", "recipes", "training", "evaluate"},
     "train_classifier": {"data", "augment", "models", "recipes", "training", "evaluate"}}

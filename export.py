@@ -1,0 +1,73 @@
+"""Hand a classifier to other programs: an ONNX file that holds the preprocessing and the class names, too.
+
+    python export.py runs/classifier/classifier.pt flower.onnx     # seconds
+    python export.py runs/photos/classifier.pt photos.onnx         # and in any program, without ours:
+
+    session = onnxruntime.InferenceSession("flower.onnx")
+    logits, = session.run(None, {"photos": photos})  # from uint8 (B, 3, H, W): RGB, upright, of any size
+    classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+
+The names are those of predict.py --views 1, which also sees a photo's largest centred square.
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+import evaluate
+from support import errors, files
+from support.errors import UserError
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("classifier", type=Path, help="checkpoint, a classifier.pt")
+    parser.add_argument("out", type=Path, help="file to write, whose name ends in .onnx")
+    args = parser.parse_args(argv)
+    if args.out.suffix != ".onnx":  # a checkpoint, maybe, in the wrong place
+        parser.error(f"{args.out}: the name of the file to write has to end in .onnx")
+    return args
+
+
+def resize_matrix(length: int, side: int, size: int = 100) -> Tensor:
+    """(size, length): Pillow's bilinear filter, from the centred part of a row, side pixels, to size."""
+    first, step = torch.full((), length - side).div(2).round(), torch.full((), side) / size
+    pixel = torch.arange(length) + 0.5 - first  # (length,), places in the part
+    centre = (torch.arange(size)[:, None] + 0.5) * step  # (size, 1)
+    weight = (1 - (pixel - centre).abs() / step.clamp(min=1)).clamp(min=0) * ((pixel > 0) & (pixel < side))
+    return weight / weight.sum(1, keepdim=True)
+
+
+class Preprocess(nn.Module):
+    """uint8 photos (B, 3, H, W) -> x (B, 3, 100, 100), as decoding.decode and data.to_input make it."""
+
+    def forward(self, photos: Tensor) -> Tensor:
+        height, width = photos.shape[2:]
+        side = torch.sym_min(height, width)
+        x = (photos.float() @ resize_matrix(width, side).T + 0.5).floor()  # (B, 3, H, 100), in grey levels
+        return (resize_matrix(height, side) @ x + 0.5).floor() / 255  # -> (B, 3, 100, 100)
+
+
+def main(args: argparse.Namespace) -> int:
+    if lacking := [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]:
+        raise UserError(f"export.py needs more packages: pip install {' '.join(lacking)}")
+    encoder, classifier, content = evaluate.load_classifier(args.classifier, torch.device("cpu"))
+    model = nn.Sequential(Preprocess(), encoder, classifier).eval()
+    program = torch.onnx.export(model, (torch.zeros(2, 3, 130, 170, dtype=torch.uint8),), verbose=False,
+                                dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
+                                input_names=["photos"], output_names=["logits"])
+    program.model.metadata_props["classes"] = json.dumps(content["classes"])
+    with files.atomic(args.out) as temporary:
+        program.save(temporary)
+    print(f"wrote {args.out}: logits of {len(content['classes'])} classes, by their names in it")
+    return 0
+
+
+if __name__ == "__main__":
+    errors.run(main, parse_args(sys.argv[1:]))
