@@ -6,8 +6,7 @@
 
 Minutes for Flowers-102 on two cores, half a minute with one view. Writes beside the checkpoint, or to --out:
 evaluation.json, predictions.csv and, of the test images, per_class.csv, confusion.png and confused.png (the
-pairs of classes most often taken for each other), all of one view but the line over several. Report, section
-4: eval mode, training and test images.
+pairs most often taken for each other), all of one view. Report, section 4: eval mode, train and test images.
 """
 
 import argparse
@@ -88,12 +87,8 @@ def measure_batch_norm(model: nn.Module, images: Tensor, batches: list[Tensor], 
 @torch.no_grad()
 def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: torch.device,
              precision: str, views: int = 1) -> Tensor:
-    """uint8 images (N, 3, S, S) -> probabilities (N, classes), float32 on the CPU: their mean over the views.
-
-    In eval mode, which is restored after.
-    """
-    modes = [(model, model.training) for model in (encoder, classifier)]
-    encoder.eval()
+    """uint8 images (N, 3, S, S) -> probabilities (N, classes), float32 on the CPU: the mean over views."""
+    encoder.eval()  # and so they stay: an epoch begins with train()
     classifier.eval()
     probabilities = []
     with machine.autocast(device, precision):  # around the loop: it casts the weights once
@@ -102,8 +97,6 @@ def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: 
             seen = augment.views(photos, views) if views > 1 else [augment.plain(photos)]  # (B, 3, 100, 100)
             likely = [classifier(encoder(x)).float().softmax(1) for x in seen]  # (B, classes) each
             probabilities.append(torch.stack(likely).mean(0).cpu())  # (B, classes)
-    for model, mode in modes:
-        model.train(mode)
     return torch.cat(probabilities)
 
 
@@ -137,12 +130,11 @@ def summarise(correct: Tensor, labels: Tensor) -> dict:
 
     right, count = int(correct.sum()), len(labels)
     interval = binomtest(right, count).proportion_ci(0.95, method="wilson")
-    of_class = torch.bincount(labels).numpy()
-    present = of_class > 0
-    share = torch.bincount(labels[correct], minlength=len(of_class)).numpy()[present] / of_class[present]
+    of_class = torch.bincount(labels).double()
+    share = torch.bincount(labels[correct], minlength=len(of_class)) / of_class  # NaN: an absent class
     return {"images": count, "correct": right, "accuracy": 100 * right / count,
             "accuracy_interval": [100 * interval.low, 100 * interval.high],
-            "per_class_accuracy": 100 * float(share.mean())}
+            "per_class_accuracy": 100 * share.nanmean().item()}
 
 
 def print_summaries(splits: dict[str, dict], views: int) -> None:
@@ -166,11 +158,10 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
     labels, classes = flowers.labels.numpy(), flowers.classes
     matrix = np.zeros((len(classes), len(classes)), int)  # rows: the true class, columns: the name given
     np.add.at(matrix, (labels, predicted), 1)
-    counts, right = matrix.sum(1).tolist(), matrix.diagonal().tolist()
-    files.write_csv(out / "per_class.csv", [
-        ["class", "class number", f"{split} images", "correct", "accuracy (%)"],
-        *([name, i, n, k, f"{100 * k / n:.2f}" if n else ""]
-          for i, (name, n, k) in enumerate(zip(classes, counts, right)))])
+    rows = [[name, i, n, matrix[i, i], f"{100 * matrix[i, i] / n:.2f}" if n else ""]
+            for i, (name, n) in enumerate(zip(classes, matrix.sum(1)))]
+    header = ["class", "class number", f"{split} images", "correct", "accuracy (%)"]
+    files.write_csv(out / "per_class.csv", [header, *rows])
     figures.confusion(out / "confusion.png", matrix, classes)
 
     def photo(true: int, given: int) -> np.ndarray:
@@ -184,15 +175,12 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
 
 
 def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> list[data.FlowerSet]:
-    """A split at 100 pixels and, for several views, at augment.SQUARE: photos of the classifier's classes.
-
-    Labels are its numbers. Lines tell of other classes, and of photos that it was trained on.
-    """
+    """A split at 100 pixels, and for several views at augment.SQUARE: photos of the classifier's classes."""
     sizes = [100, augment.SQUARE] if args.views > 1 and split != "train" else [100]
     sets = [data.load(dataset, split, args.data_dir, args.cache_dir, size) for size in sizes]
-    names, digests, classes = sets[0].classes, sets[0].digests, content["classes"]
+    first, names, classes = sets[0], sets[0].classes, content["classes"]
     numbers = torch.tensor([classes.index(name) if name in classes else -1 for name in names])
-    labels = numbers[sets[0].labels]  # (N,)
+    labels = numbers[first.labels]  # (N,)
     kept = (labels >= 0).nonzero()[:, 0]
     if strange := [name for name in names if name not in classes]:
         unknown = f"photos of {few(strange)}, which {args.classifier} does not know"
@@ -203,7 +191,7 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
         print(f"{split}: there is no photo of {few(absent)}, which {args.classifier} knows, too")
     if names != classes:
         sets = [data.FlowerSet(each.images[kept], labels[kept], classes, [each.names[i] for i in kept],
-                               [digests[i] for i in kept]) for each in sets]
+                               [first.digests[i] for i in kept]) for each in sets]
     trained_on = set(content.get("digests", []))
     if split != "train" and (seen := sum(digest in trained_on for digest in sets[0].digests)):
         print(f"{split}: {args.classifier} was trained on {seen} of these {len(sets[0])} photos")
@@ -214,12 +202,10 @@ def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = machine.set_up(args.device, args.precision)
     encoder, classifier, content = load_classifier(args.classifier, device)
-    autoencoder = None
-    if args.autoencoder:
-        autoencoder, saved = load_autoencoder(args.autoencoder, device)
-        if saved["dataset"] != content["dataset"]:
-            print(f"{args.autoencoder} was trained with --dataset {saved['dataset']}, "
-                  f"{args.classifier} with {content['dataset']}")
+    autoencoder, saved = load_autoencoder(args.autoencoder, device) if args.autoencoder else (None, content)
+    if saved["dataset"] != content["dataset"]:
+        print(f"{args.autoencoder} was trained with --dataset {saved['dataset']}, "
+              f"{args.classifier} with {content['dataset']}")
     classes, dataset = content["classes"], args.dataset or content["dataset"]
     if not (args.dataset or dataset in data.BUILT_IN or Path(dataset).is_dir()):
         raise UserError(f"{args.classifier} was trained on the folder {dataset}, which is not here; "
@@ -246,9 +232,8 @@ def main(args: argparse.Namespace) -> int:
         if autoencoder is not None:
             error = reconstruction_error(autoencoder, flowers.images, device, precision)
             splits[split]["reconstruction_error"] = error
-        rows += [[split, name, classes[label], label, classes[guess], guess, f"{p:.4f}"]
-                 for name, label, guess, p in zip(flowers.names, flowers.labels.tolist(), predicted.tolist(),
-                                                  confidence.tolist())]
+        columns = flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist()
+        rows += [[split, name, classes[i], i, classes[j], j, f"{p:.4f}"] for name, i, j, p in zip(*columns)]
     print_summaries(splits, args.views)
     files.write_json(out / "evaluation.json", {
         "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"], "splits": splits,
