@@ -2,10 +2,8 @@
 
 Parameters carry the report's names and shapes, so a state dict of its code loads here and the other way
 round; with batch_norm=False it has no `bn*`. Shapes in comments are (B, C, H, W), B the batch.
-
-For speed, ReLU stands behind the max pool instead of before it: the same bits, since max and ReLU commute
-in value and in gradient, on a quarter of the elements. Each InverseMaxPool of the decoder is fused with the
-convolution behind it (`inverse_maxpool_conv2d`): the same numbers to rounding, a quarter of the work.
+For speed, ReLU stands behind the max pool: the same bits, since they commute in value and in gradient, on a
+quarter of the elements. Each InverseMaxPool is fused with the convolution behind it: a quarter of the work.
 """
 
 import torch.nn.functional as F
@@ -94,12 +92,7 @@ class AutoEncoder(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Code z (B, 400, 4, 4) -> logits (B, num_classes).
-
-    Two convolutions work on z as a map, which is flattened before the linear layers.
-    dropout (the report: 0.25, place unknown) acts after each activation, or with dropout_after="linear"
-    after those of linear layers only.
-    """
+    """Code z (B, 400, 4, 4) -> logits (B, num_classes). The report's dropout is 0.25, its place unknown."""
 
     def __init__(self, num_classes: int = 102, batch_norm: bool = True, dropout: float = 0.0,
                  dropout_after: str = "all"):
