@@ -211,37 +211,36 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(f"{args.classifier} was trained on the folder {dataset}, which is not here; "
                         f"say where it is with --dataset")
     out = args.out or args.classifier.parent
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        run_folder.claim(out)  # so that a training run there does not delete half-written tables
-    except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror}") from error
-
-    splits, measured = {}, data.splits(dataset)
-    rows = [["split", "file", "class", "class number", "predicted", "predicted number", "probability"]]
-    if "test" not in measured:
-        print(f"--dataset {dataset}: there is no test/, so tables and figures are of the validation images")
-    for split in measured:
-        flowers, *squares = load(dataset, split, args, content)
-        likely = classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
-        confidence, predicted = likely.max(1)  # (N,)
-        splits[split] = summarise(predicted == flowers.labels, flowers.labels)
-        for larger in squares:
-            splits[split] |= {"views": args.views, "views_accuracy": accuracy(
-                encoder, classifier, larger, device, precision, args.views)}
-        if autoencoder is not None:
-            error = reconstruction_error(autoencoder, flowers.images, device, precision)
-            splits[split]["reconstruction_error"] = error
-        columns = flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist()
-        rows += [[split, name, classes[i], i, classes[j], j, f"{p:.4f}"] for name, i, j, p in zip(*columns)]
-    print_summaries(splits, args.views)
-    files.write_json(out / "evaluation.json", {
-        "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"], "splits": splits,
-        "seconds": round(time.perf_counter() - start, 2), **machine.describe(device, precision)})
-    files.write_csv(out / "predictions.csv", rows)
-    # flowers and predicted are the last split's: the test images, or without test/ the validation images
-    show_where_it_goes_wrong(out, measured[-1], flowers, predicted.numpy())
-    print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {time.perf_counter() - start:.1f} s")
+    with run_folder.claim(out):  # so that a training run there does not delete half-written tables
+        splits, measured = {}, data.splits(dataset)
+        rows = [["split", "file", "class", "class number", "predicted", "predicted number",
+                 "probability"]]
+        if "test" not in measured:
+            print(f"--dataset {dataset}: there is no test/, so tables and figures are of the validation images")
+        for split in measured:
+            flowers, *squares = load(dataset, split, args, content)
+            likely = classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
+            confidence, predicted = likely.max(1)  # (N,)
+            splits[split] = summarise(predicted == flowers.labels, flowers.labels)
+            for larger in squares:
+                splits[split] |= {"views": args.views, "views_accuracy": accuracy(
+                    encoder, classifier, larger, device, precision, args.views)}
+            if autoencoder is not None:
+                error = reconstruction_error(autoencoder, flowers.images, device, precision)
+                splits[split]["reconstruction_error"] = error
+            columns = flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist()
+            rows += [[split, name, classes[i], i, classes[j], j, f"{p:.4f}"]
+                     for name, i, j, p in zip(*columns)]
+        print_summaries(splits, args.views)
+        files.write_json(out / "evaluation.json", {
+            "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"],
+            "splits": splits, "seconds": round(time.perf_counter() - start, 2),
+            **machine.describe(device, precision)})
+        files.write_csv(out / "predictions.csv", rows)
+        # of the last split: the test images, or without test/ the validation images
+        show_where_it_goes_wrong(out, measured[-1], flowers, predicted.numpy())
+        took = time.perf_counter() - start
+        print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {took:.1f} s")
     return 0
 
 

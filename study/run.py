@@ -155,8 +155,6 @@ def attempt(name: str, seed: int, args: argparse.Namespace) -> bool:
             raise
         print(f"== {name}, seed {seed}: {explained[0]}", file=sys.stderr, flush=True)
         return False
-    finally:
-        run_folder.give_up()
     print(f"== {name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
     return True
 

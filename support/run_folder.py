@@ -1,6 +1,5 @@
 """A run's folder: locked by one process, begun or resumed, with its log and last.pt up to date."""
 
-import atexit
 import contextlib
 import os
 from collections.abc import Iterator
@@ -18,32 +17,30 @@ from support.run_log import log_row, start_log
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
               "dataset"}  # its photos and labels are compared instead
 SAVE_EVERY = {"autoencoder run": 1, "classifier run": 10}  # epochs; the report's classifier fills gigabytes
-CLAIMED, LOCKS = set(), contextlib.ExitStack()  # the folders that this process has locked
 
 
-def claim(out: Path) -> None:
-    """Lock a folder to write in, until this process ends or calls give_up. UserError where another has it."""
-    if out.resolve() not in CLAIMED:
-        atexit.register(give_up)  # before the interpreter takes modules apart
-        if not LOCKS.enter_context(files.lock(out, wait=False)):
+@contextlib.contextmanager
+def claim(out: Path) -> Iterator[bool]:
+    """Make a folder where there is none, and lock it while the block runs. UserError where another has it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: {error.strerror}") from error
+    with files.lock(out, wait=False) as held:
+        if not held:
             raise UserError(f"--out {out}: another process writes there; wait, or name another folder")
-        CLAIMED.add(out.resolve())
-
-
-def give_up() -> None:
-    """Unlock every folder that this process has locked."""
-    LOCKS.close()
-    CLAIMED.clear()
+        yield held
 
 
 class Run:
     """One run of a training script: what `open` yields. Everything here is bookkeeping; nothing learns."""
 
     def __init__(self, out: Path, kind: str, products: tuple[str, ...], flags: dict, environment: dict,
-                 former: dict):
+                 former: dict, locks: contextlib.ExitStack):
         self.out, self.kind, self.products = out, kind, products
         self.flags, self.environment, self.precision = flags, environment, flags["precision"]
         self.last, self.log = out / "last.pt", out / "log.jsonl"
+        self.locks, self.lock = locks, None  # the lock ends with `locks`
         self._claim_folder()
         self.resumed = checkpoint.load(self.last, kind) if flags["resume"] else None  # what last.pt holds
         if self.resumed:
@@ -73,8 +70,7 @@ class Run:
                 path.unlink()
         else:
             try:
-                self.out.mkdir(parents=True, exist_ok=True)
-                self._claim_folder()  # again: a run may have appeared since
+                self._claim_folder(begin=True)  # again: a run may have appeared since
                 self._save_last(0)  # first: where it does not fit on the disk, the old run stays
                 for path in self._present("log.jsonl", files.TEMPORARY, *self.products):
                     path.unlink(missing_ok=True)  # it may match two patterns
@@ -128,10 +124,10 @@ class Run:
         """After an interrupt: what a shell expects of a process that a signal ended."""
         return 128 + self.caught[0]
 
-    def _claim_folder(self) -> None:
-        """Lock the folder, where there is one; UserError where the flags do not go with what it holds."""
-        if self.out.is_dir():
-            claim(self.out)  # first: what the checks find stays so
+    def _claim_folder(self, begin: bool = False) -> None:
+        """Lock the folder, made to begin; UserError where the flags do not go with what it holds."""
+        if self.lock is None and (begin or self.out.is_dir()):
+            self.lock = self.locks.enter_context(claim(self.out))  # first: what the checks find stays so
         other = "classifier" if self.kind == "autoencoder run" else "autoencoder"
         resume = self.flags["resume"]
         is_others = checkpoint.peek(self.last).get("kind") == f"{other} run"
@@ -162,10 +158,8 @@ def open(out: Path, kind: str, products: tuple[str, ...], flags: dict, environme
     kind: the field "kind" of last.pt. products: glob patterns of a run's other files. former: what a
     flag counts as that the run to be resumed was made without. Fails as Run._claim_folder does.
     """
-    try:
-        yield Run(out, kind, products, flags, environment, former)
-    finally:
-        give_up()
+    with contextlib.ExitStack() as locks:
+        yield Run(out, kind, products, flags, environment, former, locks)
 
 
 def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, path: Path) -> None:

@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from bench.kill_runs import draw_folder
-from support import errors, machine, run_folder
+from support import errors, machine
 
 ROOT = Path(__file__).parent.parent
 
@@ -41,7 +41,6 @@ def run_script(folder: Path, name: str, *flags) -> subprocess.CompletedProcess:
             errors.run(module.main, module.parse_args())
         finally:
             os.chdir(before)
-            run_folder.give_up()  # as when a process ends
     return subprocess.CompletedProcess(
         command, ended.value.code or 0, printed.getvalue(), complaints.getvalue()
     )
