@@ -1,9 +1,13 @@
-"""An interrupt (Ctrl-C, SIGTERM) lets the running epoch finish; a second one ends the process at once."""
+"""An interrupt (Ctrl-C, SIGTERM) lets the running epoch finish; a second one ends the process at once.
+
+Outside the main thread Python lets nobody handle signals: there they stay the caller's affair.
+"""
 
 import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 
 
@@ -21,8 +25,9 @@ def interrupts() -> Iterator[list[int]]:
                      b"\ninterrupted: finishing this epoch and saving it (again to leave at once)\n")
 
     # a signal that the caller ignores, as `&` in a script has it ignored, stays so
+    is_main = threading.current_thread() is threading.main_thread()
     former = {each: signal.signal(each, remember) for each in (signal.SIGINT, signal.SIGTERM)
-              if signal.getsignal(each) != signal.SIG_IGN}
+              if is_main and signal.getsignal(each) != signal.SIG_IGN}
     try:
         yield caught
     finally:

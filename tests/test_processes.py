@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ import pytest
 import torch
 from conftest import COMMON, OURS, ROOT, assert_one_line, contents, run_script
 
+import evaluate
 import train_autoencoder
+import train_classifier
 from bench import kill_runs
 from study import run as study_run
 from support import checkpoint, files, interrupts, machine, run_log
+from support.errors import UserError
 
 PRECISION = machine.choose_precision("auto", machine.choose_device("auto"))
 
@@ -84,6 +88,15 @@ def test_after_a_stage_interrupts_are_what_they_were():
     with interrupts.interrupts():
         pass
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize("stage", (train_autoencoder, train_classifier))
+def test_a_stage_runs_in_a_thread(stage, trained, tmp_path, monkeypatch):
+    """As in a web server: its signals are the caller's affair."""
+    monkeypatch.chdir(trained)
+    args = stage.parse_args([*COMMON, "--epochs", "1", "--out", str(tmp_path)])
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(stage.main, args).result() == 0
 
 
 def test_an_interrupt_that_the_caller_ignores_stays_ignored():
@@ -155,8 +168,8 @@ def test_an_evaluation_does_not_write_into_a_folder_that_a_run_has(trained, tmp_
     before = contents(tmp_path / "run")
     evaluation = "--cache-dir", "cache", "--classifier", tmp_path / "run/classifier.pt"
     hold = (
-        "import pathlib, sys; from support import run_folder; run_folder.claim(pathlib.Path(sys.argv[1])); "
-        "print('held', flush=True); sys.stdin.read()"
+        "import pathlib, sys; from support import run_folder\n"
+        "with run_folder.claim(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", hold, tmp_path / "run"], env=OURS, stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, text=True) as other:
@@ -168,6 +181,20 @@ def test_an_evaluation_does_not_write_into_a_folder_that_a_run_has(trained, tmp_
         assert run_script(trained, "evaluate", *evaluation, "--out", tmp_path / "apart").returncode == 0
         other.communicate("")
     assert run_script(trained, "evaluate", *evaluation).returncode == 0
+
+
+def test_a_stages_lock_ends_with_its_main(trained, tmp_path, monkeypatch):
+    """As in a notebook: each stage twice in one process that lives on, then a script as another process."""
+    monkeypatch.chdir(trained)
+    for _ in range(2):
+        flags = [*COMMON, "--epochs", "1", "--out", str(tmp_path), "--head", "pooled", "--overwrite"]
+        train_classifier.main(train_classifier.parse_args(flags))
+        evaluation = "--cache-dir", "cache", "--classifier", str(tmp_path / "classifier.pt"), "--views", "1"
+        evaluate.main(evaluate.parse_args(evaluation))
+    with pytest.raises(UserError, match="holds a run already"):  # no SystemExit
+        train_classifier.main(train_classifier.parse_args(flags[:-1]))
+    done = subprocess.run([sys.executable, ROOT / "evaluate.py", *evaluation], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_two_processes_build_one_cache(folder, tmp_path):
