@@ -8,6 +8,8 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import sys
+import threading
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from flowers.species import CLASSES, SEED, class_names, flower, species
 from support.errors import UserError
 
 PER_CLASS = {"train": 10, "val": 10, "test": 60}
+ONE_AT_A_TIME = threading.Lock()  # of the threads that draw: each changes what is its process's for a while
 
 
 def draw(k: int, split: str, index: int, size: int = 100) -> np.ndarray:
@@ -78,16 +81,18 @@ def draw_split(split: str, size: int = 100, per_class: int = 0) -> tuple[np.ndar
     # with more than one thread each, the processes would spin on the same cores
     serial = dict(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
     spawn, ignore = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+    # spawn would import the main script again, which may lack a guard or be piped; drawing does not need it
+    script = patch.multiple(sys.modules["__main__"], create=True, __spec__=None, __file__=None)
     cores = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     try:
-        with patch.dict(os.environ, serial), ProcessPoolExecutor(cores, spawn, signal.signal, ignore) as pool:
+        with (ONE_AT_A_TIME, script, patch.dict(os.environ, serial),
+              ProcessPoolExecutor(cores, spawn, signal.signal, ignore) as pool):
             drawn = pool.map(draw, *zip(*pictures), chunksize=count)
             bar = tqdm(drawn, f"drawing {split} flowers", len(pictures), leave=False, disable=None)
             for i, image in enumerate(bar):
                 images[i] = image.transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)
     except BrokenProcessPool as error:
-        raise UserError("the drawing processes ended (out of memory?); a script of your own that loads the "
-                        "drawn flowers needs an `if __name__ == \"__main__\":` around it all", 1) from error
+        raise UserError("the drawing processes ended (out of memory?)", exit_status=1) from error
     names = [f"{name.replace(' ', '-')}/{split}-{i:02d}" for name in class_names() for i in range(count)]
     return images, [k for k, *_ in pictures], names
 

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+from conftest import OURS
 
 from flowers import synthetic
 
@@ -72,6 +74,21 @@ def test_a_split_is_drawn_class_after_class_with_names():
     assert names[5] == synthetic.class_names()[2].replace(" ", "-") + "/val-01" and len(set(names)) == 204
     for i in (0, 5, 203):
         assert np.array_equal(images[i], synthetic.draw(i // 2, "val", i % 2, 24).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("how", ("a script without a guard", "piped into python", "in a thread"))
+def test_flowers_are_drawn_from_anywhere(how, tmp_path):
+    draw = "print(synthetic.draw_split('val', 8, 1)[0].shape)"
+    code = f"from flowers import synthetic\n{draw}\n"
+    if how == "in a thread":
+        code = f"import threading\nthread = threading.Thread(target=lambda: {draw})\n" \
+               f"from flowers import synthetic\nthread.start()\nthread.join()\n"
+    script = tmp_path / "mine.py"
+    script.write_text(code)
+    command, piped = ("-", code) if how == "piped into python" else (script, None)
+    done = subprocess.run([sys.executable, command], input=piped, cwd=tmp_path, env=OURS, capture_output=True,
+                          text=True)
+    assert (done.returncode, done.stdout) == (0, "(102, 3, 8, 8)\n"), done.stderr
 
 
 def test_pixels_are_the_recorded_ones_to_within_a_grey_level_on_any_processor():
