@@ -16,6 +16,7 @@ from support.run_log import log_row, start_log
 # A resume may change these flags, since they do not change the result.
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
               "dataset"}  # its photos and labels are compared instead
+PLACE = ("device", "precision")  # and these, with a line: the bits then differ
 SAVE_EVERY = {"autoencoder run": 1, "classifier run": 10}  # epochs; the report's classifier fills gigabytes
 
 
@@ -168,7 +169,7 @@ def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, pat
         value = flags[name]
         then = resumed["flags"].get(name, value)  # a flag newer than the run is passed over
         same_file = name == "autoencoder" and os.path.abspath(str(then)) == os.path.abspath(str(value))
-        if name not in FREE_FLAGS and then != value and not same_file:
+        if name not in FREE_FLAGS.union(PLACE) and then != value and not same_file:
             flag = name.replace("_", "-")
             now, then = ("none" if each is None else each for each in (value, then))
             raise UserError(f"--resume: --{flag} is {now}, but {path} was made with {then}")
@@ -184,8 +185,9 @@ def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, pat
     product = path.with_name(resumed["kind"].replace(" run", ".pt"))
     if product.exists() and flags["epochs"] > resumed["epoch"]:
         print(f"{product} stays as it was until this run ends")
-    made = checkpoint.rounding(resumed["environment"])
-    for name, here in checkpoint.rounding(environment).items():
-        if made[name] != here:
+    made, here = ({name: of["flags"].get(name) for name in PLACE} | checkpoint.rounding(of["environment"])
+                  for of in (resumed, {"flags": flags, "environment": environment}))
+    for name in here:
+        if made[name] != here[name]:
             then = f"{path} was made with {name} {made[name]}"
-            print(f"not the same bits as without a break: {then}, this is {here}")
+            print(f"not the same bits as without a break: {then}, this is {here[name]}")

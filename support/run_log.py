@@ -8,7 +8,8 @@ from pathlib import Path
 from support import files
 from support.errors import UserError
 
-RESUMED = ("commit", "versions", "processor", "threads")  # of each process that resumes, kept in the header
+# of each process that resumes, kept in the header
+RESUMED = ("commit", "versions", "device", "processor", "precision", "threads")
 
 
 def start_log(path: Path, header: dict, epochs_done: int) -> list[dict]:

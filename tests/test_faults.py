@@ -303,14 +303,30 @@ def test_a_resume_elsewhere_says_that_the_bits_may_differ(trained, tmp_path):
     )
 
 
+@pytest.mark.parametrize("stage", ("autoencoder", "classifier"))
+@pytest.mark.parametrize("device", ("cpu", "cuda"))
+def test_a_resume_goes_on_in_another_precision_or_on_another_device(stage, device, trained, tmp_path):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    flags = [*COMMON, "--out", tmp_path, "--autoencoder", "none"][:-2 if stage == "autoencoder" else None]
+    begun = run_script(trained, f"train_{stage}", *flags, "--epochs", "1", "--device", device, "--precision",
+                       "bf16")
+    assert begun.returncode == 0, begun.stderr
+    done = run_script(trained, f"train_{stage}", *flags, "--epochs", "2", "--precision", "fp32", "--resume")
+    assert done.returncode == 0, done.stderr
+    differ = [line for line in done.stdout.splitlines() if line.startswith("not the same bits")]
+    assert f"not the same bits as without a break: {tmp_path}/last.pt was made with precision bf16, " \
+           f"this is fp32" in differ
+    assert (device == "cuda") == any("device cuda, this is cpu" in line for line in differ)
+    header = run_log.read_log(tmp_path / "log.jsonl")[0]
+    assert (header["precision"], header["resumes"][0]["precision"]) == ("bf16", "fp32")
+
+
 @pytest.mark.parametrize("flag,value", (("--seed", "1"), ("--batch-size", "5"), ("--optimizer", "sgd"),
                                         ("--learning-rate", "0.1"), ("--weight-decay", "0.1"),
-                                        ("--precision", "other"),
                                         ("--no-batch-norm", None)))
 def test_a_resume_with_another_flag_is_refused_with_both_values(flag, value, trained, monkeypatch):
     monkeypatch.chdir(trained)
-    made = torch.load("runs/autoencoder/last.pt", weights_only=True)["flags"]["precision"]
-    value = {"fp32": "bf16", "bf16": "fp32"}[made] if value == "other" else value
     args = train_autoencoder.parse_args(
         [*COMMON, "--epochs", "2", "--resume", flag, *([value] if value else [])]
     )
@@ -324,7 +340,7 @@ def test_a_resume_with_another_flag_is_refused_with_both_values(flag, value, tra
 def test_a_resume_compares_each_flag_that_changes_the_result(stage):
     flags = vars(stage.parse_args([]))
     for name in flags.keys() - {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
-                                "dataset"}:
+                                "dataset", "device", "precision"}:
         made = {"flags": flags | {name: "other"}, "epoch": 0, "photos": "", "environment": {"versions": {}}}
         with pytest.raises(UserError, match=f"--{name.replace('_', '-')} is .* was made with other"):
             run_folder.check_resume(made, flags, {"versions": {}}, "", Path("last.pt"))
