@@ -18,7 +18,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
 import augment
 import data
@@ -70,18 +69,6 @@ def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dic
     content = checkpoint.load(path, "autoencoder")
     model = checkpoint.rebuild(AutoEncoder, content["config"], content.pop("model"), path)
     return model.to(device, memory_format=machine.memory_format(device)).eval(), content
-
-
-@torch.no_grad()
-def measure_batch_norm(model: nn.Module, images: Tensor, batches: list[Tensor], precision: str,
-                       before: nn.Module | None = None) -> None:
-    """Set batch norm's mean and variance to their mean over the batches of uint8 images (N, 3, S, S).
-
-    before: what makes the model's input of them, in eval mode.
-    """
-    with machine.autocast(images.device, precision):
-        inputs = (augment.plain(images[batch]) for batch in batches)
-        update_bn(inputs if before is None else map(before, inputs), model)
 
 
 @torch.no_grad()
@@ -216,7 +203,7 @@ def main(args: argparse.Namespace) -> int:
         rows = [["split", "file", "class", "class number", "predicted", "predicted number",
                  "probability"]]
         if "test" not in measured:
-            print(f"--dataset {dataset}: there is no test/, so tables and figures are of the validation images")
+            print(f"--dataset {dataset}: there is no test/, so tables and figures are of validation images")
         for split in measured:
             flowers, *squares = load(dataset, split, args, content)
             likely = classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)

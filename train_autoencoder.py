@@ -25,8 +25,7 @@ import evaluate
 import recipes
 import training
 from models import AutoEncoder
-from support import checkpoint, errors, figures, machine, run_folder
-from support.flags import plain_flags
+from support import errors, figures, machine, run_folder, run_log
 
 KIND = "autoencoder run"
 PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # --overwrite removes them, too
@@ -59,7 +58,7 @@ def train_one_epoch(model: AutoEncoder, optimizer: torch.optim.Optimizer, images
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
-    cost = training.epoch_cost(losses, batches, epoch, args.learning_rate)
+    cost = run_log.epoch_cost(losses, batches, epoch, args.learning_rate)
     return {"cost": cost, "seconds": round(time.perf_counter() - start, 3)}
 
 
@@ -74,21 +73,18 @@ def draw(model: AutoEncoder, images: Tensor, precision: str, out: Path, epoch: i
 
 
 def main(args: argparse.Namespace) -> int:
-    start = time.perf_counter()
-    device, precision = machine.set_up(args.device, args.precision, args.deterministic)
-    flags, environment = plain_flags(args, device, precision), machine.describe(device, precision)
     former = recipes.RECIPES["report"]["autoencoder"]
-    with run_folder.open(args.out, KIND, PRODUCTS, flags, environment, former) as run:
+    with run_folder.open(args, KIND, PRODUCTS, former) as run:
         size = augment.SQUARE if args.augment else 100
         flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size)
         steps = len(data.batches(len(flowers), args.batch_size))
-        args.epochs = flags["epochs"] = recipes.epochs(args, "autoencoder", steps, run.resumed)
+        args.epochs = run.flags["epochs"] = recipes.epochs(args, "autoencoder", steps, run.resumed)
         run.check_photos(flowers.digest())
         training.check_photos(flowers, args.dataset, classes=0)
-        images = flowers.images.to(device)  # uint8 (N, 3, size, size)
+        images = flowers.images.to(run.device)  # uint8 (N, 3, size, size)
 
         machine.seeded_shuffle(args.seed, 0)
-        model = AutoEncoder(args.batch_norm).to(device, memory_format=machine.memory_format(device))
+        model = AutoEncoder(args.batch_norm).to(run.device, memory_format=machine.memory_format(run.device))
         optimizer = training.make_optimizer(args.optimizer, [{"params": list(model.parameters())}],
                                             args.learning_rate, args.weight_decay)
 
@@ -96,15 +92,12 @@ def main(args: argparse.Namespace) -> int:
         for epoch in run.epochs(args.epochs):
             row = train_one_epoch(model, optimizer, images, epoch, args, run)
             if run.is_due(epoch):
-                draw(model, images, precision, args.out, epoch)
+                draw(model, images, run.precision, args.out, epoch)
             run.end_epoch(epoch, row, "mean squared error")
         if run.stopped:
             return run.exit_status()
 
-        checkpoint.save(args.out / "autoencoder.pt", {
-            "kind": "autoencoder", "config": {"batch_norm": args.batch_norm}, "model": model.state_dict(),
-            "dataset": args.dataset, "flags": flags, "environment": environment})
-        print(f"wrote {args.out / 'autoencoder.pt'} after {time.perf_counter() - start:.1f} s")
+        run.hand_over(args.epochs, config={"batch_norm": args.batch_norm}, model=model.state_dict())
     return 0
 
 

@@ -12,7 +12,6 @@ takes no part: its output does not enter the loss.
 
 import argparse
 import copy
-import math
 import sys
 import time
 from pathlib import Path
@@ -27,8 +26,8 @@ import evaluate
 import recipes
 import training
 from models import DROPOUTS_AFTER, HEADS, AutoEncoder, Encoder
-from support import checkpoint, errors, machine, run_folder
-from support.flags import number, plain_flags
+from support import checkpoint, errors, machine, run_folder, run_log
+from support.flags import number
 
 KIND = "classifier run"
 PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite removes them, too
@@ -86,7 +85,7 @@ def make_optimizer(network: nn.ModuleDict, images: Tensor, args: argparse.Namesp
     elif args.autoencoder is None and args.batch_norm and not run.resumed:
         print("frozen random encoder: its batch norm is measured once, on the training images")
         order = data.batches(len(images), args.batch_size, machine.seeded_shuffle(args.seed, 0))
-        evaluate.measure_batch_norm(network["encoder"], images, order, run.precision)
+        training.measure_batch_norm(network["encoder"], images, order, run.precision)
     network["encoder"].requires_grad_(not args.freeze_encoder)
     return training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
 
@@ -123,41 +122,23 @@ def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, opti
             training.update_average(averaged, network, step, args.average)
         losses.append(loss.detach())
         correct += (logits.argmax(1) == y).sum()
-    cost = training.epoch_cost(losses, batches, epoch, args.learning_rate)
+    cost = run_log.epoch_cost(losses, batches, epoch, args.learning_rate)
     return {"cost": cost, "seconds": round(time.perf_counter() - start, 3),
             "train_accuracy": 100 * int(correct) / len(images)}
 
 
-def settled(network: nn.ModuleDict, images: Tensor, args: argparse.Namespace,
-            precision: str) -> nn.ModuleDict:
-    """The network; of a strong run of few steps a copy, whose batch norm is measured anew on plain images."""
-    batches = math.ceil(len(images) / args.batch_size)
-    if args.recipe != "strong" or args.epochs * batches >= recipes.FEW_STEPS:
-        return network
-    network = copy.deepcopy(network)
-    network["classifier"].dropout.p = 0.0  # as when it is used
-    order = torch.randperm(len(images), generator=machine.seeded_shuffle(args.seed, 0)).chunk(batches)
-    encoder, classifier = network["encoder"].eval(), network["classifier"]
-    if not args.freeze_encoder:
-        evaluate.measure_batch_norm(encoder, images, order, precision)
-    evaluate.measure_batch_norm(classifier, images, order, precision, before=encoder.eval())
-    return network
-
-
 def main(args: argparse.Namespace) -> int:
-    start = time.perf_counter()
-    device, precision = machine.set_up(args.device, args.precision, args.deterministic)
-    flags, environment = plain_flags(args, device, precision), machine.describe(device, precision)
     former = recipes.RECIPES["report"]["classifier"]
-    with run_folder.open(args.out, KIND, PRODUCTS, flags, environment, former) as run:
+    with run_folder.open(args, KIND, PRODUCTS, former) as run:
         val = data.load(args.dataset, "val", args.data_dir, args.cache_dir)
         size = augment.SQUARE if args.augment else 100
         flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size)
         training.check_photos(flowers, args.dataset, classes=2)
         steps = len(data.batches(len(flowers), args.batch_size))
-        args.epochs = flags["epochs"] = recipes.epochs(args, "classifier", steps, run.resumed)
+        args.epochs = run.flags["epochs"] = recipes.epochs(args, "classifier", steps, run.resumed)
         run.check_photos(flowers.digest() + val.digest())
-        images, labels = flowers.images.to(device), flowers.labels.to(device)  # (N, 3, size, size), (N,)
+        images = flowers.images.to(run.device)  # uint8 (N, 3, size, size)
+        labels = flowers.labels.to(run.device)  # (N,)
 
         machine.seeded_shuffle(args.seed, 0)
         encoder = starting_encoder(args, run.resumed)
@@ -166,7 +147,7 @@ def main(args: argparse.Namespace) -> int:
         if args.head == "report":
             config["dropout_after"] = args.dropout_after
         network = nn.ModuleDict({"encoder": encoder, "classifier": HEADS[args.head](**config)})
-        network.to(device, memory_format=machine.memory_format(device))
+        network.to(run.device, memory_format=machine.memory_format(run.device))
         optimizer = make_optimizer(network, images, args, run)
         averaged = copy.deepcopy(network) if args.average else None
         product = averaged or network  # what is validated and handed over
@@ -179,18 +160,15 @@ def main(args: argparse.Namespace) -> int:
             row = train_one_epoch(network, averaged, optimizer, images, labels, epoch, args, run)
             row["val_accuracy"] = None
             if run.is_due(epoch):
-                judged = settled(product, images, args, precision)
-                row["val_accuracy"] = evaluate.accuracy(*judged.values(), val, device, precision)
+                judged = training.settled(product, images, args, run.precision)
+                row["val_accuracy"] = evaluate.accuracy(*judged.values(), val, run.device, run.precision)
             run.end_epoch(epoch, row, "cross-entropy (nats)")
         if run.stopped:
             return run.exit_status()
 
-        product = settled(product, images, args, precision)
-        checkpoint.save(args.out / "classifier.pt", {
-            "kind": "classifier", "flags": flags, "config": config, "head": args.head,
-            "environment": environment, **{name: part.state_dict() for name, part in product.items()},
-            "classes": flowers.classes, "dataset": args.dataset})
-        print(f"wrote {args.out / 'classifier.pt'} after {time.perf_counter() - start:.1f} s")
+        product = training.settled(product, images, args, run.precision)
+        run.hand_over(args.epochs, config=config, head=args.head, classes=flowers.classes,
+                      **{name: part.state_dict() for name, part in product.items()})
     return 0
 
 

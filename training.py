@@ -1,13 +1,17 @@
-"""What both stages share: flags, optimizer, schedule, averaged weights, the cost of an epoch."""
+"""What both stages share: flags, optimizer, schedule, averaged weights, batch norm measured anew."""
 
 import argparse
+import copy
 import math
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
+import augment
 import data
 import recipes
+from support import machine
 from support.errors import UserError
 from support.flags import add_run, number
 
@@ -93,17 +97,29 @@ def update_average(averaged: nn.Module, model: nn.Module, step: int, decay: floa
             mean.copy_(value)
 
 
-def epoch_cost(losses: list[Tensor], batches: list[Tensor], epoch: int, learning_rate: float) -> float:
-    """The mean loss over the images of an epoch, from the mean loss of each batch of indices (B,).
+@torch.no_grad()
+def measure_batch_norm(model: nn.Module, images: Tensor, batches: list[Tensor], precision: str,
+                       before: nn.Module | None = None) -> None:
+    """Set batch norm's mean and variance to their mean over the batches of uint8 images (N, 3, S, S).
 
-    The losses stay on the device until here, since a GPU waits for each that is read.
-    UserError (status 1) where the mean is not finite.
+    before: what makes the model's input of them, in eval mode.
     """
-    total = 0.0
-    for loss, batch in zip(torch.stack(losses).tolist(), batches):
-        total += loss * len(batch)
-    cost = total / sum(map(len, batches))
-    if not math.isfinite(cost):
-        raise UserError(f"the loss is {cost} in epoch {epoch}, learning rate {learning_rate}; "
-                        f"the last checkpoint is kept; try a lower --learning-rate", exit_status=1)
-    return cost
+    with machine.autocast(images.device, precision):
+        inputs = (augment.plain(images[batch]) for batch in batches)
+        update_bn(inputs if before is None else map(before, inputs), model)
+
+
+def settled(network: nn.ModuleDict, images: Tensor, args: argparse.Namespace,
+            precision: str) -> nn.ModuleDict:
+    """The network; of a strong run of few steps a copy, whose batch norm is measured anew on plain images."""
+    batches = math.ceil(len(images) / args.batch_size)
+    if args.recipe != "strong" or args.epochs * batches >= recipes.FEW_STEPS:
+        return network
+    network = copy.deepcopy(network)
+    network["classifier"].dropout.p = 0.0  # as when it is used
+    order = torch.randperm(len(images), generator=machine.seeded_shuffle(args.seed, 0)).chunk(batches)
+    encoder, classifier = network["encoder"].eval(), network["classifier"]
+    if not args.freeze_encoder:
+        measure_batch_norm(encoder, images, order, precision)
+    measure_batch_norm(classifier, images, order, precision, before=encoder.eval())
+    return network

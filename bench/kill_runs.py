@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from bench.damage import same
-from support import errors, files, machine, run_folder, run_log
+from support import errors, files, machine, resume, run_log
 
 ROOT = Path(__file__).parent.parent
 FLAGS = ["--recipe=report", "--dataset=photos", "--cache-dir=cache", "--device=cpu", "--batch-size=6",
@@ -54,7 +54,7 @@ def differences(a: Path, b: Path, unlike: tuple[str, ...] = TIME_FIELDS) -> list
     """What two runs' last checkpoints and logs do not share, fields of the log that are `unlike` apart."""
     contents = [torch.load(run / "last.pt", weights_only=True, mmap=True) for run in (a, b)]
     for run, content in zip((a, b), contents):
-        for flag in run_folder.FREE_FLAGS - {"epochs"}:
+        for flag in resume.FREE_FLAGS - {"epochs"}:
             content["flags"].pop(flag)
         rows = run_log.read_log(run / "log.jsonl")[1]
         content["log"] = [{field: row[field] for field in row if field not in unlike} for row in rows]

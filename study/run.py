@@ -25,7 +25,7 @@ import train_autoencoder
 import train_classifier
 from study.intervals import finished_of, path_of
 from study.rows import ROWS, Row
-from support import errors, files, machine, run_folder, run_log
+from support import errors, files, machine, resume, run_log
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -82,7 +82,7 @@ def train(stage: ModuleType, out: Path, finished: str, flags: list[str]) -> None
 
 def recipe(flags: dict) -> dict:
     """The flags that make the result, without those that say where things are."""
-    places = run_folder.FREE_FLAGS - {"epochs", "dataset"} | {"autoencoder"}
+    places = resume.FREE_FLAGS - {"epochs", "dataset"} | {"autoencoder"}
     return {name: value for name, value in flags.items() if name not in places}
 
 

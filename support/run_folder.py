@@ -1,22 +1,21 @@
 """A run's folder: locked by one process, begun or resumed, with its log and last.pt up to date."""
 
+import argparse
 import contextlib
-import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor
 from tqdm import tqdm
 
-from support import checkpoint, figures, files
+from support import checkpoint, figures, files, machine
 from support.errors import UserError
+from support.flags import plain_flags
 from support.interrupts import interrupts
+from support.resume import check_resume
 from support.run_log import log_row, start_log
 
-# A resume may change these flags, since they do not change the result.
-FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
-              "dataset"}  # its photos and labels are compared instead
-PLACE = ("device", "precision")  # and these, with a line: the bits then differ
 SAVE_EVERY = {"autoencoder run": 1, "classifier run": 10}  # epochs; the report's classifier fills gigabytes
 
 
@@ -36,14 +35,16 @@ def claim(out: Path) -> Iterator[bool]:
 class Run:
     """One run of a training script: what `open` yields. Everything here is bookkeeping; nothing learns."""
 
-    def __init__(self, out: Path, kind: str, products: tuple[str, ...], flags: dict, environment: dict,
-                 former: dict, locks: contextlib.ExitStack):
-        self.out, self.kind, self.products = out, kind, products
-        self.flags, self.environment, self.precision = flags, environment, flags["precision"]
-        self.last, self.log = out / "last.pt", out / "log.jsonl"
+    def __init__(self, args: argparse.Namespace, kind: str, products: tuple[str, ...], former: dict,
+                 locks: contextlib.ExitStack):
+        self.out, self.kind, self.products, self.start = args.out, kind, products, time.perf_counter()
+        self.device, self.precision = machine.set_up(args.device, args.precision, args.deterministic)
+        self.flags = plain_flags(args, self.device, self.precision)
+        self.environment = machine.describe(self.device, self.precision)
+        self.last, self.log = args.out / "last.pt", args.out / "log.jsonl"
         self.locks, self.lock = locks, None  # the lock ends with `locks`
         self._claim_folder()
-        self.resumed = checkpoint.load(self.last, kind) if flags["resume"] else None  # what last.pt holds
+        self.resumed = checkpoint.load(self.last, kind) if args.resume else None  # what last.pt holds
         if self.resumed:
             self.resumed["flags"] = former | self.resumed["flags"]
         self.epochs_done = self.resumed["epoch"] if self.resumed else 0
@@ -121,6 +122,14 @@ class Run:
         total = self.flags["epochs"]
         return epoch % max(5, total // 50) == 0 or epoch == total
 
+    def hand_over(self, epoch: int, **content) -> None:
+        """Write the run's product, the weights of an epoch and what else the next scripts need."""
+        kind = self.kind.removesuffix(" run")
+        path = self.out / f"{kind}.pt"
+        checkpoint.save(path, {"kind": kind, "epoch": epoch, "dataset": self.flags["dataset"],
+                               "flags": self.flags, "environment": self.environment, **content})
+        print(f"wrote {path} of epoch {epoch} after {time.perf_counter() - self.start:.1f} s")
+
     def exit_status(self) -> int:
         """After an interrupt: what a shell expects of a process that a signal ended."""
         return 128 + self.caught[0]
@@ -152,42 +161,11 @@ class Run:
 
 
 @contextlib.contextmanager
-def open(out: Path, kind: str, products: tuple[str, ...], flags: dict, environment: dict,
-         former: dict) -> Iterator[Run]:
-    """A run in the folder `out`, locked until the block ends; Run.begin is the first to change it.
+def open(args: argparse.Namespace, kind: str, products: tuple[str, ...], former: dict) -> Iterator[Run]:
+    """A run in the folder args.out, locked until the block ends; Run.begin is the first to change it.
 
     kind: the field "kind" of last.pt. products: glob patterns of a run's other files. former: what a
     flag counts as that the run to be resumed was made without. Fails as Run._claim_folder does.
     """
     with contextlib.ExitStack() as locks:
-        yield Run(out, kind, products, flags, environment, former, locks)
-
-
-def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, path: Path) -> None:
-    """UserError where a flag or the photos would change the result of the run that is resumed."""
-    for name in sorted(flags, key=lambda name: name not in ("recipe", "head")):  # these explain the others
-        value = flags[name]
-        then = resumed["flags"].get(name, value)  # a flag newer than the run is passed over
-        same_file = name == "autoencoder" and os.path.abspath(str(then)) == os.path.abspath(str(value))
-        if name not in FREE_FLAGS.union(PLACE) and then != value and not same_file:
-            flag = name.replace("_", "-")
-            now, then = ("none" if each is None else each for each in (value, then))
-            raise UserError(f"--resume: --{flag} is {now}, but {path} was made with {then}")
-    planned, done = resumed["flags"]["epochs"], resumed["epoch"]
-    if flags["schedule"] != "constant" and flags["epochs"] not in (planned, done):
-        hand_over = f"; {done}, the epochs done, hands over what is there" if done else ""
-        raise UserError(f"--resume: --epochs is {flags['epochs']}, but the schedule of {path} ends with "
-                        f"epoch {planned}{hand_over}")
-    if flags["epochs"] < resumed["epoch"]:
-        raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} is at {resumed['epoch']}")
-    if digest != resumed["photos"]:
-        raise UserError(f"--resume: the photos or labels are not those that {path} was made with")
-    product = path.with_name(resumed["kind"].replace(" run", ".pt"))
-    if product.exists() and flags["epochs"] > resumed["epoch"]:
-        print(f"{product} stays as it was until this run ends")
-    made, here = ({name: of["flags"].get(name) for name in PLACE} | checkpoint.rounding(of["environment"])
-                  for of in (resumed, {"flags": flags, "environment": environment}))
-    for name in here:
-        if made[name] != here[name]:
-            then = f"{path} was made with {name} {made[name]}"
-            print(f"not the same bits as without a break: {then}, this is {here[name]}")
+        yield Run(args, kind, products, former, locks)

@@ -5,6 +5,9 @@ import math
 import os
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from support import files
 from support.errors import UserError
 
@@ -33,6 +36,22 @@ def start_log(path: Path, header: dict, epochs_done: int) -> list[dict]:
     with files.atomic(path) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in (header, *rows)))
     return rows
+
+
+def epoch_cost(losses: list[Tensor], batches: list[Tensor], epoch: int, learning_rate: float) -> float:
+    """The mean loss over the images of an epoch, from the mean loss of each batch of indices (B,).
+
+    The losses stay on the device until here, since a GPU waits for each that is read.
+    UserError (status 1) where the mean is not finite.
+    """
+    total = 0.0
+    for loss, batch in zip(torch.stack(losses).tolist(), batches):
+        total += loss * len(batch)
+    cost = total / sum(map(len, batches))
+    if not math.isfinite(cost):
+        raise UserError(f"the loss is {cost} in epoch {epoch}, learning rate {learning_rate}; "
+                        f"the last checkpoint is kept; try a lower --learning-rate", exit_status=1)
+    return cost
 
 
 def log_row(path: Path, row: dict) -> None:

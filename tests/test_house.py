@@ -14,7 +14,7 @@ ROOMS = ("flowers", "support", "study", "bench", "tests")
 # what each file of the ground floor may import, besides flowers and support; rooms: which rooms they may
 MAY_IMPORT = {
     "inverse_maxpool": set(), "models": {"inverse_maxpool"}, "data": set(), "recipes": set(),
-    "augment": {"data"}, "training": {"data", "recipes"}, "predict": {"augment", "evaluate"},
+    "augment": {"data"}, "training": {"augment", "data", "recipes"}, "predict": {"augment", "evaluate"},
     "export": {"evaluate"},
     "evaluate": {"data", "augment", "models"},
     "train_autoencoder": {"data", "augment", "models", "recipes", "training", "evaluate"},

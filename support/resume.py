@@ -1,0 +1,42 @@
+"""What a resume may change, and what it may not."""
+
+import os
+from pathlib import Path
+
+from support import checkpoint
+from support.errors import UserError
+
+# A resume may change these flags, since they do not change the result.
+FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
+              "dataset"}  # its photos and labels are compared instead
+PLACE = ("device", "precision")  # and these, with a line: the bits then differ
+
+
+def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, path: Path) -> None:
+    """UserError where a flag or the photos would change the result of the run that is resumed."""
+    for name in sorted(flags, key=lambda name: name not in ("recipe", "head")):  # these explain the others
+        value = flags[name]
+        then = resumed["flags"].get(name, value)  # a flag newer than the run is passed over
+        same_file = name == "autoencoder" and os.path.abspath(str(then)) == os.path.abspath(str(value))
+        if name not in FREE_FLAGS.union(PLACE) and then != value and not same_file:
+            flag = name.replace("_", "-")
+            now, then = ("none" if each is None else each for each in (value, then))
+            raise UserError(f"--resume: --{flag} is {now}, but {path} was made with {then}")
+    planned, done = resumed["flags"]["epochs"], resumed["epoch"]
+    if flags["schedule"] != "constant" and flags["epochs"] not in (planned, done):
+        hand_over = f"; {done}, the epochs done, hands over what is there" if done else ""
+        raise UserError(f"--resume: --epochs is {flags['epochs']}, but the schedule of {path} ends with "
+                        f"epoch {planned}{hand_over}")
+    if flags["epochs"] < resumed["epoch"]:
+        raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} is at {resumed['epoch']}")
+    if digest != resumed["photos"]:
+        raise UserError(f"--resume: the photos or labels are not those that {path} was made with")
+    product = path.with_name(resumed["kind"].replace(" run", ".pt"))
+    if product.exists() and flags["epochs"] > resumed["epoch"]:
+        print(f"{product} stays as it was until this run ends")
+    made, here = ({name: of["flags"].get(name) for name in PLACE} | checkpoint.rounding(of["environment"])
+                  for of in (resumed, {"flags": flags, "environment": environment}))
+    for name in here:
+        if made[name] != here[name]:
+            then = f"{path} was made with {name} {made[name]}"
+            print(f"not the same bits as without a break: {then}, this is {here[name]}")
