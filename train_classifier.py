@@ -168,7 +168,7 @@ def main(args: argparse.Namespace) -> int:
 
         product = training.settled(product, images, args, run.precision)
         run.hand_over(args.epochs, config=config, head=args.head, classes=flowers.classes,
-                      **{name: part.state_dict() for name, part in product.items()})
+                      digests=flowers.digests, **{name: part.state_dict() for name, part in product.items()})
     return 0
 
 

@@ -112,6 +112,17 @@ def test_logs_begin_with_what_a_repetition_needs_and_have_a_row_an_epoch(pipelin
         assert all(row["cost"] > 0 and row["seconds"] > 0 for row in log)
 
 
+def test_a_product_says_its_epoch_and_the_photos_that_it_learned_from(pipeline):
+    root, printed = pipeline
+    for stage, epochs in (("autoencoder", 6), ("classifier", 2)):
+        product = torch.load(root / f"runs/{stage}/{stage}.pt", weights_only=True)
+        assert product["epoch"] == epochs
+        assert re.fullmatch(rf"wrote runs/{stage}/{stage}.pt of epoch {epochs} after \d+\.\d s",
+                            printed[f"train_{stage}"][-1])
+    photos = data.load(str(root / "photos"), "train", cache_dir=str(root / "cache"))
+    assert product["digests"] == photos.digests and len(set(product["digests"])) == 12
+
+
 def test_evaluation_counts_each_image_once_and_agrees_with_its_tables(pipeline):
     root, printed = pipeline
     result = json.loads((root / "evaluation/evaluation.json").read_text())
