@@ -12,6 +12,7 @@ takes no part: its output does not enter the loss.
 
 import argparse
 import copy
+import functools
 import sys
 import time
 from pathlib import Path
@@ -46,6 +47,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--dropout-after", choices=DROPOUTS_AFTER,
         help="each activation of the report's head, or those of its linear layers (%(default)s)")
     add("--label-smoothing", type=number(float, 0, 1), help="of a label, over all classes (%(default)s)")
+    add("--class-weights", choices=("none", "balanced"), default="none",
+        help="balanced: a class of few photos counts as much as one of many (%(default)s)")
     add("--average", type=number(float, 0, 1), help="of averaged weights, kept a step (%(default)s; 0: off)")
     args = recipes.parse(parser, "classifier", argv)
     if args.autoencoder is None:  # settled here, so that log and checkpoint record what was done
@@ -91,11 +94,12 @@ def make_optimizer(network: nn.ModuleDict, images: Tensor, args: argparse.Namesp
 
 
 def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, optimizer: torch.optim.Optimizer,
-                    images: Tensor, labels: Tensor, epoch: int, args: argparse.Namespace,
-                    run: run_folder.Run) -> dict:
-    """One pass over the training images, uint8 (N, 3, S, S), a step a batch; returns the log's row."""
+                    images: Tensor, labels: Tensor, weights: Tensor | None, epoch: int,
+                    args: argparse.Namespace, run: run_folder.Run) -> dict:
+    """One pass over the images, uint8 (N, 3, S, S), of classes with weights (classes,); the log's row."""
     start, losses, correct = time.perf_counter(), [], 0
-    encoder, classifier, smoothing = network["encoder"], network["classifier"], args.label_smoothing
+    encoder, classifier = network["encoder"], network["classifier"]
+    cross_entropy = functools.partial(F.cross_entropy, weight=weights, label_smoothing=args.label_smoothing)
     encoder.train(not args.freeze_encoder)  # in eval mode its batch norm stays as it is, too
     classifier.train()
     shuffle = machine.seeded_shuffle(args.seed, epoch)
@@ -110,11 +114,11 @@ def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, opti
         with machine.autocast(x.device, run.precision):
             logits = classifier(encoder(x)).float()  # (B, classes)
         if draws:  # each picture has the label of its partner, too, by its share
-            own, other = (F.cross_entropy(logits, label, reduction="none", label_smoothing=smoothing)
-                          for label in (y, y[draws[i].partner]))  # (B,) each
+            own = cross_entropy(logits, y, reduction="none")  # (B,)
+            other = cross_entropy(logits, y[draws[i].partner], reduction="none")  # (B,)
             loss = (share * own + (1 - share) * other).mean()
         else:
-            loss = F.cross_entropy(logits, y, label_smoothing=smoothing)
+            loss = cross_entropy(logits, y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -151,13 +155,14 @@ def main(args: argparse.Namespace) -> int:
         optimizer = make_optimizer(network, images, args, run)
         averaged = copy.deepcopy(network) if args.average else None
         product = averaged or network  # what is validated and handed over
+        weights = training.class_weights(flowers).to(run.device) if args.class_weights != "none" else None
 
-        parts = {**network, "optimizer": optimizer}
-        if averaged is not None:
-            parts |= {f"averaged_{name}": part for name, part in averaged.items()}
-        run.begin(parts, splits={"train": len(flowers), "val": len(val)}, config=config, head=args.head)
+        copies = {"": network, "averaged_": averaged or {}}
+        parts = {f"{prefix}{name}": part for prefix, each in copies.items() for name, part in each.items()}
+        run.begin({**parts, "optimizer": optimizer}, {"train": len(flowers), "val": len(val)}, config=config,
+                  head=args.head)
         for epoch in run.epochs(args.epochs):
-            row = train_one_epoch(network, averaged, optimizer, images, labels, epoch, args, run)
+            row = train_one_epoch(network, averaged, optimizer, images, labels, weights, epoch, args, run)
             row["val_accuracy"] = None
             if run.is_due(epoch):
                 judged = training.settled(product, images, args, run.precision)
@@ -167,8 +172,8 @@ def main(args: argparse.Namespace) -> int:
             return run.exit_status()
 
         product = training.settled(product, images, args, run.precision)
-        run.hand_over(args.epochs, config=config, head=args.head, classes=flowers.classes,
-                      digests=flowers.digests, **{name: part.state_dict() for name, part in product.items()})
+        run.hand_over(args.epochs, config=config, head=args.head, classes=flowers.classes, digests=flowers.digests,
+                      **{name: part.state_dict() for name, part in product.items()})
     return 0
 
 

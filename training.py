@@ -17,6 +17,7 @@ from support.flags import add_run, number
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad,
               "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
+FEW = 5  # training photos of a class: with fewer, a line says so
 WARM_UP = 0.05  # of the steps, with the cosine schedule
 
 
@@ -52,6 +53,16 @@ def check_photos(flowers: data.FlowerSet, dataset: str, classes: int = 1) -> Non
     if len(flowers.classes) < classes:
         raise UserError(f"--dataset {dataset}: there is one class, {flowers.classes[0]}: "
                         f"nothing to tell it from")
+    counts = torch.bincount(flowers.labels, minlength=len(flowers.classes))  # (classes,)
+    if classes > 1 and (few := (counts < FEW).nonzero().flatten().tolist()):
+        print(f"{len(few)} of {len(counts)} classes have under {FEW} training photos, as "
+              f"{flowers.classes[few[0]]} with {counts[few[0]]}: expect little of them")
+
+
+def class_weights(flowers: data.FlowerSet) -> Tensor:
+    """What an image of each class counts, (classes,), so that all classes count the same; 1 on average."""
+    counts = torch.bincount(flowers.labels, minlength=len(flowers.classes)).clamp(min=1)  # (classes,)
+    return len(flowers) / (len(counts) * counts)
 
 
 def make_optimizer(name: str, groups: list[dict], learning_rate: float,

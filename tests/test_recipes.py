@@ -264,3 +264,26 @@ def test_a_resume_names_first_what_explains_the_rest_and_what_is_lacking(drawn, 
     torch.save(last, tmp_path / "run/last.pt")
     done = run_script(drawn, "train_classifier", *flags, "--head", "pooled")
     assert_one_line(done, 2, "lacks averaged_encoder")
+
+
+POOLED = ["--recipe", "report", "--head", "pooled", "--autoencoder", "none", "--dropout", "0"]
+
+
+def test_balanced_class_weights_let_a_rare_class_count_as_much_as_a_common_one(drawn, tmp_path):
+    """The first step's loss is that of weights written out; a line counts the classes of few photos."""
+    shutil.copytree(drawn / "photos", tmp_path / "photos")
+    for i in range(2, 4):
+        (tmp_path / f"photos/train/rose/{i}.jpg").unlink()
+    for i in range(6):
+        shutil.copy(tmp_path / "photos/train/tulip/0.jpg", tmp_path / f"photos/train/tulip/copy{i}.jpg")
+    flags = [*HERE, *POOLED, "--batch-size", "16", "--epochs", "1", "--class-weights", "balanced"]
+    done = run_script(tmp_path, "train_classifier", *flags, "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 3 classes have under 5 training photos, as daisy with 4" in done.stdout
+    flowers = data.load(str(tmp_path / "photos"), "train", cache_dir=str(tmp_path / "cache"))
+    assert torch.bincount(flowers.labels).tolist() == [4, 2, 10]
+    machine.seeded_shuffle(0, 0)
+    encoder, head = AutoEncoder().encoder, PooledClassifier(3)
+    each = F.cross_entropy(head(encoder(augment.plain(flowers.images))), flowers.labels, reduction="none")
+    expected = torch.stack([each[flowers.labels == k].mean() for k in range(3)]).mean()
+    assert log_of(tmp_path / "run")[1][0]["cost"] == pytest.approx(expected.item(), rel=1e-4)
