@@ -49,6 +49,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--label-smoothing", type=number(float, 0, 1), help="of a label, over all classes (%(default)s)")
     add("--class-weights", choices=("none", "balanced"), default="none",
         help="balanced: a class of few photos counts as much as one of many (%(default)s)")
+    add("--keep", choices=("best", "last"), default="last",
+        help="hand over the last epoch, or the best on validation of those measured (%(default)s)")
     add("--average", type=number(float, 0, 1), help="of averaged weights, kept a step (%(default)s; 0: off)")
     args = recipes.parse(parser, "classifier", argv)
     if args.autoencoder is None:  # settled here, so that log and checkpoint record what was done
@@ -155,9 +157,10 @@ def main(args: argparse.Namespace) -> int:
         optimizer = make_optimizer(network, images, args, run)
         averaged = copy.deepcopy(network) if args.average else None
         product = averaged or network  # what is validated and handed over
+        best = copy.deepcopy(product) if args.keep == "best" else None
         weights = training.class_weights(flowers).to(run.device) if args.class_weights != "none" else None
 
-        copies = {"": network, "averaged_": averaged or {}}
+        copies = {"": network, "averaged_": averaged or {}, "best_": best or {}}
         parts = {f"{prefix}{name}": part for prefix, each in copies.items() for name, part in each.items()}
         run.begin({**parts, "optimizer": optimizer}, {"train": len(flowers), "val": len(val)}, config=config,
                   head=args.head)
@@ -167,12 +170,17 @@ def main(args: argparse.Namespace) -> int:
             if run.is_due(epoch):
                 judged = training.settled(product, images, args, run.precision)
                 row["val_accuracy"] = evaluate.accuracy(*judged.values(), val, run.device, run.precision)
+            if best and run.best_epoch(row | {"epoch": epoch}) == epoch:
+                best.load_state_dict(judged.state_dict())
             run.end_epoch(epoch, row, "cross-entropy (nats)")
         if run.stopped:
             return run.exit_status()
 
-        product = training.settled(product, images, args, run.precision)
-        run.hand_over(args.epochs, config=config, head=args.head, classes=flowers.classes, digests=flowers.digests,
+        if best and run.best_epoch():
+            product, epoch = best, run.best_epoch()
+        else:
+            product, epoch = training.settled(product, images, args, run.precision), args.epochs
+        run.hand_over(epoch, config=config, head=args.head, classes=flowers.classes, digests=flowers.digests,
                       **{name: part.state_dict() for name, part in product.items()})
     return 0
 

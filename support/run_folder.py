@@ -122,6 +122,11 @@ class Run:
         total = self.flags["epochs"]
         return epoch % max(5, total // 50) == 0 or epoch == total
 
+    def best_epoch(self, *more: dict) -> int | None:
+        """The epoch of the log, and of more rows, that validated best, the first of equals; None without."""
+        rows = [row for row in (*self.rows, *more) if row["val_accuracy"] is not None]
+        return max(rows, key=lambda row: row["val_accuracy"])["epoch"] if rows else None
+
     def hand_over(self, epoch: int, **content) -> None:
         """Write the run's product, the weights of an epoch and what else the next scripts need."""
         kind = self.kind.removesuffix(" run")

@@ -18,7 +18,7 @@ from conftest import COMMON, OURS, ROOT, assert_one_line, contents, run_script
 import evaluate
 import train_autoencoder
 import train_classifier
-from bench import kill_runs
+from bench import damage, kill_runs
 from study import run as study_run
 from support import checkpoint, files, interrupts, machine, run_log
 from support.errors import UserError
@@ -48,8 +48,9 @@ def start_changed(change: str, root: Path, out: Path, **pipes) -> subprocess.Pop
 
 @pytest.mark.parametrize("stage,kills,flags", (("autoencoder", 2, ["--deterministic"]),
                                                ("classifier", 1, ["--optimizer", "sgd"]),
-                                               ("classifier", 1, ["--recipe", "strong", "--head", "pooled",
-                                                                  "--autoencoder", "none"])))
+                                               ("classifier", 2, ["--recipe", "strong", "--head", "pooled",
+                                                                  "--autoencoder", "none",
+                                                                  "--keep", "best"])))
 def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, flags, tmp_path):
     """Killed while it saves, the autoencoder then anywhere; kill_runs.py kills each stage twenty times."""
     result = kill_runs.kill_runs(stage, kills, tmp_path, *flags)
@@ -57,6 +58,9 @@ def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, 
     assert result["differences"] == []
     assert not list((tmp_path / "killed").glob("*.tmp*"))  # what the kills while saving left
     assert (tmp_path / "killed/curve.png").exists()
+    products = [torch.load(tmp_path / run / f"{stage}.pt", weights_only=True) for run in ("whole", "killed")]
+    for name in {"epoch", "model", "encoder", "classifier"} & products[0].keys():
+        assert damage.same(*(product[name] for product in products)), name
 
 
 @pytest.mark.parametrize("stage,number,status", (

@@ -287,3 +287,23 @@ def test_balanced_class_weights_let_a_rare_class_count_as_much_as_a_common_one(d
     each = F.cross_entropy(head(encoder(augment.plain(flowers.images))), flowers.labels, reduction="none")
     expected = torch.stack([each[flowers.labels == k].mean() for k in range(3)]).mean()
     assert log_of(tmp_path / "run")[1][0]["cost"] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_best_epoch_is_handed_over_where_asked_for(drawn, tmp_path):
+    flags = [*HERE, *POOLED, "--batch-size", "6", "--epochs", "6", "--keep", "best", "--out", tmp_path]
+    done = run_script(drawn, "train_classifier", *flags)
+    assert done.returncode == 0, done.stderr
+    accuracies = {row["epoch"]: row["val_accuracy"] for row in log_of(tmp_path)[1]}
+    best = 5 if accuracies[5] >= accuracies[6] else 6  # those that were measured
+    assert f"wrote {tmp_path}/classifier.pt of epoch {best} after" in done.stdout
+    last, product = (torch.load(tmp_path / name, weights_only=True) for name in ("last.pt", "classifier.pt"))
+    assert product["epoch"] == best
+    for part in ("encoder", "classifier"):
+        assert all(torch.equal(value, last[f"best_{part}"][name]) for name, value in product[part].items())
+    evaluated = run_script(drawn, "evaluate", "--classifier", tmp_path / "classifier.pt",
+                           "--cache-dir", "cache", "--views", "1")
+    assert evaluated.returncode == 0, evaluated.stderr
+    splits = json.loads((tmp_path / "evaluation.json").read_text())["splits"]
+    assert splits["val"]["accuracy"] == pytest.approx(accuracies[best])
+    done = run_script(drawn, "train_classifier", *flags[:-4], "--out", tmp_path, "--resume")
+    assert_one_line(done, 2, "--keep is last", "made with best")
