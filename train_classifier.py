@@ -38,7 +38,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = training.parser_of(__doc__, out="runs/classifier")
     switch, add = argparse.BooleanOptionalAction, parser.add_argument_group("model").add_argument
     add("--autoencoder", type=lambda text: None if text == "none" else Path(text),
-        help="stage one's checkpoint, to start from, or none: random weights (%(default)s)")
+        help="where to start: stage one's checkpoint, a classifier.pt, or none: random weights (%(default)s)")
     add("--head", choices=HEADS, help="the report's, or a smaller one that averages z's maps (%(default)s)")
     add("--freeze-encoder", action=switch, default=False, help="train the classifier alone (%(default)s)")
     add("--encoder-learning-rate", type=number(float, 0, above=True), help="(that of the classifier)")
@@ -64,21 +64,34 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def starting_encoder(args: argparse.Namespace, resumed: dict | None = None) -> Encoder:
-    """The encoder before the first step; a line says where it comes from. A resumed run fills it itself."""
-    if resumed:
-        return Encoder(resumed["config"].get("batch_norm", True))
+def starting_network(args: argparse.Namespace, classes: list[str],
+                     resumed: dict | None = None) -> tuple[nn.ModuleDict, dict]:
+    """Encoder and classifier before the first step, which a resumed run fills itself; the latter's config."""
+    path, cpu, earlier, saved = args.autoencoder, torch.device("cpu"), None, {}
+    machine.seeded_shuffle(args.seed, 0)
     # Drawn even if replaced, so that the classifier's first weights are the same either way.
-    model = AutoEncoder(args.batch_norm is not False)
-    if args.autoencoder is None:
+    encoder = AutoEncoder(args.batch_norm is not False).encoder
+    if resumed:
+        encoder = Encoder(resumed["config"].get("batch_norm", True))
+    elif path is None:
         print("encoder from random weights (--autoencoder FILE starts from a trained one)")
-        return model.encoder
-    saved = checkpoint.load(args.autoencoder, "autoencoder")
-    recipe = saved.get("flags", {}).get("recipe", "report")
-    print(f"encoder from {args.autoencoder}, trained by the recipe {recipe}")
-    if saved["dataset"] != args.dataset:
+    elif checkpoint.peek(path).get("kind") == "classifier":
+        encoder, earlier, saved = evaluate.load_classifier(path, cpu)
+    else:
+        autoencoder, saved = evaluate.load_autoencoder(path, cpu)
+        encoder = autoencoder.encoder
+    config = {"num_classes": len(classes), "batch_norm": encoder.batch_norm, "dropout": args.dropout}
+    if args.head == "report":
+        config["dropout_after"] = args.dropout_after
+    classifier, whence = HEADS[args.head](**config), "encoder"
+    if earlier:
+        fit, new = checkpoint.load_what_fits(classifier, earlier, is_last_new=saved["classes"] != classes)
+        whence = f"encoder and classifier ({', '.join(fit) or 'no layer'}; new: {', '.join(new) or 'none'})"
+    if saved:
+        print(f"{whence} from {path}, trained by the recipe {saved.get('flags', {}).get('recipe', 'report')}")
+    if saved.get("dataset", args.dataset) != args.dataset:
         print(f"transfer: it was trained with --dataset {saved['dataset']}, not {args.dataset}")
-    return checkpoint.rebuild(AutoEncoder, saved["config"], saved["model"], args.autoencoder).encoder
+    return nn.ModuleDict({"encoder": encoder, "classifier": classifier}), config
 
 
 def make_optimizer(network: nn.ModuleDict, images: Tensor, args: argparse.Namespace,
@@ -146,13 +159,7 @@ def main(args: argparse.Namespace) -> int:
         images = flowers.images.to(run.device)  # uint8 (N, 3, size, size)
         labels = flowers.labels.to(run.device)  # (N,)
 
-        machine.seeded_shuffle(args.seed, 0)
-        encoder = starting_encoder(args, run.resumed)
-        config = {"num_classes": len(flowers.classes), "batch_norm": encoder.batch_norm,
-                  "dropout": args.dropout}
-        if args.head == "report":
-            config["dropout_after"] = args.dropout_after
-        network = nn.ModuleDict({"encoder": encoder, "classifier": HEADS[args.head](**config)})
+        network, config = starting_network(args, flowers.classes, run.resumed)
         network.to(run.device, memory_format=machine.memory_format(run.device))
         optimizer = make_optimizer(network, images, args, run)
         averaged = copy.deepcopy(network) if args.average else None

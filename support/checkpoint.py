@@ -134,6 +134,23 @@ def load_state(target: nn.Module | torch.optim.Optimizer, state: dict, path: Pat
         raise UserError(f"{path} does not fit {type(target).__name__}: {error}") from error
 
 
+def load_what_fits(target: nn.Module, source: nn.Module, is_last_new: bool) -> tuple[list[str], list[str]]:
+    """Copy source's layers into target's of the same name and shapes; the names of those copied and left.
+
+    is_last_new: leave the last linear layer, whose outputs mean something else.
+    """
+    layers = {name: layer for name, layer in target.named_children() if layer.state_dict()}
+    last = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)][-1]
+    fit = []
+    for name, layer in layers.items():
+        state = getattr(source, name, nn.Identity()).state_dict()
+        shapes = [{key: value.shape for key, value in each.items()} for each in (state, layer.state_dict())]
+        if shapes[0] == shapes[1] and not (is_last_new and name == last):
+            layer.load_state_dict(state)
+            fit.append(name)
+    return fit, [name for name in layers if name not in fit]
+
+
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
     """Its weights' state; rates stay as they are, from the flags. One of MISFITS where it does not fit."""
     groups = zip(optimizer.param_groups, state["param_groups"], strict=True)

@@ -100,7 +100,7 @@ def test_an_autoencoder_that_does_not_fit_is_refused_and_named(change, trained, 
     checkpoint.save(tmp_path / "odd.pt", content)
     args = train_classifier.parse_args([*COMMON, "--autoencoder", str(tmp_path / "odd.pt")])
     with pytest.raises(UserError, match="odd.pt does not fit AutoEncoder") as refusal:
-        train_classifier.starting_encoder(args)
+        train_classifier.starting_network(args, ["rose"])
     assert "\n" not in str(refusal.value)  # torch's own message has several lines
 
 

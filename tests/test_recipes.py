@@ -307,3 +307,38 @@ def test_the_best_epoch_is_handed_over_where_asked_for(drawn, tmp_path):
     assert splits["val"]["accuracy"] == pytest.approx(accuracies[best])
     done = run_script(drawn, "train_classifier", *flags[:-4], "--out", tmp_path, "--resume")
     assert_one_line(done, 2, "--keep is last", "made with best")
+
+
+@pytest.mark.parametrize("change,fit,new", (
+    (None, "conv1, conv2, linear, bn1, bn2", "none"), ("classes", "conv1, conv2, bn1, bn2", "linear"),
+    ("a class more", "conv1, conv2, bn1, bn2", "linear")))
+def test_a_trained_classifier_is_a_start_for_other_classes(change, fit, new, drawn, tmp_path):
+    flags = [*HERE, *POOLED, "--batch-size", "6", "--epochs", "1", "--out", tmp_path / "run"]
+    shutil.copytree(drawn / "photos", tmp_path / "photos")
+    for split in data.SPLITS:
+        if change == "classes":
+            (tmp_path / "photos" / split / "rose").rename(tmp_path / "photos" / split / "orchid")
+        elif change == "a class more":
+            shutil.copytree(tmp_path / "photos" / split / "rose", tmp_path / "photos" / split / "orchid")
+    start = drawn / "runs/classifier/classifier.pt"
+    flags += ["--autoencoder", start, "--learning-rate", "1e-30", "--optimizer", "sgd"]  # it stands still
+    done = run_script(tmp_path, "train_classifier", *flags)
+    assert done.returncode == 0, done.stderr
+    assert f"encoder and classifier ({fit}; new: {new}) from {start}, trained by the recipe" in done.stdout
+    before, after = (torch.load(path, weights_only=True) for path in (start, tmp_path / "run/classifier.pt"))
+    assert torch.equal(before["encoder"]["conv5.weight"], after["encoder"]["conv5.weight"])
+    assert torch.equal(before["classifier"]["conv2.weight"], after["classifier"]["conv2.weight"])
+    kept = before["classifier"]["linear.weight"].shape == after["classifier"]["linear.weight"].shape and \
+        torch.equal(before["classifier"]["linear.weight"], after["classifier"]["linear.weight"])
+    assert kept == (change is None) and len(after["classes"]) == len(after["classifier"]["linear.bias"])
+    done = run_script(tmp_path, "train_classifier", *flags, "--epochs", "2", "--resume")
+    assert done.returncode == 0, done.stderr
+
+
+def test_of_a_classifier_with_the_other_head_a_start_takes_what_fits(drawn):
+    args = train_classifier.parse_args(["--autoencoder", str(drawn / "runs/classifier/classifier.pt")])
+    network, _ = train_classifier.starting_network(args, ["daisy", "rose", "tulip"])
+    saved = torch.load(drawn / "runs/classifier/classifier.pt", weights_only=True)["classifier"]
+    found = network["classifier"].state_dict()
+    assert {name for name, value in saved.items() if name in found and torch.equal(value, found[name])} == {
+        name for name in saved if not name.startswith("linear")}
