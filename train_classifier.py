@@ -3,11 +3,11 @@
     python train_classifier.py                     # from runs/autoencoder/autoencoder.pt
     python train_classifier.py --head pooled       # a classifier of 9 instead of 158 million weights
     python train_classifier.py --recipe report     # as the report's code does, from random weights
+    python train_classifier.py --dataset photos --autoencoder runs/classifier/classifier.pt --out runs/photos
 
 Writes to runs/classifier/, or to --out: last.pt (for --resume), classifier.pt (weights and configuration of
 encoder and classifier, class names; for evaluate.py and predict.py), log.jsonl and curve.png. Takes minutes
-on two cores, as README.md says. Cross-entropy (report, section 3); recipes.py has the settings. The decoder
-takes no part: its output does not enter the loss.
+on two cores, as README.md says. Cross-entropy (report, section 3); recipes.py has the settings.
 """
 
 import argparse
@@ -183,12 +183,10 @@ def main(args: argparse.Namespace) -> int:
         if run.stopped:
             return run.exit_status()
 
-        if best and run.best_epoch():
-            product, epoch = best, run.best_epoch()
-        else:
-            product, epoch = training.settled(product, images, args, run.precision), args.epochs
-        run.hand_over(epoch, config=config, head=args.head, classes=flowers.classes, digests=flowers.digests,
-                      **{name: part.state_dict() for name, part in product.items()})
+        epoch = run.best_epoch() if best else None  # None: a run stopped before any was measured, too
+        product = best if epoch else training.settled(product, images, args, run.precision)
+        run.hand_over(epoch or args.epochs, config=config, head=args.head, classes=flowers.classes,
+                      digests=flowers.digests, **{name: part.state_dict() for name, part in product.items()})
     return 0
 
 

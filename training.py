@@ -111,13 +111,10 @@ def update_average(averaged: nn.Module, model: nn.Module, step: int, decay: floa
 @torch.no_grad()
 def measure_batch_norm(model: nn.Module, images: Tensor, batches: list[Tensor], precision: str,
                        before: nn.Module | None = None) -> None:
-    """Set batch norm's mean and variance to their mean over the batches of uint8 images (N, 3, S, S).
-
-    before: what makes the model's input of them, in eval mode.
-    """
+    """Set batch norm's statistics to their mean over batches of uint8 images (N, 3, S, S), after `before`."""
     with machine.autocast(images.device, precision):
         inputs = (augment.plain(images[batch]) for batch in batches)
-        update_bn(inputs if before is None else map(before, inputs), model)
+        update_bn(map(before, inputs) if before else inputs, model)
 
 
 def settled(network: nn.ModuleDict, images: Tensor, args: argparse.Namespace,

@@ -301,7 +301,7 @@ def test_the_best_epoch_is_handed_over_where_asked_for(drawn, tmp_path):
     for part in ("encoder", "classifier"):
         assert all(torch.equal(value, last[f"best_{part}"][name]) for name, value in product[part].items())
     evaluated = run_script(drawn, "evaluate", "--classifier", tmp_path / "classifier.pt",
-                           "--cache-dir", "cache", "--views", "1")
+                           "--cache-dir", "cache", "--views", "1", "--precision", "fp32")
     assert evaluated.returncode == 0, evaluated.stderr
     splits = json.loads((tmp_path / "evaluation.json").read_text())["splits"]
     assert splits["val"]["accuracy"] == pytest.approx(accuracies[best])
