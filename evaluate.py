@@ -199,13 +199,14 @@ def main(args: argparse.Namespace) -> int:
                         f"say where it is with --dataset")
     out = args.out or args.classifier.parent
     with run_folder.claim(out):  # so that a training run there does not delete half-written tables
-        splits, measured = {}, data.splits(dataset)
+        splits, photos, measured = {}, {}, data.splits(dataset)
         rows = [["split", "file", "class", "class number", "predicted", "predicted number",
                  "probability"]]
         if "test" not in measured:
             print(f"--dataset {dataset}: there is no test/, so tables and figures are of validation images")
         for split in measured:
             flowers, *squares = load(dataset, split, args, content)
+            photos[split] = flowers
             likely = classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
             confidence, predicted = likely.max(1)  # (N,)
             splits[split] = summarise(predicted == flowers.labels, flowers.labels)
@@ -218,6 +219,7 @@ def main(args: argparse.Namespace) -> int:
             columns = flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist()
             rows += [[split, name, classes[i], i, classes[j], j, f"{p:.4f}"]
                      for name, i, j, p in zip(*columns)]
+        data.tell_duplicates(photos)
         print_summaries(splits, args.views)
         files.write_json(out / "evaluation.json", {
             "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"],

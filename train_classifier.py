@@ -149,9 +149,11 @@ def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, opti
 def main(args: argparse.Namespace) -> int:
     former = recipes.RECIPES["report"]["classifier"]
     with run_folder.open(args, KIND, PRODUCTS, former) as run:
+        data.check_classes(args.dataset)
         val = data.load(args.dataset, "val", args.data_dir, args.cache_dir)
         size = augment.SQUARE if args.augment else 100
         flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size)
+        data.tell_duplicates({"train": flowers, "val": val})
         training.check_photos(flowers, args.dataset, classes=2)
         steps = len(data.batches(len(flowers), args.batch_size))
         args.epochs = run.flags["epochs"] = recipes.epochs(args, "classifier", steps, run.resumed)
