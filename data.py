@@ -17,7 +17,7 @@ from support import checkpoint, machine
 from support.errors import UserError
 
 SPLITS = folder.SPLITS
-BUILT_IN = {"flowers102": flowers102, "synthetic": synthetic}
+BUILT_IN = {"flowers102": flowers102, "synthetic": synthetic, "synthetic-30": synthetic}
 CACHE_FORMAT = 6  # to be raised when decoding.decode, or what is cached, changes
 
 
@@ -70,8 +70,9 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     """One split of a data set, from the cache where it is there, else decoded from the photos.
 
     dataset: 'flowers102' (torchvision's, in data_dir/flowers-102, downloaded where that folder is absent),
-        'synthetic' (drawn by flowers.synthetic) or a folder with train/, val/ and test/, each one folder a
-        class (torchvision's ImageFolder); without val/, a fifth of train/ validates.
+        'synthetic' (drawn by flowers.synthetic), 'synthetic-30' (its first 30 species) or a folder with
+        train/, val/ and test/, each one folder a class (torchvision's ImageFolder); without val/, a fifth of
+        train/ validates.
     size: pixels a side. UserError for data that is absent or damaged, with the file's name.
     """
     if split not in SPLITS:

@@ -93,7 +93,8 @@ def main(args: argparse.Namespace) -> int:
         for start in range(0, len(paths), AT_ONCE):
             batch = paths[start : start + AT_ONCE]
             tried = pool.map(lambda path: decoding.try_read(path, size, shallow), batch)
-            decoded = [(path, got if isinstance(got, UserError) else got[0]) for path, got in zip(batch, tried)]
+            decoded = [(path, got if isinstance(got, UserError) else got[0])
+                       for path, got in zip(batch, tried)]
             for error in (error for _, error in decoded if isinstance(error, UserError)):
                 print(f"predict.py: {error}", file=sys.stderr, flush=True)
                 failed += 1

@@ -28,7 +28,7 @@ def parser_of(description: str, out: str) -> argparse.ArgumentParser:
     switch = argparse.BooleanOptionalAction
     add = parser.add_argument_group("data").add_argument
     add("--dataset", default="flowers102", type=data.dataset_name,
-        help="flowers102, synthetic, or a folder with train/, val/ and test/ (%(default)s)")
+        help="flowers102, synthetic, synthetic-30 or a folder with train/, val/ and test/ (%(default)s)")
     add("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     add("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
     add = parser.add_argument_group("training").add_argument

@@ -25,6 +25,7 @@ from flowers.species import CLASSES, SEED, class_names, flower, species
 from support.errors import UserError
 
 PER_CLASS = {"train": 10, "val": 10, "test": 60}
+FEW = 30, {"train": 10, "val": 10, "test": 20}  # synthetic-30: its first species, soon drawn and learned
 ONE_AT_A_TIME = threading.Lock()  # of the threads that draw: each changes what is its process's for a while
 
 
@@ -73,10 +74,9 @@ def draw(k: int, split: str, index: int, size: int = 100) -> np.ndarray:
     return np.clip(np.round(255 * canvas), 0, 255).astype(np.uint8).transpose(1, 2, 0)  # -> (H, W, 3)
 
 
-def draw_split(split: str, size: int = 100, per_class: int = 0) -> tuple[np.ndarray, list[int], list[str]]:
+def draw_split(split: str, size: int, classes: int, count: int) -> tuple[np.ndarray, list[int], list[str]]:
     """uint8 images (N, 3, size, size), labels and names of a split, class by class; drawn on all cores."""
-    count = per_class or PER_CLASS[split]
-    pictures = [(k, split, i, size) for k in range(CLASSES) for i in range(count)]
+    pictures = [(k, split, i, size) for k in range(classes) for i in range(count)]
     images = np.empty((len(pictures), 3, size, size), np.uint8)
     # with more than one thread each, the processes would spin on the same cores
     serial = dict(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
@@ -93,7 +93,8 @@ def draw_split(split: str, size: int = 100, per_class: int = 0) -> tuple[np.ndar
                 images[i] = image.transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)
     except BrokenProcessPool as error:
         raise UserError("the drawing processes ended (out of memory?)", exit_status=1) from error
-    names = [f"{name.replace(' ', '-')}/{split}-{i:02d}" for name in class_names() for i in range(count)]
+    names = [f"{name.replace(' ', '-')}/{split}-{i:02d}"
+             for name in class_names()[:classes] for i in range(count)]
     return images, [k for k, *_ in pictures], names
 
 
@@ -114,6 +115,7 @@ def fingerprint(root: Path, split: str) -> list[str]:
 
 def read(root: Path, split: str, size: int) -> Photos:
     """As folder.read has it; the digests are of the names, which the pictures follow from at any size."""
-    images, labels, names = draw_split(split, size)
+    classes, per_class = FEW if root.name.endswith("-30") else (CLASSES, PER_CLASS)
+    images, labels, names = draw_split(split, size, classes, per_class[split])
     digests = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in names]
-    return torch.from_numpy(images), labels, class_names(), names, digests
+    return torch.from_numpy(images), labels, class_names()[:classes], names, digests

@@ -551,6 +551,15 @@ def test_synthetic_flowers_are_drawn_once_and_kept(tmp_path, monkeypatch):
     )
 
 
+def test_synthetic_30_is_the_beginning_of_synthetic(tmp_path):
+    few, all_ = (data.load(name, "val", cache_dir=str(tmp_path), size=8)
+                 for name in ("synthetic-30", "synthetic"))
+    assert len(few) == 300 and few.classes == all_.classes[:30] and few.names == all_.names[:300]
+    assert torch.equal(few.images, all_.images[:300]) and torch.equal(few.labels, all_.labels[:300])
+    test = data.load("synthetic-30", "test", cache_dir=str(tmp_path), size=8)
+    assert torch.bincount(test.labels).tolist() == 30 * [20] and len(list(tmp_path.iterdir())) == 3
+
+
 def test_linked_folders_are_followed(folder, tmp_path, capsys):
     (folder / "train/rose").rename(tmp_path / "elsewhere")
     (folder / "train/rose").symlink_to(tmp_path / "elsewhere")

@@ -186,7 +186,8 @@ def test_files_without_permission_are_named(trained, tmp_path):
         assert_one_line(each, 2, str(path), "Permission denied")
     for path, each in zip(named[len(refused):], done[len(refused):]):
         assert each.returncode == 0 and "going on without a cache" in each.stdout and str(path) in each.stdout
-        assert "left out 1 file: 1 that cannot be read (train/rose/inner; see to its permissions)" in each.stdout
+        assert ("left out 1 file: 1 that cannot be read (train/rose/inner; see to its permissions)"
+                in each.stdout)
 
 
 # --- outputs and terminals ---

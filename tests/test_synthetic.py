@@ -68,7 +68,7 @@ def test_pictures_use_the_range_without_being_lost_at_either_end():
 
 
 def test_a_split_is_drawn_class_after_class_with_names():
-    images, labels, names = synthetic.draw_split("val", size=24, per_class=2)
+    images, labels, names = synthetic.draw_split("val", 24, 102, 2)
     assert images.shape == (204, 3, 24, 24) and images.dtype == np.uint8
     assert labels == [k for k in range(102) for _ in range(2)]
     assert names[5] == synthetic.class_names()[2].replace(" ", "-") + "/val-01" and len(set(names)) == 204
@@ -78,7 +78,7 @@ def test_a_split_is_drawn_class_after_class_with_names():
 
 @pytest.mark.parametrize("how", ("a script without a guard", "piped into python", "in a thread"))
 def test_flowers_are_drawn_from_anywhere(how, tmp_path):
-    draw = "print(synthetic.draw_split('val', 8, 1)[0].shape)"
+    draw = "print(synthetic.draw_split('val', 8, 102, 1)[0].shape)"
     code = f"from flowers import synthetic\n{draw}\n"
     if how == "in a thread":
         code = f"import threading\nthread = threading.Thread(target=lambda: {draw})\n" \
