@@ -188,6 +188,7 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = machine.set_up(args.device, args.precision)
+    print(f"evaluating {args.classifier} {machine.say(device, precision)}")
     encoder, classifier, content = load_classifier(args.classifier, device)
     autoencoder, saved = load_autoencoder(args.autoencoder, device) if args.autoencoder else (None, content)
     if saved["dataset"] != content["dataset"]:

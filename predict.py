@@ -83,6 +83,7 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(f"--figure {args.figure} is there already, maybe a photo; remove it, or name another")
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         device, precision = machine.set_up(args.device, args.precision)
+        print(f"naming flowers with {args.classifier} {machine.say(device, precision)}")
         encoder, classifier, content = evaluate.load_classifier(args.classifier, device)
         autoencoder = evaluate.load_autoencoder(args.autoencoder, device)[0] if args.autoencoder else None
     if not (paths := list(find(expand(args.photos)))):

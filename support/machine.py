@@ -76,18 +76,21 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def set_up(device_name: str, precision_name: str, deterministic: bool = False) -> tuple[torch.device, str]:
-    """Settle allocator, device and precision, and say on the run's first line what was chosen."""
+    """Settle allocator, device and precision; `say` tells what was chosen."""
     keep_memory()
     keep_fp32()
     device = choose_device(device_name)
     if deterministic and device.type != "cpu":  # a CPU has no other algorithms
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before cuBLAS starts, as the next line's docs ask
         torch.use_deterministic_algorithms(True)
-    precision = choose_precision(precision_name, device)
-    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
-    print(f"device {device} ({processor(device)}{threads}), "
-          f"precision {precision} (--precision {precision_name})")
-    return device, precision
+    return device, choose_precision(precision_name, device)
+
+
+def say(device: torch.device, precision: str) -> str:
+    """Device, threads and precision in words."""
+    threads = torch.get_num_threads()
+    counted = f", {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else ""
+    return f"on {device} ({processor(device)}{counted}) in {precision}"
 
 
 def processor(device: torch.device) -> str:

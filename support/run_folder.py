@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +10,11 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from support import checkpoint, figures, files, machine
+from support import checkpoint, figures, files, machine, run_log
 from support.errors import UserError
 from support.flags import plain_flags
 from support.interrupts import interrupts
 from support.resume import check_resume
-from support.run_log import log_row, start_log
 
 SAVE_EVERY = {"autoencoder run": 1, "classifier run": 10}  # epochs; the report's classifier fills gigabytes
 
@@ -62,6 +62,8 @@ class Run:
         parts: modules and optimizer by their names in last.pt; extra: plain values beside them there.
         """
         self.parts, self.extra = parts, extra
+        print(f"training on {splits['train']} photos for {self.flags['epochs']} epochs, "
+              f"{machine.say(self.device, self.precision)}")
         if self.resumed:
             if lacking := sorted(parts.keys() - self.resumed.keys()):
                 raise UserError(f"{self.last} lacks {', '.join(lacking)}: of another version?")
@@ -79,7 +81,7 @@ class Run:
             except OSError as error:
                 raise UserError(f"--out {self.out}: {error.strerror}") from error
         header = {"flags": self.flags, **self.environment, "dataset": self.flags["dataset"], "splits": splits}
-        self.rows = start_log(self.log, header, self.epochs_done)  # of the epochs that are done
+        self.rows = run_log.start_log(self.log, header, self.epochs_done)  # of the epochs that are done
 
     def epochs(self, total: int) -> Iterator[int]:
         """The epochs that are left, 1 to total; ends early after an interrupt."""
@@ -90,8 +92,10 @@ class Run:
                     return
 
     def progress(self, batches: list[Tensor], epoch: int) -> Iterator[Tensor]:
-        """The batches, under a bar that counts images and shows the cost of the epoch before."""
-        before = {"cost": f"{self.rows[-1]['cost']:.4f}"} if self.rows else None
+        """The batches, under a bar of images that shows the cost of the epoch before and the time left."""
+        before = None
+        if self.rows:
+            before = {"cost": f"{self.rows[-1]['cost']:.4f}", "left": self._left(epoch - 1)}
         with tqdm(None, f"epoch {epoch}", sum(map(len, batches)), leave=False, unit=" images", disable=None,
                   postfix=before) as bar:
             for batch in batches:
@@ -106,7 +110,9 @@ class Run:
             line += f", validation accuracy : {row['val_accuracy']:.2f} %"
         print(line, flush=True)
         self.rows.append({"epoch": epoch, **row})
-        log_row(self.log, self.rows[-1])
+        if epoch == self.epochs_done + 1 < total:
+            print(f"the {total - epoch} epochs that are left will take about {self._left(epoch)}", flush=True)
+        run_log.log_row(self.log, self.rows[-1])
         self.stopped = bool(self.caught)  # read once: the signal may come at any moment
         if self.is_due(epoch) or self.stopped:
             # before the save, so that a run killed in between draws it again
@@ -116,6 +122,11 @@ class Run:
             self._save_last(epoch)
         if self.stopped:
             print(f"stopped after epoch {epoch}; the same flags with --resume (no --overwrite) continue")
+
+    def _left(self, epoch: int) -> str:
+        """How long the epochs after this one will take, by the seconds of the last five."""
+        seconds = statistics.median(row["seconds"] for row in self.rows[-5:])
+        return run_log.duration(seconds * (self.flags["epochs"] - epoch))
 
     def is_due(self, epoch: int) -> bool:
         """Whether pictures and validation are due: every 5 epochs, or 50 times in a longer run."""
@@ -133,7 +144,8 @@ class Run:
         path = self.out / f"{kind}.pt"
         checkpoint.save(path, {"kind": kind, "epoch": epoch, "dataset": self.flags["dataset"],
                                "flags": self.flags, "environment": self.environment, **content})
-        print(f"wrote {path} of epoch {epoch} after {time.perf_counter() - self.start:.1f} s")
+        which = f", of epoch {epoch}," if epoch < self.flags["epochs"] else ""
+        print(f"wrote {path}{which} after {time.perf_counter() - self.start:.1f} s")
 
     def exit_status(self) -> int:
         """After an interrupt: what a shell expects of a process that a signal ended."""

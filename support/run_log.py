@@ -68,3 +68,10 @@ def read_log(path: Path) -> tuple[dict, list[dict]]:
     """The header of a log, and its rows, an epoch each."""
     header, *rows = map(json.loads, path.read_text().splitlines())
     return header, rows
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 40 s, 12 min, 3.5 h."""
+    minutes = seconds / 60
+    short = f"{seconds:.0f} s" if seconds < 100 else f"{minutes:.0f} minutes"
+    return short if minutes < 100 else f"{minutes / 60:.1f} hours"

@@ -295,7 +295,7 @@ def test_the_best_epoch_is_handed_over_where_asked_for(drawn, tmp_path):
     assert done.returncode == 0, done.stderr
     accuracies = {row["epoch"]: row["val_accuracy"] for row in log_of(tmp_path)[1]}
     best = 5 if accuracies[5] >= accuracies[6] else 6  # those that were measured
-    assert f"wrote {tmp_path}/classifier.pt of epoch {best} after" in done.stdout
+    assert f"wrote {tmp_path}/classifier.pt, of epoch {best}, after" in done.stdout
     last, product = (torch.load(tmp_path / name, weights_only=True) for name in ("last.pt", "classifier.pt"))
     assert product["epoch"] == best
     for part in ("encoder", "classifier"):
