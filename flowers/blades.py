@@ -1,8 +1,7 @@
 """One shape for all that grows: a curved blade in space, lit, projected and painted from back to front.
 
-Petals, leaves, stems, stamens, the dots of a flower's centre, and the grass and bokeh of a background differ
-in its parameters alone. x runs right, y down, z towards the viewer; a picture is 1 wide. P: blades drawn
-together, M: side, in pixels, of the window around each.
+Petals, leaves, stems, stamens, the dots of a centre, grass and bokeh differ in its parameters alone. x runs
+right, y down, z towards the viewer; a picture is 1 wide. P: blades, M: pixels a side of each one's window.
 """
 
 from colorsys import hls_to_rgb
@@ -67,14 +66,14 @@ def project(size: int, blade: Blade, base: np.ndarray, along: np.ndarray, across
     level = unit(np.cross((0, 0, 1), along))  # (P, 3), and so is steep
     steep = np.cross(along, level)
     cosine, sine = (across * level).sum(1, keepdims=True), (across * steep).sum(1, keepdims=True)  # (P, 1)
-    cosine = np.where(cosine < 0, -1, 1) * np.clip(np.abs(cosine), 0.45, 1)
-    across = cosine * level + np.where(sine < 0, -1, 1) * np.sqrt(1 - cosine**2) * steep
+    cosine = np.copysign(np.clip(np.abs(cosine), 0.45, 1), cosine)
+    across = cosine * level + np.copysign(np.sqrt(1 - cosine**2), sine) * steep
     normal = np.cross(along, across)
     # the pixels of a window around each blade, moved inside the picture where it crosses the border
     middle = base + 0.5 * length[:, None] * (along + blade.bend * normal)
-    a, c, n = (np.abs(vectors[:, :2]) for vectors in (along, across, normal))
     rise = 0.5 * abs(blade.bend) + abs(blade.camber) * blade.width**2
-    reach = length[:, None] * (0.5 * a + blade.width * c + rise * n + 0.04)  # (P, 2)
+    extent = np.abs(0.5 * along) + np.abs(blade.width * across) + np.abs(rise * normal) + 0.04
+    reach = length[:, None] * extent[:, :2]
     side = min(size, int(2 * size * (reach.max() + soft + 0.01)) + 2)
     start = np.clip(np.floor(middle[:, :2] * size - side / 2), 0, size - side).astype(int)  # (P, 2)
     pixels = ((start[:, :, None] + np.arange(side) + 0.5) / size - base[:, :2, None]).astype(np.float32)

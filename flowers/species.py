@@ -15,15 +15,6 @@ SEED = 102
 GOLDEN = np.pi * (3 - 5**0.5)  # the angle between successive seeds of a sunflower
 
 
-@cache
-def tables() -> dict:
-    """species.json: colours (hue, lightness, saturation), forms, genera.
-
-    A form has values of Blade's and Species's fields; a pair is the range that each genus draws from.
-    """
-    return json.loads(Path(__file__).with_name("species.json").read_text())
-
-
 @dataclass(frozen=True)
 class Species:
     """Lengths are shares of the petal's length."""
@@ -47,10 +38,14 @@ class Species:
 
 @cache
 def species(k: int) -> Species:
-    """Species k in 0..101: three a genus, the second of another colour, the third with a feature."""
+    """Species k in 0..101: three a genus, the second of another colour, the third with a feature.
+
+    species.json has colours (hue, lightness, saturation), genera, and forms: values of Blade's and Species's
+    fields, or a pair, the range that each genus draws from.
+    """
     genus, sibling = divmod(k, 3)
     rng = np.random.default_rng((SEED, genus))
-    colours, forms, genera = tables().values()
+    colours, forms, genera = json.loads(Path(__file__).with_name("species.json").read_text()).values()
     noun = list(forms)[genus % len(forms)]
     form = {field: value if not isinstance(value, list) else
             int(rng.integers(value[0], value[1] + 1)) if isinstance(value[0], int) else rng.uniform(*value)
