@@ -112,9 +112,7 @@ def project(size: int, blade: Blade, base: np.ndarray, along: np.ndarray, across
     if blade.spots:
         dots = np.sin(27 * s + turn) * np.sin(7 * v / blade.width + 3 * np.sin(9 * s) + turn)
         glow *= 1 - blade.spots * smooth(3 * dots - 0.6) * smooth(3 - 4 * s)
-    to_tip = smooth(2 * inside - 1)
-    if blade.edge:
-        to_tip = np.maximum(to_tip, smooth(blade.edge * 4 * (np.abs(q) - 0.6)))
+    to_tip = np.maximum(smooth(2 * inside - 1), smooth(blade.edge * 4 * (np.abs(q) - 0.6)))
     to_base = (1 - to_tip) * smooth(1 - 2 * inside)
     at_base, at_middle, at_tip = float32(np.array(blade.colours))  # (3, 1, 1)
     rgb = at_middle + to_base[:, None] * (at_base - at_middle) + to_tip[:, None] * (at_tip - at_middle)

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -17,19 +18,16 @@ from tqdm import tqdm
 from support.errors import UserError, printable
 
 MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more
-FORMATS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF", b"%PDF": "PDF",
-           b"<!": "a web page", b"<html": "a web page"}
+FORMATS = {  # how a file of each begins, the first that fits
+    "JPEG": rb"\xff\xd8\xff", "PNG": rb"\x89PNG\r\n\x1a\n", "GIF": rb"GIF8", "PDF": rb"%PDF",
+    "a web page": rb"<!|<html", "WebP": rb"RIFF....WEBP", "AVIF": rb"....ftyp.*avif",
+    "HEIC": rb"....ftyp.*(hei[cxm]|hevc|mif1|msf1)", "a film": rb"....ftyp"}
 READ = ("JPEG", "PNG", "GIF", "WebP")  # of those, by Pillow
 
 
 def format_of(content: bytes) -> str:
     """A file's format by its first 40 bytes, whatever its name; '' for one that is not known here."""
-    if content[4:8] == b"ftyp":
-        heic = any(brand in content[8:40] for brand in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"))
-        return "AVIF" if b"avif" in content[8:40] else "HEIC" if heic else "a film"
-    if content[:4] == b"RIFF":  # as films and sounds have it, too
-        return "WebP" if content[8:12] == b"WEBP" else ""
-    return next((name for magic, name in FORMATS.items() if content.startswith(magic)), "")
+    return next((name for name, start in FORMATS.items() if re.match(start, content[:40], re.DOTALL)), "")
 
 
 def _to_8_bits(deep: np.ndarray, mode: str, stated: int) -> tuple[np.ndarray, int]:
@@ -40,7 +38,7 @@ def _to_8_bits(deep: np.ndarray, mode: str, stated: int) -> tuple[np.ndarray, in
     if mode == "F" or mode == "I" and not (least >= 0 and 255 < most < 65536):
         kind = "floating-point numbers beyond 0 and 1" if mode == "F" else "32-bit numbers of no stated range"
         raise ValueError(f"its pixels are {kind}; save it with 8 or 16 bits")
-    bits = stated or (16 if most > 4095 else 12)
+    bits = stated or 12
     if most >= 2**bits:  # as PNG's standard has it, scaled to all 16
         bits = 16
     return (deep.astype(np.int32) * 256 >> bits).astype(np.uint8), bits
@@ -71,11 +69,10 @@ def _open(content: bytes):
 
 def read(path: Path, size: int, shallow: list[Path],
          wanted: Callable[[str], bool] | None = None) -> tuple[np.ndarray | None, str]:
-    """One photo -> uint8 (size, size, 3), upright as its EXIF tag says, and the digest of its file's bytes.
+    """A photo's largest centred square, upright, as uint8 (size, size, 3), and the digest of its file's bytes.
 
-    The largest centred square is resized by Pillow's bilinear filter. What is transparent is white. shallow
-    gains the path of grey that uses fewer than its 16 bits. None in place of pixels where the digest is not
-    wanted. UserError that names a bad file.
+    shallow gains the path of grey that uses fewer than its 16 bits. None in place of pixels where the digest
+    is not wanted. UserError that names a bad file.
     """
     from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
@@ -96,13 +93,13 @@ def read(path: Path, size: int, shallow: list[Path],
     except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
         reason, found = error, format_of(content)
         if isinstance(error, UnidentifiedImageError):  # its words are of our buffer
-            reason = f"it is {found}" if found else "it is no picture" if content else "it is empty"
+            reason = f"it is {found or ('no picture' if content else 'empty')}"
         then = "convert it to JPEG" if found in ("HEIC", "AVIF") else "replace or remove it"
         raise UserError(f"cannot decode the photo {printable(path)}: {reason}; {then}") from error
     if bits < 16:
         shallow.append(path)
     side = min(image.size)
-    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    left, top = (round((length - side) / 2) for length in image.size)
     image = image.crop((left, top, left + side, top + side))
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)), digest
 
@@ -134,20 +131,20 @@ def decode_all(paths: list[Path], size: int, split: str, wanted: Callable[[str],
     UserError that names every bad file.
     """
     images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
-    digests, chosen, bad, shallow = [], [], [], []
+    digests, chosen, bad, shallow = [], [], {}, []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter's lock
         decoded = pool.map(lambda path: try_read(path, size, shallow, wanted), paths)
         bar = tqdm(decoded, f"decoding {split} photos", len(paths), leave=False, disable=None)
         for i, photo in enumerate(bar):
             if isinstance(photo, UserError):
-                bad.append((paths[i], photo))
+                bad[str(paths[i])] = photo
             elif (pixels := photo[0]) is not None:
                 images[len(chosen)] = torch.from_numpy(pixels.transpose(2, 0, 1).copy())  # -> (3, H, W)
                 digests.append(photo[1])
                 chosen.append(i)
     if bad:
-        more = f"; as bad: {', '.join(str(path) for path, _ in bad[1:])}" if len(bad) > 1 else ""
-        raise UserError(f"{bad[0][1]}{more}")
+        first, *others = bad
+        raise UserError(str(bad[first]) + ("; as bad: " + ", ".join(others) if others else ""))
     tell_shallow(shallow)
     # a part alone would keep, and save, the memory of all
     return images if len(chosen) == len(paths) else images[:len(chosen)].clone(), digests, chosen

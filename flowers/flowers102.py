@@ -51,12 +51,11 @@ def read(root: Path, split: str, size: int) -> Photos:
     if missing := [photo.name for photo in photos if not photo.is_file()]:
         raise UserError(f"{root}/jpg lacks {len(missing)} of {len(photos)} photos, the first {missing[0]}; "
                         f"restore them, or remove {root} to have it downloaded")
-    label_of = loadmat(root / "imagelabels.mat")["labels"].ravel() - 1  # 1..102 -> 0..101, photo by photo
-    ids = loadmat(root / "setid.mat")[IDS_OF[split]].ravel()  # photos count from 1
-    paths = [photos[i - 1] for i in ids]
-    images, digests, _ = decoding.decode_all(paths, size, split)
-    names = [f"jpg/{path.name}" for path in paths]
-    return images, label_of[ids - 1].tolist(), list(Flowers102.classes), names, digests
+    chosen = loadmat(root / "setid.mat")[IDS_OF[split]].ravel() - 1  # photos count from 1, and classes
+    labels = loadmat(root / "imagelabels.mat")["labels"].ravel()[chosen] - 1  # -> 0..101
+    images, digests, _ = decoding.decode_all([photos[i] for i in chosen], size, split)
+    names = [f"jpg/{photos[i].name}" for i in chosen]
+    return images, labels.tolist(), list(Flowers102.classes), names, digests
 
 
 def download(root: Path) -> None:

@@ -19,29 +19,46 @@ def find(dataset: str, data_dir: str) -> Path:
 
 
 def splits(dataset: str) -> tuple[str, ...]:
-    """Those that are there, and val, for which train/ may stand in.
-
-    Of a folder with none of the three, with class folders at its top, all is to test on.
-    """
-    there = [split for split in SPLITS if Path(dataset, "train" if split == "val" else split).is_dir()
-             or Path(dataset, split).is_dir()]
+    """Those that are there, and val, for which train/ may stand in; of class folders at the top, test."""
+    root = Path(dataset)
+    there = [split for split in SPLITS if (root / split).is_dir() or (split == "val" and _lacks_val(root))]
     return tuple(there) or ("test",)
 
 
 def check_classes(dataset: str) -> None:
     """Say which classes test/ and train/ do not share; val/ is checked where it is read."""
     train, test = (_folders(Path(dataset, split)) for split in ("train", "test"))
-    if train and test:
-        if strange := [name for name in test if name not in train]:
-            print(f"--dataset {dataset}: train/ lacks {few(strange)}, so evaluate.py will not judge these "
-                  f"photos of test/")
-        if absent := [name for name in train if name not in test]:
-            print(f"--dataset {dataset}: test/ lacks {few(absent)}, so evaluate.py will judge the others")
+    if train and (strange := [name for name in test if name not in train]):
+        print(f"--dataset {dataset}: train/ lacks {few(strange)}, so evaluate.py will not judge these "
+              f"photos of test/")
+    if test and (absent := [name for name in train if name not in test]):
+        print(f"--dataset {dataset}: test/ lacks {few(absent)}, so evaluate.py will judge the others")
 
 
 def fingerprint(root: Path, split: str) -> list[str]:
-    """Where a data set is, then what a split's pixels and labels depend on. UserError for another layout."""
-    paths, _, classes = _scan(root, split, tell=True)
+    """Where a data set is, then what a split's pixels and labels depend on. Prints what is left out.
+
+    UserError for another layout, for classes that differ and for one without a photo.
+    """
+    folder, paths, labels, classes, left_out = _scan(root, split)
+    if folder in (root, root / split):  # once, where train/ holds val, too
+        if not classes:
+            print(f"--dataset {root}: the {len(paths)} photos below {folder} train without classes")
+        elif split == "train" and _lacks_val(root):
+            unread = [f"{name}/" for name in _folders(root) if name not in SPLITS]
+            more = f"; nothing reads {', '.join(unread)}" if unread else ""
+            print(f"--dataset {root}: there is no val/, so about a fifth of the photos in train/ validates, "
+                  f"chosen by their bytes{more}")
+        if left_out:
+            print(f"--dataset {root}: left out {listing.describe(left_out, root)}")
+    train = root / "train"
+    if split == "val" and train.is_dir() and (odd := sorted({*classes} ^ {*_folders(train)})):
+        raise UserError(f"--dataset {root}: val/ and train/ differ in their classes: {few(odd)}")
+    if empty := {*range(len(classes))} - {*labels}:
+        name = classes[min(empty)]
+        inside = [(path, kind) for path, kind in left_out if _top(folder, path) == name]
+        why = f"; left out {listing.describe(inside, root)}" if inside else ""
+        raise UserError(f"--dataset {root}: there is no photo in {folder / name}{why}")
     return [os.path.realpath(root), str(_lacks_val(root)), *classes, *listing.fingerprint(root, paths)]
 
 
@@ -55,7 +72,7 @@ def validates(digest: str) -> bool:
 
 def read(root: Path, split: str, size: int) -> Photos:
     """Images uint8 (N, 3, size, size), labels, class names, file names and digests of the files' bytes."""
-    paths, labels, classes = _scan(root, split, tell=False)  # fingerprint has printed the notices
+    _, paths, labels, classes, _ = _scan(root, split)
     share = _lacks_val(root) and split != "test" and classes  # (nothing validates a model without classes)
     wanted = (lambda digest: validates(digest) == (split == "val")) if share else None
     images, digests, chosen = decoding.decode_all(paths, size, split, wanted)
@@ -70,65 +87,34 @@ def _lacks_val(root: Path) -> bool:
     return (root / "train").is_dir() and not (root / "val").is_dir()
 
 
-def _one_form(name: str) -> str:
-    """é as one letter: some systems write it as two, and the names would differ."""
-    return unicodedata.normalize("NFC", name)
+def _top(folder: Path, path: Path) -> str:
+    """The name of what lies in the folder and is, or holds, the path."""
+    # é as one letter: some systems write it as two, and the names would differ
+    return unicodedata.normalize("NFC", path.relative_to(folder).parts[0])
 
 
 def _folders(folder: Path) -> list[str]:
     """The names of the folders in one, but for hidden ones; [] where it is none."""
     inside = folder.iterdir() if folder.is_dir() else ()
-    return sorted({_one_form(path.name) for path in inside if os.path.isdir(path)
+    return sorted({_top(folder, path) for path in inside if os.path.isdir(path)
                    and not path.name.startswith(listing.HIDDEN) and path.name not in listing.OF_SYSTEMS})
 
 
-def _scan(root: Path, split: str, tell: bool) -> tuple[list[Path], list[int], list[str]]:
-    """Photos, labels and class names of a split; no classes of train where there is no folder of one.
-
-    If tell, prints what is left out.
-    """
+def _scan(root: Path, split: str) -> tuple[Path, list[Path], list[int], list[str], listing.LeftOut]:
+    """A split's folder, photos, labels, class names, none of train without a folder of one, and the rest."""
     bare = split != "val" and not any((root / name).is_dir() for name in SPLITS)
     folder = root if bare else root / ("train" if split == "val" and _lacks_val(root) else split)
     classes, (photos, left_out) = _folders(folder), listing.below(folder)
     # of a folder further up, which holds data sets, stage one takes nothing
-    near = folder.is_dir() and any(len(path.relative_to(folder).parts) < 3 for path in photos)
-    unlabelled = split == "train" and (bare or not classes) and near
+    depth = min((len(path.parts) for path in photos), default=0) - len(folder.parts)
+    unlabelled = split == "train" and (bare or not classes) and 0 < depth < 3
     if not folder.is_dir() or (bare and split == "train" and not unlabelled):
         raise UserError(f"--dataset {root}: there is no {root / split}/; want flowers102 or synthetic, "
                         f"or a folder with train/, val/ and test/ in it, each with a folder a class")
     if unlabelled:
-        classes, class_of = [], dict.fromkeys(photos, "")
-    elif not classes:
+        return folder, photos, [0] * len(photos), [], left_out
+    if not classes:
         raise UserError(f"--dataset {root}: there is no folder of a class in {folder}")
-    else:
-        class_of = {path: _top(folder, path) for path in photos if path.parent != folder}
-        left_out += [(path, listing.LOOSE) for path in photos if path.parent == folder]
-    if tell and folder in (root, root / split):  # once, where train/ holds val, too
-        if unlabelled:
-            print(f"--dataset {root}: the {len(photos)} photos below {folder} train without classes")
-        elif split == "train" and _lacks_val(root):
-            unread = [f"{name}/" for name in _folders(root) if name not in SPLITS]
-            more = f"; nothing reads {', '.join(unread)}" if unread else ""
-            print(f"--dataset {root}: there is no val/, so about a fifth of the photos in train/ validates, "
-                  f"chosen by their bytes{more}")
-        if left_out:
-            print(f"--dataset {root}: left out {listing.describe(left_out, root)}")
-    _check(root, folder, split, classes, class_of, left_out)
-    photos = sorted(class_of, key=lambda path: (class_of[path], path))
-    return photos, [classes.index(class_of[path]) if classes else 0 for path in photos], classes
-
-
-def _top(folder: Path, path: Path) -> str:
-    """The name of the folder in a folder in which a path lies, or of what lies there itself."""
-    return _one_form(path.relative_to(folder).parts[0])
-
-
-def _check(root: Path, folder: Path, split: str, classes: list[str], class_of: dict[Path, str],
-           left_out: listing.LeftOut) -> None:
-    """UserError where the splits' classes differ or a class has no photo."""
-    if split == "val" and (odd := sorted({*classes} ^ {*_folders(root / "train")})):
-        raise UserError(f"--dataset {root}: val/ and train/ differ in their classes: {few(odd)}")
-    if empty := sorted({*classes} - {*class_of.values()}):
-        inside = [(path, kind) for path, kind in left_out if _top(folder, path) == empty[0]]
-        why = f"; left out {listing.describe(inside, root)}" if inside else ""
-        raise UserError(f"--dataset {root}: there is no photo in {folder / empty[0]}{why}")
+    left_out += [(path, listing.LOOSE) for path in photos if path.parent == folder]
+    labelled = sorted((classes.index(_top(folder, path)), path) for path in photos if path.parent != folder)
+    return folder, [path for _, path in labelled], [label for label, _ in labelled], classes, left_out

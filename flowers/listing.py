@@ -1,7 +1,7 @@
 """Which files below a folder are photos, by name or else by content, and which are left out, by kind."""
 
 import os
-from collections import defaultdict
+from collections import Counter
 from pathlib import Path
 
 from flowers import decoding
@@ -63,18 +63,15 @@ def below(folder: Path) -> tuple[list[Path], LeftOut]:
 
 def describe(left_out: LeftOut, root: Path) -> str:
     """How many files are left out, and of each kind how many, one of them, and what to do."""
-    of_kind = defaultdict(list)
-    for path, kind in left_out:
-        of_kind[kind].append(str(path.relative_to(root)))
-    told = []
-    for kind, names in sorted(of_kind.items(), key=lambda item: (-len(item[1]), item[0])):
+    told, counts = [], Counter(kind for _, kind in left_out)
+    for kind, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        first = next(path for path, other in left_out if other == kind).relative_to(root)
         plural, advice = KINDS.get(kind, (kind, ""))
-        more = ", ..." if len(names) > 1 else ""
-        told.append(f"{len(names)} {plural if more else kind} ({names[0]}{more}{advice})")
+        named, more = (plural, ", ...") if count > 1 else (kind, "")
+        told.append(f"{count} {named} ({first}{more}{advice})")
     return f"{len(left_out)} file{'s' if len(left_out) > 1 else ''}: {', '.join(told)}"
 
 
 def fingerprint(root: Path, paths: list[Path]) -> list[str]:
     """Files below root with their sizes and times of change: a cache's name stands for them."""
-    stats = ((path.relative_to(root), path.stat()) for path in paths)
-    return [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
+    return [f"{path.relative_to(root)} {(stat := path.stat()).st_size} {stat.st_mtime_ns}" for path in paths]

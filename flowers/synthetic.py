@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +18,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from flowers import folder
 from flowers.blades import BACK, DOWN, background, noise, paint, project, smooth, spread, strewn, tones, unit
-from flowers.folder import Photos
 from flowers.species import CLASSES, SEED, class_names, flower, species
 from support.errors import UserError
 
 PER_CLASS = {"train": 10, "val": 10, "test": 60}
 FEW = 30, {"train": 10, "val": 10, "test": 20}  # synthetic-30: its first species, soon drawn and learned
-ONE_AT_A_TIME = threading.Lock()  # of the threads that draw: each changes what is its process's for a while
+find = folder.find  # no folder, but the name: the flowers are drawn
 
 
 def draw(k: int, split: str, index: int, size: int = 100) -> np.ndarray:
@@ -85,7 +84,7 @@ def draw_split(split: str, size: int, classes: int, count: int) -> tuple[np.ndar
     script = patch.multiple(sys.modules["__main__"], create=True, __spec__=None, __file__=None)
     cores = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     try:
-        with (ONE_AT_A_TIME, script, patch.dict(os.environ, serial),
+        with (script, patch.dict(os.environ, serial),
               ProcessPoolExecutor(cores, spawn, signal.signal, ignore) as pool):
             drawn = pool.map(draw, *zip(*pictures), chunksize=count)
             bar = tqdm(drawn, f"drawing {split} flowers", len(pictures), leave=False, disable=None)
@@ -98,11 +97,6 @@ def draw_split(split: str, size: int, classes: int, count: int) -> tuple[np.ndar
     return images, [k for k, *_ in pictures], names
 
 
-def find(dataset: str, data_dir: str) -> Path:
-    """No folder: the flowers are drawn."""
-    return Path(dataset)
-
-
 def splits(dataset: str) -> tuple[str, ...]:
     return tuple(PER_CLASS)
 
@@ -113,7 +107,7 @@ def fingerprint(root: Path, split: str) -> list[str]:
     return ["", *(Path(__file__).with_name(name).read_text() for name in names)]
 
 
-def read(root: Path, split: str, size: int) -> Photos:
+def read(root: Path, split: str, size: int) -> folder.Photos:
     """As folder.read has it; the digests are of the names, which the pictures follow from at any size."""
     classes, per_class = FEW if root.name.endswith("-30") else (CLASSES, PER_CLASS)
     images, labels, names = draw_split(split, size, classes, per_class[split])

@@ -517,6 +517,12 @@ def test_test_alone_or_class_folders_at_the_top_are_there_to_test_on(folder, tmp
     assert (flowers.digests, flowers.classes) == (expected.digests, expected.classes)
 
 
+def test_without_train_there_is_val_to_judge_on_and_test(folder, tmp_path):
+    shutil.rmtree(folder / "train")
+    assert data.splits(str(folder)) == ("val", "test")
+    assert [len(load(folder, split, tmp_path)) for split in ("val", "test")] == [6, 9]
+
+
 def test_other_classes_in_test_are_said_before_training(folder, tmp_path):
     (folder / "test/rose").rename(folder / "test/lily")
     with pytest.raises(UserError, match="test/ and val/ differ in their classes: lily, rose"):
