@@ -69,7 +69,7 @@ def _open(content: bytes):
 
 def read(path: Path, size: int, shallow: list[Path],
          wanted: Callable[[str], bool] | None = None) -> tuple[np.ndarray | None, str]:
-    """A photo's largest centred square, upright, as uint8 (size, size, 3), and the digest of its file's bytes.
+    """A photo's largest centred square, upright, uint8 (size, size, 3), and the digest of its file's bytes.
 
     shallow gains the path of grey that uses fewer than its 16 bits. None in place of pixels where the digest
     is not wanted. UserError that names a bad file.

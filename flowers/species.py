@@ -55,8 +55,7 @@ def species(k: int) -> Species:
     green = hls_to_rgb(*rng.uniform((0.22, 0.26, 0.3), (0.34, 0.4, 0.5)))
     deep = mix(colour, (0.15, 0.0, 0.1), 0.6)
     disc = hls_to_rgb(rng.uniform(0.05, 0.15), *((0.16, 0.5), (0.5, 0.9))[rng.integers(2)])  # brown or golden
-    if noun in ("rose", "crown"):
-        disc = mix(colour, deep, 0.4)
+    disc = mix(colour, deep, 0.4) if noun in ("rose", "crown") else disc
     throat = mix(colour, (deep, pale, (1.0, 0.75, 0.1), (0.4, 0.55, 0.15))[rng.integers(4)], 0.6)
     outline = dict(camber=rng.uniform(0.1, 0.5), base=rng.uniform(0.35, 0.9), veins=rng.uniform(0, 0.4),
                    notch=rng.choice((0.0, 0.0, 0.12)).item())
