@@ -57,7 +57,7 @@ def begin(stage: str, switches: set[str], device: torch.device, batch_size: int)
     """Make this process's training step on random photos: the report's code with some switches on."""
     global answers  # Each question to the process is a call of its own.
     idle_memory = peak_memory(device)
-    machine.keep_fp32()
+    torch.backends.cudnn.allow_tf32 = False  # as in machine.set_up
     if "allocator" in switches:
         machine.keep_memory()
     is_reports_code = switches - {"allocator"} == REPORTS_CODE

@@ -170,11 +170,9 @@ def tables(folder: Path, runs: Runs) -> dict[str, str]:
 def write(page: Path, found: dict[str, str]) -> None:
     """Put each table between its markers in a page; what lies around them stays."""
     text = page.read_text(encoding="utf-8")
-    for name in re.findall(r"<!-- (\w+) -->\n", text):
-        if name in found:
-            before, rest = text.split(f"<!-- {name} -->\n")
-            after = rest.split(f"<!-- /{name} -->")[1]
-            text = f"{before}<!-- {name} -->\n{found[name]}\n<!-- /{name} -->{after}"
+    for name, table in found.items():
+        between = f"(?s)(?<=<!-- {name} -->\n).*(?=<!-- /{name} -->)"
+        text = re.sub(between, lambda _: f"{table}\n", text)
     with files.atomic(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -1,7 +1,4 @@
-"""Checkpoints: atomic saving, safe loading, and refusing what does not fit.
-
-A checkpoint is a dict of plain types and tensors, its kind under "kind": to load it runs no code.
-"""
+"""Checkpoints, dicts of plain types and tensors: atomic saving, safe loading, refusing what does not fit."""
 
 import contextlib
 import json
@@ -24,14 +21,14 @@ STATE = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "AdamW": {"step", "exp_avg",
 RUN = {"flags": dict, "environment": dict, "photos": str, "epoch": int, "optimizer": dict}
 FORMAT = 2  # of the files that `save` writes; 1 had no number
 GONE = {"crop": "centre", "unpooling": "inverse", "init": "default"}  # of format 1; the value that stayed
+NETWORK = {"config": dict, "encoder": dict, "classifier": dict}
+NAMES = ("classes", "names", "digests")  # lists of str
 FIELDS = {  # what a checkpoint of each kind must hold
     "autoencoder": {"config": dict, "model": dict, "dataset": str},
-    "classifier": {"config": dict, "encoder": dict, "classifier": dict, "classes": list, "dataset": str,
-                   "flags": dict},
+    "classifier": NETWORK | {"classes": list, "dataset": str, "flags": dict},
     "autoencoder run": RUN | {"model": dict},
-    "classifier run": RUN | {"config": dict, "encoder": dict, "classifier": dict},
-    "photos": {"images": torch.Tensor, "labels": torch.Tensor, "classes": list, "names": list,
-               "digests": list},
+    "classifier run": RUN | NETWORK,
+    "photos": {"images": torch.Tensor, "labels": torch.Tensor} | dict.fromkeys(NAMES, list),
 }
 
 
@@ -65,8 +62,7 @@ def load(path: Path | str, kind: str) -> dict:
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load alone accepts a flipped byte
             # compressed, it might unfold to any size; of what is marked a folder torch returns stale memory
-            if any(part.compress_type != zipfile.ZIP_STORED or part.external_attr
-                   for part in archive.infolist()):
+            if any(part.compress_type or part.external_attr for part in archive.infolist()):  # stored is 0
                 raise zipfile.BadZipFile("it is compressed or holds folders, which no checkpoint does")
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(f"wrong CRC of {damaged}")
@@ -90,7 +86,7 @@ def load(path: Path | str, kind: str) -> dict:
     lacking = [name for name, type_ in FIELDS[kind].items() if not isinstance(content.get(name), type_)]
     if lacking:
         raise UserError(f"{path}, of the kind '{kind}', lacks {', '.join(lacking)}: of another version?")
-    for name in {"classes", "names", "digests"} & FIELDS[kind].keys():
+    for name in FIELDS[kind].keys() & NAMES:
         if not all(isinstance(each, str) for each in content[name]):
             raise UserError(f"{path}: its {name} are not all names")
     try:
@@ -125,11 +121,9 @@ def _to_current_format(content: dict, path: Path | str) -> None:
 
 def load_state(target: nn.Module | torch.optim.Optimizer, state: dict, path: Path | str) -> None:
     """Copy a state dict into a module, strictly, or an optimizer; UserError where it does not fit."""
+    load_into = _load_optimizer if isinstance(target, torch.optim.Optimizer) else nn.Module.load_state_dict
     try:
-        if isinstance(target, torch.optim.Optimizer):
-            _load_optimizer(target, state)
-        else:
-            target.load_state_dict(state)
+        load_into(target, state)
     except MISFITS as error:
         raise UserError(f"{path} does not fit {type(target).__name__}: {error}") from error
 
@@ -162,13 +156,11 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
     if begun and len(optimizer.state) != weights:
         raise ValueError("it has the state of some weights and not of others")
     for weight, kept in optimizer.state.items():
-        if kept.keys() != want:
-            raise ValueError(f"a weight's state is {sorted(kept)}, not {sorted(want)}")
-        for name, value in kept.items():
-            shape, dtype = ((), torch.float32) if name == "step" else (weight.shape, weight.dtype)
-            if (value.shape, value.dtype) != (shape, dtype):
-                raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}, "
-                                 f"for a weight {weight.dtype} {tuple(weight.shape)}")
+        found = {name: (tuple(value.shape), value.dtype) for name, value in kept.items()}
+        of_weight = (tuple(weight.shape), weight.dtype)
+        fits = {name: ((), torch.float32) if name == "step" else of_weight for name in want}
+        if found != fits:
+            raise ValueError(f"a weight's state is {found}, not {fits}")
 
 
 def rebuild(kind: type[nn.Module], config: dict, state: dict, path: Path | str) -> nn.Module:

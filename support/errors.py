@@ -1,11 +1,14 @@
-"""How errors end a script: one line and an exit status for what the user can put right."""
+"""How a script ends: one line and an exit status for what the user can put right; interrupts."""
 
 import argparse
+import contextlib
 import errno
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -72,3 +75,29 @@ def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> 
     except OSError:  # nobody reads on, or the disk is full: the interpreter would say so once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """A first SIGINT or SIGTERM lets the block go on, the list has its number; a second ends the process."""
+    caught = []
+
+    def remember(signum, frame):
+        caught.append(signum)
+        for each in former:
+            signal.signal(each, signal.SIG_DFL)
+        with contextlib.suppress(OSError, AttributeError):  # print may be at work, and is not re-entrant
+            os.write(sys.stdout.fileno(),
+                     b"\ninterrupted: finishing this epoch and saving it (again to leave at once)\n")
+
+    # the caller's affair: signals outside the main thread, and those it ignores, as for `&` in a script
+    is_main = threading.current_thread() is threading.main_thread()
+    former = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)
+              if is_main and signal.getsignal(each) != signal.SIG_IGN}
+    for each in former:
+        signal.signal(each, remember)
+    try:
+        yield caught
+    finally:
+        for each, handler in former.items():
+            signal.signal(each, handler)

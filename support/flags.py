@@ -1,11 +1,9 @@
-"""Flags that any training script needs: numbers within a range, those of its run, and how a log has them."""
+"""Flags that any training script needs: numbers within a range, and those of its run."""
 
 import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
-
-import torch
 
 from support import machine
 
@@ -37,9 +35,3 @@ def add_run(parser: argparse.ArgumentParser, out: str) -> None:
     machine.add_arguments(group)
     group.add_argument("--deterministic", action=switch, default=False,
                        help="on a GPU, deterministic kernels alone; a CPU's always are (%(default)s)")
-
-
-def plain_flags(args: argparse.Namespace, device: torch.device, precision: str) -> dict:
-    """The flags as plain types, with 'auto' settled: what log and checkpoint record."""
-    flags = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    return flags | {"device": str(device.type), "precision": precision}

@@ -17,30 +17,17 @@ from support.errors import UserError
 
 
 def keep_memory() -> None:
-    """Stop glibc from returning large blocks to the kernel, if called before torch allocates.
-
-    Each step frees and allocates the same hundreds of megabytes, which the kernel would zero every time.
-    """
+    """Before torch allocates: stop glibc from returning large blocks, which the kernel then zeroes anew."""
     if platform.libc_ver()[0] == "glibc":
         M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
         ctypes.CDLL(None).mallopt(M_MMAP_MAX, 0)
         ctypes.CDLL(None).mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def keep_fp32() -> None:
-    """Keep cuDNN from rounding what a convolution in fp32 multiplies to TF32, ten bits, its default."""
-    torch.backends.cudnn.allow_tf32 = False
-
-
-def add_device(group) -> None:
-    """The flag of the device, to a group of an argparse parser."""
+def add_arguments(group) -> None:
+    """The flags of device and precision, to a group of an argparse parser."""
     group.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto",
                        help="auto: CUDA where there is one, else MPS, else the CPU (%(default)s)")
-
-
-def add_arguments(group) -> None:
-    """The flags of device and precision."""
-    add_device(group)
     group.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
                        help="auto: bf16 where a CUDA GPU or an x86 CPU multiplies it (%(default)s)")
 
@@ -78,7 +65,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def set_up(device_name: str, precision_name: str, deterministic: bool = False) -> tuple[torch.device, str]:
     """Settle allocator, device and precision; `say` tells what was chosen."""
     keep_memory()
-    keep_fp32()
+    torch.backends.cudnn.allow_tf32 = False  # else convolutions in fp32 multiply ten bits
     device = choose_device(device_name)
     if deterministic and device.type != "cpu":  # a CPU has no other algorithms
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before cuBLAS starts, as the next line's docs ask

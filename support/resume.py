@@ -6,9 +6,8 @@ from pathlib import Path
 from support import checkpoint
 from support.errors import UserError
 
-# A resume may change these flags, since they do not change the result.
-FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir",
-              "dataset"}  # its photos and labels are compared instead
+# a resume may change these flags: the result stays the same (a data set's photos are compared instead)
+FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "dataset"}
 PLACE = ("device", "precision")  # and these, with a line: the bits then differ
 
 
@@ -36,7 +35,6 @@ def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, pat
         print(f"{product} stays as it was until this run ends")
     made, here = ({name: of["flags"].get(name) for name in PLACE} | checkpoint.rounding(of["environment"])
                   for of in (resumed, {"flags": flags, "environment": environment}))
-    for name in here:
-        if made[name] != here[name]:
-            then = f"{path} was made with {name} {made[name]}"
-            print(f"not the same bits as without a break: {then}, this is {here[name]}")
+    for name in [name for name in here if made[name] != here[name]]:
+        then = f"{path} was made with {name} {made[name]}"
+        print(f"not the same bits as without a break: {then}, this is {here[name]}")

@@ -11,9 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from support import checkpoint, figures, files, machine, run_log
-from support.errors import UserError
-from support.flags import plain_flags
-from support.interrupts import interrupts
+from support.errors import UserError, interrupts
 from support.resume import check_resume
 
 SAVE_EVERY = {"autoencoder run": 1, "classifier run": 10}  # epochs; the report's classifier fills gigabytes
@@ -39,7 +37,9 @@ class Run:
                  locks: contextlib.ExitStack):
         self.out, self.kind, self.products, self.start = args.out, kind, products, time.perf_counter()
         self.device, self.precision = machine.set_up(args.device, args.precision, args.deterministic)
-        self.flags = plain_flags(args, self.device, self.precision)
+        self.flags = {name: str(value) if isinstance(value, Path) else value  # plain types, for the log
+                      for name, value in vars(args).items()}
+        self.flags |= {"device": self.device.type, "precision": self.precision}
         self.environment = machine.describe(self.device, self.precision)
         self.last, self.log = args.out / "last.pt", args.out / "log.jsonl"
         self.locks, self.lock = locks, None  # the lock ends with `locks`
@@ -70,16 +70,12 @@ class Run:
             for name, part in parts.items():
                 checkpoint.load_state(part, self.resumed.pop(name), self.last)
             print(f"resuming {self.last} after epoch {self.epochs_done}")
-            for path in self._present(files.TEMPORARY):  # what a killed save left
-                path.unlink()
         else:
-            try:
-                self._claim_folder(begin=True)  # again: a run may have appeared since
-                self._save_last(0)  # first: where it does not fit on the disk, the old run stays
-                for path in self._present("log.jsonl", files.TEMPORARY, *self.products):
-                    path.unlink(missing_ok=True)  # it may match two patterns
-            except OSError as error:
-                raise UserError(f"--out {self.out}: {error.strerror}") from error
+            self._claim_folder(begin=True)  # again: a run may have appeared since
+            self._save_last(0)  # first: where it does not fit on the disk, the old run stays
+        former = () if self.resumed else ("log.jsonl", *self.products)
+        for path in self._present(files.TEMPORARY, *former):  # temporary: what a killed save left
+            path.unlink(missing_ok=True)  # it may match two patterns
         header = {"flags": self.flags, **self.environment, "dataset": self.flags["dataset"], "splits": splits}
         self.rows = run_log.start_log(self.log, header, self.epochs_done)  # of the epochs that are done
 
@@ -124,8 +120,9 @@ class Run:
             print(f"stopped after epoch {epoch}; the same flags with --resume (no --overwrite) continue")
 
     def _left(self, epoch: int) -> str:
-        """How long the epochs after this one will take, by the seconds of the last five."""
-        seconds = statistics.median(row["seconds"] for row in self.rows[-5:])
+        """How long the epochs after this one will take, by the last five, this process's where it has any."""
+        rows = self.rows[self.epochs_done:] or self.rows
+        seconds = statistics.median(row["seconds"] for row in rows[-5:])
         return run_log.duration(seconds * (self.flags["epochs"] - epoch))
 
     def is_due(self, epoch: int) -> bool:
@@ -156,17 +153,15 @@ class Run:
         if self.lock is None and (begin or self.out.is_dir()):
             self.lock = self.locks.enter_context(claim(self.out))  # first: what the checks find stays so
         other = "classifier" if self.kind == "autoencoder run" else "autoencoder"
-        resume = self.flags["resume"]
-        is_others = checkpoint.peek(self.last).get("kind") == f"{other} run"
-        if (self.out / f"{other}.pt").exists() or (is_others and not resume):
+        resume, of = self.flags["resume"], checkpoint.peek(self.last).get("kind")
+        if (self.out / f"{other}.pt").exists() or of == f"{other} run":
             raise UserError(f"{self.out} holds a run of train_{other}.py; name another folder with --out")
         if resume and not self.last.exists():
             raise UserError(f"--resume: there is no {self.last}; start without --resume")
         found = self._present("last.pt", "log.jsonl", *self.products)
         if found and not resume and not self.flags["overwrite"]:
-            advice = "--resume continues it, " if self.last.exists() else ""
-            raise UserError(
-                f"{self.out} holds a run already ({found[0].name}); {advice}--overwrite replaces it")
+            how = "--resume continues it, " if self.last.exists() else ""
+            raise UserError(f"{self.out} holds a run already ({found[0].name}); {how}--overwrite replaces it")
 
     def _present(self, *patterns: str) -> list[Path]:
         return [path for pattern in patterns for path in self.out.glob(pattern)]
@@ -181,8 +176,7 @@ class Run:
 def open(args: argparse.Namespace, kind: str, products: tuple[str, ...], former: dict) -> Iterator[Run]:
     """A run in the folder args.out, locked until the block ends; Run.begin is the first to change it.
 
-    kind: the field "kind" of last.pt. products: glob patterns of a run's other files. former: what a
-    flag counts as that the run to be resumed was made without. Fails as Run._claim_folder does.
+    kind: of last.pt. products: patterns of the run's other files. former: the flags that earlier runs lack.
     """
     with contextlib.ExitStack() as locks:
         yield Run(args, kind, products, former, locks)

@@ -31,8 +31,8 @@ def start_log(path: Path, header: dict, epochs_done: int) -> list[dict]:
             header = begun | {"flags": header["flags"], "dataset": header["dataset"],
                               "resumes": [*begun.get("resumes", []), resume]}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{path} is missing or damaged: it should hold {epochs_done} finished epochs") from error
+            lacks = f"it should hold {epochs_done} finished epochs"
+            raise UserError(f"{path} is missing or damaged: {lacks}") from error
     with files.atomic(path) as temporary:
         temporary.write_text("".join(json.dumps(line) + "\n" for line in (header, *rows)))
     return rows
@@ -44,9 +44,7 @@ def epoch_cost(losses: list[Tensor], batches: list[Tensor], epoch: int, learning
     The losses stay on the device until here, since a GPU waits for each that is read.
     UserError (status 1) where the mean is not finite.
     """
-    total = 0.0
-    for loss, batch in zip(torch.stack(losses).tolist(), batches):
-        total += loss * len(batch)
+    total = sum(loss * len(batch) for loss, batch in zip(torch.stack(losses).tolist(), batches))
     cost = total / sum(map(len, batches))
     if not math.isfinite(cost):
         raise UserError(f"the loss is {cost} in epoch {epoch}, learning rate {learning_rate}; "
@@ -71,7 +69,7 @@ def read_log(path: Path) -> tuple[dict, list[dict]]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: 40 s, 12 min, 3.5 h."""
+    """Seconds in words: 40 s, 12 minutes, 3.5 hours."""
     minutes = seconds / 60
     short = f"{seconds:.0f} s" if seconds < 100 else f"{minutes:.0f} minutes"
     return short if minutes < 100 else f"{minutes / 60:.1f} hours"

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -230,6 +231,15 @@ def test_a_resume_keeps_who_began_and_notes_who_goes_on(trained, tmp_path):
     assert done.returncode == 0 and header["processor"] == "abacus" and header["flags"]["epochs"] == 3
     who = [(each["after epoch"], each["processor"]) for each in header["resumes"]]
     assert who == [(2, json.loads(first)["processor"])]
+
+
+def test_a_resume_elsewhere_tells_what_is_left_by_its_own_epochs(trained, tmp_path):
+    run, log = tmp_path / "run", tmp_path / "run/log.jsonl"
+    shutil.copytree(trained / "runs/autoencoder", run)
+    first, *rows = map(json.loads, log.read_text().splitlines())
+    log.write_text("".join(json.dumps(row) + "\n" for row in (first, *(row | {"seconds": 9e9} for row in rows))))
+    done = run_script(trained, "train_autoencoder", *COMMON, "--epochs", "4", "--resume", "--out", run)
+    assert re.search(r"^the 1 epochs that are left will take about \d+ s$", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("log", (None, "", '{}\n{"epoch": 1, "cost": 1.0}\n{"epoch": 2}\n',

@@ -20,7 +20,7 @@ import train_autoencoder
 import train_classifier
 from bench import damage, kill_runs
 from study import run as study_run
-from support import checkpoint, files, interrupts, machine, run_log
+from support import checkpoint, errors, files, machine, run_log
 from support.errors import UserError
 
 PRECISION = machine.choose_precision("auto", machine.choose_device("auto"))
@@ -89,7 +89,7 @@ def test_an_interrupt_outside_the_epochs_is_one_line():
 
 def test_after_a_stage_interrupts_are_what_they_were():
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
-    with interrupts.interrupts():
+    with errors.interrupts():
         pass
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
@@ -107,12 +107,27 @@ def test_an_interrupt_that_the_caller_ignores_stays_ignored():
     """A script that starts a stage with `&` ignores SIGINT for it: Ctrl-C is meant for the script."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with interrupts.interrupts() as interrupted:
+        with errors.interrupts() as interrupted:
             os.kill(os.getpid(), signal.SIGINT)
             assert interrupted == [] and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_may_come_while_its_handler_is_put_in_place(monkeypatch):
+    before, put = signal.getsignal(signal.SIGINT), signal.signal
+
+    def put_and_interrupt(number, handler):
+        former = put(number, handler)
+        if number == signal.SIGINT and callable(handler) and handler != before:
+            os.kill(os.getpid(), signal.SIGINT)
+        return former
+
+    monkeypatch.setattr(signal, "signal", put_and_interrupt)
+    with errors.interrupts() as caught:
+        assert caught == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_second_interrupt_leaves_at_once_and_the_old_checkpoint_is_whole(trained, tmp_path):
