@@ -87,15 +87,14 @@ def augmentation(args: argparse.Namespace, device: torch.device) -> dict:
 def main(args: argparse.Namespace) -> int:
     device = machine.choose_device(args.device)
     args.results.mkdir(parents=True, exist_ok=True)
-    path = args.results / "benchmark.json"
-    result = files.read_json(path) if path.exists() else {}
     about = machine.describe(device, machine.choose_precision("auto", device))
     about |= {"limits": limits(args.rounds, device), "batch_size": args.batch_size, "rounds": args.rounds}
     try:
         rows, changed = steps(args, device), augmentation(args, device)
     except BrokenProcessPool as error:
         raise errors.UserError("a step's process was killed, as where memory is short", 1) from error
-    files.write_json(path, result | {"steps": {**about, "rows": rows}, "augmentation": {**about, **changed}})
+    files.write_json(args.results / "benchmark.json", {"steps": about | {"rows": rows},
+                                                       "augmentation": about | changed})
     print(*rows, changed, sep="\n")
     return 0
 

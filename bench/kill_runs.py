@@ -83,10 +83,10 @@ def halt_while_saving(child: subprocess.Popen, run: Path) -> None:
         time.sleep(0.001)  # The process works in between.
 
 
-def kill_runs(stage: str, kills: int, folder: Path, *flags: str, seed: int = 0) -> dict:
+def kill_runs(stage: str, kills: int, folder: Path, *flags: str) -> dict:
     """Kill a stage's run so many times, resume it; counts, and what differs from an uninterrupted run."""
     draw_folder(folder / "photos")
-    killed, epochs, delays = folder / "killed", 2 * kills + 2, random.Random(seed)
+    killed, epochs, delays = folder / "killed", 2 * kills + 2, random.Random(0)
     whole = start(stage, folder, "whole", epochs, *flags)
     begun = time.perf_counter()
     assert whole.wait() == 0, "the uninterrupted run failed"

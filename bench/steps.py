@@ -27,7 +27,6 @@ IN_BOTH_STAGES = ("channels_last", "bf16", "fused optimizer", "allocator", "ReLU
 SWITCHES = {"autoencoder": ("fusion", *IN_BOTH_STAGES), "classifier": ("no decoder", *IN_BOTH_STAGES)}
 REPORTS_CODE = {"batch norm"}
 PHOTOS = 1020  # random ones
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:
@@ -65,7 +64,7 @@ def begin(stage: str, switches: set[str], device: torch.device, batch_size: int)
         reference.InverseMaxPool2 = inverse_maxpool.InverseMaxPool2
         reference.InverseMaxPool3 = inverse_maxpool.InverseMaxPool3
     batch_norm = "batch norm" in switches
-    layout = LAYOUTS["channels_last" if "channels_last" in switches else "contiguous"]
+    layout = torch.channels_last if "channels_last" in switches else torch.contiguous_format
     encoder = (models if "ReLU after pool" in switches else reference).Encoder(batch_norm)
     decoder = head = torch.nn.Identity()
     if "no decoder" not in switches:

@@ -1,10 +1,16 @@
-"""The tables of accuracy, made from the finished runs in results/runs/."""
+"""The tables of accuracy, and its picture, made from the finished runs in results/runs/."""
 
 import statistics
+from pathlib import Path
 
 from study import intervals
-from study.intervals import Runs, accuracy_on, interval_of_mean, markdown, paired, spread, val_accuracy
+from study.intervals import Runs, interval_of_mean, markdown, spread, test_accuracy, val_accuracy
 from study.rows import BEST, RATES, ROWS, report
+from support import figures
+
+STAGE_ONES = ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder")
+SHOWN = {"strong": "report's head", "strong-pooled": "pooled head",
+         "strong-pooled-scratch": "pooled head, random start", "final": "report's recipe"}
 
 
 def final(runs: Runs) -> str:
@@ -16,7 +22,7 @@ def final(runs: Runs) -> str:
     (theirs,), place = report()["final"], ""
     if len(columns) > 1:
         rows.append(["mean ± standard deviation [95 % interval]", *map(interval_of_mean, zip(*columns))])
-        low, high = intervals.prediction_interval([accuracy_on("test")(run) for run in runs["final"]])
+        _, low, high = intervals.interval(list(map(test_accuracy, runs["final"])), one_more=True)
         where = "inside" if low < theirs < high else "outside"
         place = f" ({where} {low:.2f} to {high:.2f}, where one more run of ours would lie, 95 times in 100)"
     rows.append(["the report, one run", "100.00", "", f"{theirs:.2f}{place}", ""])
@@ -35,7 +41,7 @@ def section5(runs: Runs) -> str:
     for name, theirs in report().items():
         if name == "final":  # it has a table of its own
             continue
-        ours, cells = [accuracy_on("test")(run) for run in runs[name]], ["", "", ""]
+        ours, cells = [test_accuracy(run) for run in runs[name]], ["", "", ""]
         if len(ours) > 1:
             low, high = ttest_ind(ours, theirs, equal_var=len(theirs) < 3).confidence_interval(0.95)
             differs = "yes" if low * high > 0 else "cannot be told"
@@ -43,12 +49,12 @@ def section5(runs: Runs) -> str:
                 differs = f"{len(ours)} of {len(ROWS[name].seeds)} seeds yet"
             mean = statistics.mean(ours) - statistics.mean(theirs)
             cells = [interval_of_mean(ours), f"{mean:+.2f} [{low:.2f}, {high:.2f}]", differs]
-        train = spread([accuracy_on("train")(run) for run in runs[name]])
-        seconds = [run["classifier_seconds"] for run in runs[name]]
+        train = [run["splits"]["train"]["accuracy"] for run in runs[name]]
+        took = statistics.median([run["classifier_seconds"] for run in runs[name]] or [0])
         rows.append([ROWS[name].label, f"{spread(theirs)} ({len(theirs)})",
                      ", ".join(f"{value:.2f}" for value in ours), *cells,
-                     spread(report("train").get(name, (100, 100))), train, intervals.precisions(runs[name]),
-                     f"{statistics.median(seconds):.0f}" if seconds else ""])
+                     spread(report("train").get(name, (100, 100))), spread(train),
+                     intervals.precisions(runs[name]), f"{took:.0f}" if runs[name] else ""])
     return markdown(["test accuracy (%)", "the report: mean ± deviation (runs)", "ours, seeds in order",
                      "mean ± deviation [95 % interval]", "ours minus the report's [95 %]", "differs",
                      "the report's train (%)", "our train (%)", "precision", "seconds, not comparable"], rows)
@@ -65,7 +71,7 @@ def search(runs: Runs) -> str:
 def synthetic(runs: Runs) -> str:
     """The final model on the drawn flowers, seed by seed, and what becomes of it with another recipe."""
     found = runs["synthetic"]
-    train, val, test = (", ".join(f"{accuracy_on(split)(run):.2f}" for run in found)
+    train, val, test = (", ".join(f"{intervals.accuracy_on(split)(run):.2f}" for run in found)
                         for split in ("train", "val", "test"))
     others = ", ".join(f"{val_accuracy(run):.2f} % {ROWS[name].label.removeprefix('the drawn flowers ')}"
                        for name in runs if name.startswith("synthetic-") for run in runs[name])
@@ -82,7 +88,7 @@ def rates(runs: Runs) -> str:
         found = {"0.001": runs[name], **{rate: runs[f"rate-{name}-{rate}"] for rate in others}}
         tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured
                  if run["seed"] == 0}
-        at_best = [accuracy_on("test")(run) for run in runs[BEST[name]]]
+        at_best = [test_accuracy(run) for run in runs[BEST[name]]]
         here, there = intervals.precisions(runs[name]), intervals.precisions(runs[BEST[name]])
         other = f", in {there}" if here != there else ""
         best = max(tried, key=tried.get) if len(tried) == len(found) else ""
@@ -96,15 +102,27 @@ def rates(runs: Runs) -> str:
 
 def pretraining(runs: Runs) -> str:
     """What a trained encoder gains on validation photos in one precision, on test photos, and frozen."""
-    others = ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder",
-              "frozen", "frozen-random")
-    text = (paired(runs, ("final-fp32", *others), {"validation accuracy (%)": val_accuracy}) + "\n\n" +
-            paired(runs, ("final", *others), {"test accuracy (%)": accuracy_on("test")}))
+    text = "\n\n".join(
+        intervals.paired(runs, (base, *STAGE_ONES, "frozen", "frozen-random"), {f"{of} accuracy (%)": value})
+        for base, of, value in (("final-fp32", "validation", val_accuracy), ("final", "test", test_accuracy)))
     if min(len(runs["pretrained"]), len(runs["final"])) > 1:
-        low, high, random_low, random_high = (
-            bound for name in ("pretrained", "final")
-            for bound in intervals.prediction_interval(list(map(accuracy_on("test"), runs[name]))))
+        (_, low, high), (_, random_low, random_high) = (
+            intervals.interval(list(map(test_accuracy, runs[name])), one_more=True)
+            for name in ("pretrained", "final"))
         text += (f"\n\nOne more run would lie, 95 times in 100, between {low:.2f} and {high:.2f} % "
                  f"from the trained encoder, between {random_low:.2f} and {random_high:.2f} "
                  f"from random weights; the report's one run lies at {report()['final'][0]:.2f}.")
     return text
+
+
+def against_minutes(path: Path, runs: Runs) -> None:
+    """Draw each row's mean over its seeds of one core; validation comes at even spaces over stage two."""
+    lines = {}
+    for name, title in SHOWN.items():
+        if of := [run for run in runs[name] if run["threads"] == 1]:
+            percent = [statistics.mean(at) for at in zip(*(run["val_accuracies"] for run in of))]
+            stage_one, stage_two = (statistics.mean(run.get(f"{stage}_seconds", 0) for run in of) / 60
+                                    for stage in ("autoencoder", "classifier"))
+            at = [stage_one + stage_two * (i + 1) / len(percent) for i in range(len(percent))]
+            lines[title] = [stage_one, *at], [1.0, *percent]
+    figures.lines(path, lines, "minutes on one core", "validation accuracy (%)")

@@ -1,14 +1,15 @@
 """The report's conclusions: what has to be true for each (conclusions.json), and what the intervals say.
 
-`python -m study.tables --readme` writes a line on each into README.md, every claim into results/README.md. A
-claim is about a difference of two rows over shared seeds, about one row's own mean, or about the benchmark's
-step: it lies above a number, below one, or both. A verdict waits until all declared seeds are there.
+A claim is about a difference of two rows over shared seeds, one row's own mean, or the benchmark's step: it
+lies above a number, below one, or both. A verdict waits until all declared seeds are there.
 """
 
+import math
 from pathlib import Path
+from typing import NamedTuple
 
-from study.claims import Claim, by_reading, rank
-from study.intervals import Runs, Value, accuracy_on, error_on, gap, level, markdown, signed, val_accuracy
+from study import intervals
+from study.intervals import Difference, Runs, Value, accuracy_on, gap, level, markdown, signed
 from study.speed import Steps
 from support import files
 
@@ -17,8 +18,53 @@ SHORT_UNITS = {POINTS: "points", "points of validation accuracy": "points",
                "% longer with batch norm": "% a step"}
 
 
-def after(epoch: int) -> Value:
-    return lambda run: run["classifier_costs"][epoch - 1]
+class Claim(NamedTuple):
+    """One thing that a conclusion says: that a difference lies above one number and below another."""
+
+    text: str
+    unit: str
+    difference: Difference | None
+    above: float = -math.inf
+    below: float = math.inf
+    reading: str = ""  # where a conclusion may be read in several ways, the one that the claim belongs to
+
+    def verdict(self) -> str:
+        if self.difference is None:
+            return "not measured yet"
+        _, low, high, seeds, declared, _ = self.difference
+        if seeds < declared:
+            return f"not measured yet ({seeds} of {declared} seeds)"
+        if math.isnan(low):
+            return "cannot be told from so few"
+        if self.above < low and high < self.below:
+            return "holds"
+        return "does not hold" if high <= self.above or low >= self.below else "cannot be told"
+
+
+def rank(verdict: str) -> int:
+    """0 for the worst verdict."""
+    order = ("does not hold", "cannot be told", "not measured yet", "holds")
+    return next(i for i, words in enumerate(order) if verdict.startswith(words))
+
+
+def worst(claims: list[Claim]) -> str:
+    """The worst verdict on the claims that are measured."""
+    verdicts = [claim.verdict() for claim in claims]
+    measured = [verdict for verdict in verdicts if not verdict.startswith("not measured yet")]
+    if not measured:
+        return "not measured yet"
+    found = min(measured, key=rank).removesuffix(" from so few")
+    return found if len(measured) == len(verdicts) or found == "does not hold" else f"{found} so far"
+
+
+def by_reading(claims: list[Claim]) -> list[str]:
+    """The verdict in each reading, or one if they agree. A claim of no reading counts in all of them."""
+    readings = dict.fromkeys(claim.reading for claim in claims if claim.reading) or [""]
+    found = {reading: worst([claim for claim in claims if claim.reading in ("", reading)])
+             for reading in readings}
+    if len(set(found.values())) == 1:
+        return [found.popitem()[1]]
+    return [f"{verdict} {reading}" for reading, verdict in found.items()]
 
 
 def gained(first: int, last: int) -> Value:
@@ -36,8 +82,9 @@ def changed(stage: str, first: int, last: int, of_its_fall: bool) -> Value:
 
 
 MEASURES = {
-    "train": accuracy_on("train"), "validation": val_accuracy, "test": accuracy_on("test"),
-    "error": error_on("test"), "cost after 5": after(5), "cost after 30": after(30),
+    "train": accuracy_on("train"), "validation": intervals.val_accuracy, "test": accuracy_on("test"),
+    "error": intervals.error_on("test"), "cost after 5": lambda run: run["classifier_costs"][4],
+    "cost after 30": lambda run: run["classifier_costs"][29],
     "validation, 15 to 30": gained(15, 30), "validation, 40 to 80": gained(40, 80),
     **{f"{stage}'s cost, 40 to 80, of its {whole}": changed(stage, 40, 80, whole == "fall")
        for stage in ("autoencoder", "classifier") for whole in ("fall", "value")}}
@@ -53,10 +100,9 @@ def judged(runs: Runs, step: Steps) -> list[tuple[dict, list[Claim]]]:
             values = [MEASURES[name] for name in claim.get("values", ["test"])]
             if "step" in claim:
                 difference = step.get(tuple(claim["step"]))
-            elif len(claim["rows"]) == 1:
-                difference = level(runs, *claim["rows"], *values)
             else:
-                difference = gap(runs, *claim["rows"], *values)
+                compare = level if len(claim["rows"]) == 1 else gap
+                difference = compare(runs, *claim["rows"], *values)
             claims.append(Claim(claim["text"], claim.get("unit", POINTS), difference, **bounds))
         found.append((conclusion, claims))
     return found

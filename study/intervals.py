@@ -37,11 +37,9 @@ def path_of(results: Path, name: str, seed: int) -> Path:
 
 def finished_of(results: Path, name: str) -> list[dict]:
     """The finished runs of a row, in the order of its seeds; UserError names a damaged file."""
-    runs, needed = [], {"seed", "flags", "precision", "val_accuracy"}
-    if ROWS[name].tested:
-        needed.add("splits")
-    for seed in ROWS[name].seeds:
-        path = path_of(results, name, seed)
+    needed = {"seed", "flags", "precision", "val_accuracy"} | ({"splits"} if ROWS[name].tested else set())
+    runs = []
+    for path in (path_of(results, name, seed) for seed in ROWS[name].seeds):
         if path.exists():
             run = files.read_json(path)
             if not isinstance(run, dict) or not needed <= run.keys():
@@ -80,7 +78,7 @@ def markdown(header: list[str], rows: list[list]) -> str:
 
 
 def interval(values: Sequence[float], one_more: bool = False) -> tuple[float, float, float]:
-    """Mean, and Student's interval of it, or of one more value; nan for one value."""
+    """Mean, and Student's interval of it, or where one more value would lie, 95 times in 100; nan for one."""
     from scipy.stats import t
 
     mean, n = statistics.mean(values), len(values)
@@ -88,11 +86,6 @@ def interval(values: Sequence[float], one_more: bool = False) -> tuple[float, fl
         return mean, math.nan, math.nan
     half = t.ppf(0.975, n - 1) * statistics.stdev(values) * (1 / n + one_more) ** 0.5
     return mean, mean - half, mean + half
-
-
-def prediction_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Where one more run would lie, 95 times in 100."""
-    return interval(values, one_more=True)[1:]
 
 
 def spread(values: Sequence[float]) -> str:

@@ -41,8 +41,8 @@ ROWS = {name: Row(**fields | {"seeds": tuple(fields.get("seeds", Row.seeds))})
         for name, fields in DECLARED["rows"].items()}
 # each optimizer's learning rates beside 0.001; the one that validation chose, and the row that tests it
 RATES = {name: rates["tried"] for name, rates in DECLARED["rates"].items()}
-BEST_RATES = {name: rates["best"] for name, rates in DECLARED["rates"].items()}
-BEST = {name: name if rate == "0.001" else f"best-{name}" for name, rate in BEST_RATES.items()}
+BEST = {name: name if rates["best"] == "0.001" else f"best-{name}"
+        for name, rates in DECLARED["rates"].items()}
 
 
 @cache

@@ -13,10 +13,10 @@ import statistics
 import sys
 from pathlib import Path
 
-from study import figure, intervals, speed
-from study.accuracy import final, pretraining, rates, search, section5, synthetic
+from study import accuracy, intervals, speed
+from study.accuracy import STAGE_ONES, final, pretraining, rates, search, section5, synthetic
 from study.conclusions import answers, conclusions
-from study.intervals import Runs, accuracy_on, error_on, finished, gap, interval, markdown, paired, signed
+from study.intervals import Runs, accuracy_on, error_on, gap, markdown, paired, signed, val_accuracy
 from study.rows import ROWS, Row, report
 from support import errors, files
 
@@ -42,7 +42,7 @@ def cell(runs: Runs, name: str, value: intervals.Value) -> str:
     values = [value(run) for run in runs[name] if value(run) is not None]
     if not values:
         return ""
-    mean, low, high = interval(values)
+    mean, low, high = intervals.interval(values)
     if len(values) < len(ROWS[name].seeds):
         return f"{mean:.2f} ({len(values)} of {len(ROWS[name].seeds)} seeds yet)"
     return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
@@ -62,8 +62,7 @@ def results(runs: Runs) -> str:
             ("strong-pooled", "ours, the pooled head", "stage one", " --head pooled"),
             ("final", "the report's recipe", "random weights", " --recipe report"),
             ("pretrained", "the report's recipe", "stage one", " --recipe report --autoencoder FILE")):
-        took = [minutes(run, ROWS[name]) for run in runs[name]]
-        if took:
+        if took := [minutes(run, ROWS[name]) for run in runs[name]]:
             one_view, six = (cell(runs, name, of("test")) for of in (accuracy_on, intervals.over_views))
             seeds = f"{len(took)} seed" + ("s" if len(took) > 1 else "")
             rows.append([f"{title}, {seeds}", start, one_view, six, f"{statistics.mean(took):.0f}",
@@ -135,15 +134,13 @@ def damage(path: Path) -> str:
 
 def tables(folder: Path, runs: Runs) -> dict[str, str]:
     """The text between each pair of markers, by their name, from a folder of results and its runs."""
-    val, test = ({f"{title} accuracy (%)": value} for title, value in (
-        ("validation", lambda run: run["val_accuracy"]), ("test", accuracy_on("test"))))
+    val, test = {"validation accuracy (%)": val_accuracy}, {"test accuracy (%)": accuracy_on("test")}
     error = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
     found = {each.__name__: each(runs) for each in (search, final, section5, synthetic, rates, pretraining)}
     found |= {
         "precision": paired(runs, ("final", "final-fp32"), val),
         "dropout": paired(runs, ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear"), test),
-        "unpooling": paired(runs, ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder"),
-                            error | test)}
+        "unpooling": paired(runs, STAGE_ONES, error | test)}
     if measured := [name for name in runs if name.startswith("strong") and runs[name]]:
         found["strong"] = paired(runs, measured, val | test | {
             "test accuracy over six views (%)": intervals.over_views("test")})
@@ -178,14 +175,14 @@ def write(page: Path, found: dict[str, str]) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    runs = finished(args.results)
+    runs = intervals.finished(args.results)
     found = tables(args.results, runs)
     if not args.readme:
         print(*found.values(), sep="\n\n")
         return 0
     for page in (HERE / "README.md", HERE / "results/README.md"):
         write(page, found)
-    figure.minutes(args.results / "minutes.png", runs)
+    accuracy.against_minutes(args.results / "minutes.png", runs)
     files.write_json(args.results / "summary.json", {"rows": summary(runs)})
     print(f"wrote README.md, and README.md, summary.json and minutes.png in {args.results}/")
     return 0

@@ -236,8 +236,9 @@ def test_a_resume_keeps_who_began_and_notes_who_goes_on(trained, tmp_path):
 def test_a_resume_elsewhere_tells_what_is_left_by_its_own_epochs(trained, tmp_path):
     run, log = tmp_path / "run", tmp_path / "run/log.jsonl"
     shutil.copytree(trained / "runs/autoencoder", run)
-    first, *rows = map(json.loads, log.read_text().splitlines())
-    log.write_text("".join(json.dumps(row) + "\n" for row in (first, *(row | {"seconds": 9e9} for row in rows))))
+    first, *rows = log.read_text().splitlines()
+    slow = [json.dumps(json.loads(row) | {"seconds": 9e9}) for row in rows]
+    log.write_text("\n".join([first, *slow]) + "\n")
     done = run_script(trained, "train_autoencoder", *COMMON, "--epochs", "4", "--resume", "--out", run)
     assert re.search(r"^the 1 epochs that are left will take about \d+ s$", done.stdout, re.MULTILINE)
 

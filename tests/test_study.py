@@ -15,7 +15,7 @@ import train_autoencoder
 import train_classifier
 from study import accuracy, conclusions, intervals, rows, speed, tables
 from study import run as study_run
-from study.claims import Claim, by_reading
+from study.conclusions import Claim, by_reading
 from study.intervals import Difference
 from study.rows import ROWS
 
@@ -127,7 +127,8 @@ def test_a_difference_says_where_its_rows_have_not_the_same_precision():
 def test_the_reports_one_run_is_held_against_where_ours_would_lie():
     """Five runs of mean 40 and deviation 1: t(0.975, 4) = 2.776445, times the root of 1 + 1/5."""
     values = [40 + step * 0.4**0.5 for step in (-2, -1, 0, 1, 2)]
-    assert intervals.prediction_interval(values) == pytest.approx((40 - 3.041443, 40 + 3.041443), abs=1e-5)
+    found = intervals.interval(values, one_more=True)
+    assert found == pytest.approx((40, 40 - 3.041443, 40 + 3.041443), abs=1e-5)
     runs = runs_of(final=values)
     for run in runs["final"]:
         run["splits"] |= {"train": {"accuracy": 100.0}, "val": {"accuracy": 45.0}}
