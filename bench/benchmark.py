@@ -24,8 +24,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto", help="as of the training scripts (%(default)s)")
-    parser.add_argument("--batch-size", type=number(int, 2, 2**31), default=128,
-                        help="images a step (%(default)s)")
+    parser.add_argument("--batch-size", type=number(int, 2, 2**31), default=128, help="(%(default)s)")
     parser.add_argument("--rounds", type=number(int, 1), default=4, help="(%(default)s)")
     switches = {switch for stage in SWITCHES.values() for switch in stage}
     parser.add_argument("--switches", nargs="+", choices=sorted(switches), default=switches, metavar="SWITCH",

@@ -52,11 +52,9 @@ def damage(content: dict, folder: Path, cuts: Iterable[int], flips: Iterable[tup
             return "refused" if as_promised else f"refused with {error}"
         return "the same values" if same(loaded, content) else "other values"
 
-    def flipped(place: int, bit: int) -> bytes:
-        return whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1:]
-
+    flipped = (whole[:i] + bytes([whole[i] ^ 1 << bit]) + whole[i + 1:] for i, bit in flips)
     return {"cut": Counter(outcome(whole[:length]) for length in cuts),
-            "flipped bit": Counter(outcome(flipped(place, bit)) for place, bit in flips)}
+            "flipped bit": Counter(map(outcome, flipped))}
 
 
 def main(args: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ from support import errors, files, machine, resume, run_log
 ROOT = Path(__file__).parent.parent
 FLAGS = ["--recipe=report", "--dataset=photos", "--cache-dir=cache", "--device=cpu", "--batch-size=6",
          "--save-every=1"]
+SAVING = "last.pt.*.tmp*"  # What lies in a run's folder while it saves.
 TIME_FIELDS = ("seconds",)  # Equal runs differ in these fields of the log alone.
 
 
@@ -69,15 +70,11 @@ def start(stage: str, folder: Path, out: str, epochs: int, *flags: str) -> subpr
     return child
 
 
-def is_saving(run: Path) -> bool:
-    return any(run.glob("last.pt.*.tmp*"))
-
-
 def halt_while_saving(child: subprocess.Popen, run: Path) -> None:
     """Stop a process that writes last.pt: it stays so until the kill comes, however late that is."""
     while child.poll() is None:
         child.send_signal(signal.SIGSTOP)
-        if is_saving(run):
+        if any(run.glob(SAVING)):
             return
         child.send_signal(signal.SIGCONT)
         time.sleep(0.001)  # The process works in between.
@@ -102,7 +99,7 @@ def kill_runs(stage: str, kills: int, folder: Path, *flags: str) -> dict:
         if child.wait() != -signal.SIGKILL:
             break  # It ended before it could be killed so many times.
         done += 1
-        while_saving += is_saving(killed)
+        while_saving += any(killed.glob(SAVING))
     assert start(stage, folder, "killed", epochs, *flags, "--resume").wait() == 0, "the resume failed"
     return {"stage": stage, "kills": done, "while saving": while_saving, "epochs": epochs,
             "differences": differences(folder / "whole", killed)}

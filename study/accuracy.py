@@ -17,8 +17,7 @@ def final(runs: Runs) -> str:
     """The final model's seeds on the three splits, mean, deviation and interval, the report's run."""
     columns = [[*(run["splits"][split]["accuracy"] for split in ("train", "val", "test")),
                 run["splits"]["test"]["per_class_accuracy"]] for run in runs["final"]]
-    rows = [[run["seed"], *(f"{value:.2f}" for value in values)]
-            for run, values in zip(runs["final"], columns)]
+    rows = [[run["seed"], *(f"{x:.2f}" for x in values)] for run, values in zip(runs["final"], columns)]
     (theirs,), place = report()["final"], ""
     if len(columns) > 1:
         rows.append(["mean ± standard deviation [95 % interval]", *map(interval_of_mean, zip(*columns))])
@@ -86,8 +85,7 @@ def rates(runs: Runs) -> str:
     for name, others in RATES.items():
         # 0.001 is first: of equal rates the first is the best
         found = {"0.001": runs[name], **{rate: runs[f"rate-{name}-{rate}"] for rate in others}}
-        tried = {rate: val_accuracy(run) for rate, measured in found.items() for run in measured
-                 if run["seed"] == 0}
+        tried = {rate: val_accuracy(run) for rate, of in found.items() for run in of if run["seed"] == 0}
         at_best = [test_accuracy(run) for run in runs[BEST[name]]]
         here, there = intervals.precisions(runs[name]), intervals.precisions(runs[BEST[name]])
         other = f", in {there}" if here != there else ""

@@ -60,8 +60,7 @@ def worst(claims: list[Claim]) -> str:
 def by_reading(claims: list[Claim]) -> list[str]:
     """The verdict in each reading, or one if they agree. A claim of no reading counts in all of them."""
     readings = dict.fromkeys(claim.reading for claim in claims if claim.reading) or [""]
-    found = {reading: worst([claim for claim in claims if claim.reading in ("", reading)])
-             for reading in readings}
+    found = {each: worst([claim for claim in claims if claim.reading in ("", each)]) for each in readings}
     if len(set(found.values())) == 1:
         return [found.popitem()[1]]
     return [f"{verdict} {reading}" for reading, verdict in found.items()]

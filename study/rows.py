@@ -15,8 +15,7 @@ from support import files
 class Row:
     """What is run: a recipe, and the flags of each stage that differ from it.
 
-    recipe: of both stages. autoencoder: None starts the encoder from random weights; "" trains stage one
-    first, with no flag but the recipe's.
+    autoencoder: None starts the encoder from random weights; "" trains stage one first, by the recipe alone.
     tested: whether the test photos are measured. earlier_version: the row's flags are gone, so that it can
     no longer be run; its finished runs stay as data. why: what it is for, where the title does not say it.
     """
@@ -27,7 +26,7 @@ class Row:
     tested: bool = True
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     earlier_version: bool = False
-    recipe: str = "report"
+    recipe: str = "report"  # of both stages
     why: str = ""
 
     @property
@@ -40,9 +39,8 @@ DECLARED = files.read_json(Path(__file__).with_name("rows.json"))
 ROWS = {name: Row(**fields | {"seeds": tuple(fields.get("seeds", Row.seeds))})
         for name, fields in DECLARED["rows"].items()}
 # each optimizer's learning rates beside 0.001; the one that validation chose, and the row that tests it
-RATES = {name: rates["tried"] for name, rates in DECLARED["rates"].items()}
-BEST = {name: name if rates["best"] == "0.001" else f"best-{name}"
-        for name, rates in DECLARED["rates"].items()}
+RATES = {name: of["tried"] for name, of in DECLARED["rates"].items()}
+BEST = {name: name if of["best"] == "0.001" else f"best-{name}" for name, of in DECLARED["rates"].items()}
 
 
 @cache

@@ -5,8 +5,8 @@
 
 Writes results/runs/<row>-<seed>.json for each finished run, and beside it the predictions on test photos
 (.npz). Any number of such processes may work at once, on machines that share --results and --work, too; the
-same command resumes a killed run. On a CPU start one a core: `torchrun --nproc-per-node 2 -m study.run`. A row
-begun in another precision is left out, a run that fails is named; the others go on, and the exit status is 1.
+same command resumes a killed run. On a CPU start one a core: `torchrun --nproc-per-node 2 -m study.run`. A
+row begun in another precision is left out, a run that fails is named; the others go on, the exit status is 1.
 """
 
 import argparse

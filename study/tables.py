@@ -32,8 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
                         help="write the pages and summary.json (%(default)s)")
     args = parser.parse_args(argv)
     if args.readme and args.results.resolve() != HERE.resolve() / "results":
-        parser.error("--readme writes the project's own pages from its results/: "
-                     "call it there, without --results")
+        parser.error("--readme writes the pages of the project itself: call it there, without --results")
     return args
 
 
@@ -137,10 +136,9 @@ def tables(folder: Path, runs: Runs) -> dict[str, str]:
     val, test = {"validation accuracy (%)": val_accuracy}, {"test accuracy (%)": accuracy_on("test")}
     error = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
     found = {each.__name__: each(runs) for each in (search, final, section5, synthetic, rates, pretraining)}
-    found |= {
-        "precision": paired(runs, ("final", "final-fp32"), val),
-        "dropout": paired(runs, ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear"), test),
-        "unpooling": paired(runs, STAGE_ONES, error | test)}
+    dropouts = ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear")
+    found |= {"precision": paired(runs, ("final", "final-fp32"), val),
+              "dropout": paired(runs, dropouts, test), "unpooling": paired(runs, STAGE_ONES, error | test)}
     if measured := [name for name in runs if name.startswith("strong") and runs[name]]:
         found["strong"] = paired(runs, measured, val | test | {
             "test accuracy over six views (%)": intervals.over_views("test")})

@@ -135,10 +135,7 @@ def most_confused(matrix: np.ndarray, count: int) -> list[tuple[int, int]]:
 
 def confused(path: Path, matrix: np.ndarray, classes: list[str],
              photo: Callable[[int, int], np.ndarray]) -> None:
-    """The ten pairs of classes most often taken for each other, two a row. matrix (K, K): counts.
-
-    photo: of a class that was given another's name, (H, W, 3).
-    """
+    """The ten pairs of classes most often taken for each other, two a row, with a photo (H, W, 3) of each."""
     pairs, counts = most_confused(matrix, 10), matrix.sum(1)
     rows = max(1, -(-len(pairs) // 2))
     with _page(path, 0.3 + 2.05 * rows, rows, 4) as (figure, axes):

@@ -111,8 +111,7 @@ def describe(device: torch.device, precision: str) -> dict:
 
 
 def seeded_shuffle(seed: int, epoch: int) -> torch.Generator:
-    """Seed all randomness of one epoch (0: the initial weights); returns the shuffle's generator."""
-    # Seed and epoch alone decide, so that a resumed run draws what an uninterrupted one draws.
+    """Seed all randomness of one epoch (0: the initial weights), whatever went before; the shuffle's."""
     shuffle_seed, torch_seed = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint64).tolist()
     torch.manual_seed(torch_seed)  # dropout and initial weights, on every device
     return torch.Generator().manual_seed(shuffle_seed)

@@ -89,9 +89,8 @@ class Run:
 
     def progress(self, batches: list[Tensor], epoch: int) -> Iterator[Tensor]:
         """The batches, under a bar of images that shows the cost of the epoch before and the time left."""
-        before = None
-        if self.rows:
-            before = {"cost": f"{self.rows[-1]['cost']:.4f}", "left": self._left(epoch - 1)}
+        before = {"cost": f"{self.rows[-1]['cost']:.4f}",
+                  "left": self._left(epoch - 1)} if self.rows else None
         with tqdm(None, f"epoch {epoch}", sum(map(len, batches)), leave=False, unit=" images", disable=None,
                   postfix=before) as bar:
             for batch in batches:
