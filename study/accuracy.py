@@ -30,10 +30,7 @@ def final(runs: Runs) -> str:
 
 
 def section5(runs: Runs) -> str:
-    """Each row of the report's section 5: its test accuracy, ours, the means' difference.
-
-    Its interval is Welch's; where the report has only two runs, Student's, which takes both to spread alike.
-    """
+    """Each row of the report's section 5: its test accuracy, ours, the means' difference."""
     from scipy.stats import ttest_ind
 
     rows = []
@@ -41,7 +38,7 @@ def section5(runs: Runs) -> str:
         if name == "final":  # it has a table of its own
             continue
         ours, cells = [test_accuracy(run) for run in runs[name]], ["", "", ""]
-        if len(ours) > 1:
+        if len(ours) > 1:  # Welch's interval; beside two runs of theirs Student's, as if both spread alike
             low, high = ttest_ind(ours, theirs, equal_var=len(theirs) < 3).confidence_interval(0.95)
             differs = "yes" if low * high > 0 else "cannot be told"
             if len(ours) < len(ROWS[name].seeds):

@@ -1,8 +1,7 @@
 """Finished runs over seeds: means, intervals, differences.
 
-Recipes of ours share their seeds, so their differences are paired (Student's t); the report's runs are
-not ours (Welch's, or Student's of two samples). Deviations are sample standard deviations, intervals 95 %,
-over seeds: the photos stay the same. A row that has no two runs yet shows none.
+Recipes of ours share their seeds, so their differences are paired (Student's t). Deviations are sample
+standard deviations, intervals 95 %, over seeds: the photos stay the same.
 """
 
 import math

@@ -26,7 +26,8 @@ def steps(benchmark: dict) -> str:
         limit = measured["limits"][f"matrix product, {DTYPES[row['precision']]}"]
         cells.setdefault(row["side"], {})[row["stage"]] = [
             f"{row['seconds']:.2f}", f"{measured['batch_size'] / row['seconds']:.0f}",
-            f"{report['to ours'] / row['to ours']:.2f}", f"{100 * row['flops'] / row['seconds'] / limit:.0f} %",
+            f"{report['to ours'] / row['to ours']:.2f}",
+            f"{100 * row['flops'] / row['seconds'] / limit:.0f} %",
             f"{row['memory'] / 1e9:.2f}" if row["memory"] else ""]  # not every system tells it
     rows = [[side.replace("without no decoder", "with the decoder"), *stages.get("autoencoder", [""] * 5),
              *stages.get("classifier", [""] * 5)] for side, stages in cells.items()]
@@ -60,10 +61,9 @@ def augmentation(benchmark: dict) -> str:
 
 
 def with_batch_norm(*benchmarks: dict) -> Steps:
-    """Percent that batch norm adds to a step: the median of the rounds.
+    """Percent that batch norm adds to a step: the median of the rounds, and its interval of 95 % or more.
 
-    Its interval, of 95 % or more, ends at two of the rounds: of 6 to 8 the lowest and the highest, of more at
-    others, so that a round that something else on the machine slowed moves neither far.
+    It ends at two of the rounds, from 9 on not the outermost: one that the machine slowed moves neither far.
     """
     from scipy.stats import quantile_test
 

@@ -129,11 +129,9 @@ def load_state(target: nn.Module | torch.optim.Optimizer, state: dict, path: Pat
 
 
 def load_what_fits(target: nn.Module, source: nn.Module, is_last_new: bool) -> tuple[list[str], list[str]]:
-    """Copy source's layers into target's of the same name and shapes; the names of those copied and left.
-
-    is_last_new: leave the last linear layer, whose outputs mean something else.
-    """
+    """Copy source's layers into target's of the same name and shapes; the names of those copied and left."""
     layers = {name: layer for name, layer in target.named_children() if layer.state_dict()}
+    # where is_last_new, the outputs of the last linear layer mean something else
     last = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)][-1]
     fit = []
     for name, layer in layers.items():

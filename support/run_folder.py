@@ -35,7 +35,8 @@ class Run:
 
     def __init__(self, args: argparse.Namespace, kind: str, products: tuple[str, ...], former: dict,
                  locks: contextlib.ExitStack):
-        self.out, self.kind, self.products, self.start = args.out, kind, products, time.perf_counter()
+        self.out, self.kind, self.start = args.out, kind, time.perf_counter()  # kind: of last.pt
+        self.products = products  # patterns of the folder's files beside last.pt and the log
         self.device, self.precision = machine.set_up(args.device, args.precision, args.deterministic)
         self.flags = {name: str(value) if isinstance(value, Path) else value  # plain types, for the log
                       for name, value in vars(args).items()}
@@ -46,7 +47,7 @@ class Run:
         self._claim_folder()
         self.resumed = checkpoint.load(self.last, kind) if args.resume else None  # what last.pt holds
         if self.resumed:
-            self.resumed["flags"] = former | self.resumed["flags"]
+            self.resumed["flags"] = former | self.resumed["flags"]  # former: what earlier versions lack
         self.epochs_done = self.resumed["epoch"] if self.resumed else 0
         self.stopped = False  # whether an interrupt ended the epochs
 
@@ -57,11 +58,8 @@ class Run:
             check_resume(self.resumed, self.flags, self.environment, digest, self.last)
 
     def begin(self, parts: dict, splits: dict[str, int], **extra) -> None:
-        """Write the first last.pt and the log's header, or load last.pt into the parts and cut the log to it.
-
-        parts: modules and optimizer by their names in last.pt; extra: plain values beside them there.
-        """
-        self.parts, self.extra = parts, extra
+        """Write the first last.pt and the log's header, or load last.pt into the parts and cut the log."""
+        self.parts, self.extra = parts, extra  # by their names there: modules and optimizer; plain values
         print(f"training on {splits['train']} photos for {self.flags['epochs']} epochs, "
               f"{machine.say(self.device, self.precision)}")
         if self.resumed:
@@ -173,9 +171,6 @@ class Run:
 
 @contextlib.contextmanager
 def open(args: argparse.Namespace, kind: str, products: tuple[str, ...], former: dict) -> Iterator[Run]:
-    """A run in the folder args.out, locked until the block ends; Run.begin is the first to change it.
-
-    kind: of last.pt. products: patterns of the run's other files. former: the flags that earlier runs lack.
-    """
+    """A run in the folder args.out, locked until the block ends; Run.begin is the first to change it."""
     with contextlib.ExitStack() as locks:
         yield Run(args, kind, products, former, locks)

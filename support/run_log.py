@@ -16,10 +16,7 @@ RESUMED = ("commit", "versions", "device", "processor", "precision", "threads")
 
 
 def start_log(path: Path, header: dict, epochs_done: int) -> list[dict]:
-    """Begin a log with its header, or resume it: note the new process, cut what is past epochs_done.
-
-    Returns the rows of the epochs done.
-    """
+    """Begin a log with its header, or resume it: note the new process, keep the epochs done; their rows."""
     rows = []
     if epochs_done:
         try:
@@ -39,11 +36,8 @@ def start_log(path: Path, header: dict, epochs_done: int) -> list[dict]:
 
 
 def epoch_cost(losses: list[Tensor], batches: list[Tensor], epoch: int, learning_rate: float) -> float:
-    """The mean loss over the images of an epoch, from the mean loss of each batch of indices (B,).
-
-    The losses stay on the device until here, since a GPU waits for each that is read.
-    UserError (status 1) where the mean is not finite.
-    """
+    """The mean loss over an epoch's images, from each batch's (B,); UserError where it is not finite."""
+    # the losses stay on the device until here, since a GPU waits for each that is read
     total = sum(loss * len(batch) for loss, batch in zip(torch.stack(losses).tolist(), batches))
     cost = total / sum(map(len, batches))
     if not math.isfinite(cost):
