@@ -26,12 +26,12 @@ def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, pat
         hand_over = f"; {done}, the epochs done, hands over what is there" if done else ""
         raise UserError(f"--resume: --epochs is {flags['epochs']}, but the schedule of {path} ends with "
                         f"epoch {planned}{hand_over}")
-    if flags["epochs"] < resumed["epoch"]:
-        raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} is at {resumed['epoch']}")
+    if flags["epochs"] < done:
+        raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} is at {done}")
     if digest != resumed["photos"]:
         raise UserError(f"--resume: the photos or labels are not those that {path} was made with")
     product = path.with_name(resumed["kind"].replace(" run", ".pt"))
-    if product.exists() and flags["epochs"] > resumed["epoch"]:
+    if product.exists() and flags["epochs"] > done > 0:
         print(f"{product} stays as it was until this run ends")
     made, here = ({name: of["flags"].get(name) for name in PLACE} | checkpoint.rounding(of["environment"])
                   for of in (resumed, {"flags": flags, "environment": environment}))

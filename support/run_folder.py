@@ -71,8 +71,9 @@ class Run:
         else:
             self._claim_folder(begin=True)  # again: a run may have appeared since
             self._save_last(0)  # first: where it does not fit on the disk, the old run stays
-        former = () if self.resumed else ("log.jsonl", *self.products)
-        for path in self._present(files.TEMPORARY, *former):  # temporary: what a killed save left
+        # what a killed save left; before the first epoch a replaced run's, too: their removal may be killed
+        former = () if self.epochs_done else ("log.jsonl", *self.products)
+        for path in self._present(files.TEMPORARY, *former):
             path.unlink(missing_ok=True)  # it may match two patterns
         header = {"flags": self.flags, **self.environment, "dataset": self.flags["dataset"], "splits": splits}
         self.rows = run_log.start_log(self.log, header, self.epochs_done)  # of the epochs that are done

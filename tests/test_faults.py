@@ -233,6 +233,25 @@ def test_a_resume_keeps_who_began_and_notes_who_goes_on(trained, tmp_path):
     assert who == [(2, json.loads(first)["processor"])]
 
 
+def test_what_a_replaced_run_left_goes_though_its_removal_was_killed(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(trained)
+    shutil.copytree("runs/autoencoder", tmp_path / "run")
+    flags, save = [*COMMON, "--epochs", "1", "--out", str(tmp_path / "run")], checkpoint.save
+
+    def save_and_be_killed(path, content):
+        save(path, content)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(checkpoint, "save", save_and_be_killed)
+        train_autoencoder.main(train_autoencoder.parse_args([*flags, "--overwrite"]))
+    assert (tmp_path / "run/reconstruction_002.png").exists()
+    train_autoencoder.main(train_autoencoder.parse_args([*flags, "--resume"]))
+    assert "stays as it was" not in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "autoencoder.pt", "curve.png", "last.pt", "log.jsonl", "reconstruction_001.png"]
+
+
 def test_a_resume_elsewhere_tells_what_is_left_by_its_own_epochs(trained, tmp_path):
     run, log = tmp_path / "run", tmp_path / "run/log.jsonl"
     shutil.copytree(trained / "runs/autoencoder", run)
