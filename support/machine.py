@@ -65,7 +65,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 def set_up(device_name: str, precision_name: str, deterministic: bool = False) -> tuple[torch.device, str]:
     """Settle allocator, device and precision; `say` tells what was chosen."""
     keep_memory()
-    torch.backends.cudnn.allow_tf32 = False  # else convolutions in fp32 multiply ten bits
+    torch.backends.cudnn.allow_tf32 = False  # else cuDNN rounds what fp32 convolutions multiply to ten bits
     device = choose_device(device_name)
     if deterministic and device.type != "cpu":  # a CPU has no other algorithms
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before cuBLAS starts, as the next line's docs ask
@@ -111,7 +111,7 @@ def describe(device: torch.device, precision: str) -> dict:
 
 
 def seeded_shuffle(seed: int, epoch: int) -> torch.Generator:
-    """Seed all randomness of one epoch (0: the initial weights), whatever went before; the shuffle's."""
+    """Seed all randomness of an epoch (0: first weights) by these two alone; the shuffle's generator."""
     shuffle_seed, torch_seed = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint64).tolist()
     torch.manual_seed(torch_seed)  # dropout and initial weights, on every device
     return torch.Generator().manual_seed(shuffle_seed)
