@@ -17,7 +17,8 @@ RECIPES = {
         "classifier": dict(
             recipe="report", epochs=40, batch_size=128, optimizer="adagrad", learning_rate=0.001,
             weight_decay=0.0, schedule="constant", augment=False, smallest_crop=0.2, average=0.0,
-            label_smoothing=0.0, head="report", dropout=0.25, dropout_after="all", autoencoder=None)},
+            label_smoothing=0.0, head="report", dropout=0.25, dropout_after="all", autoencoder=None,
+            class_weights="none", keep="last")},
     "strong": {
         "autoencoder": dict(
             recipe="strong", epochs=None, batch_size=64, optimizer="adamw", learning_rate=0.002,

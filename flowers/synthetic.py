@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from support.errors import UserError
 
 PER_CLASS = {"train": 10, "val": 10, "test": 60}
 FEW = 30, {"train": 10, "val": 10, "test": 20}  # synthetic-30: its first species, soon drawn and learned
+ONE_AT_A_TIME = threading.Lock()  # of the threads that draw: each changes what is its process's for a while
 find = folder.find  # no folder, but the name: the flowers are drawn
 
 
@@ -84,7 +86,7 @@ def draw_split(split: str, size: int, classes: int, count: int) -> tuple[np.ndar
     script = patch.multiple(sys.modules["__main__"], create=True, __spec__=None, __file__=None)
     cores = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     try:
-        with (script, patch.dict(os.environ, serial),
+        with (ONE_AT_A_TIME, script, patch.dict(os.environ, serial),
               ProcessPoolExecutor(cores, spawn, signal.signal, ignore) as pool):
             drawn = pool.map(draw, *zip(*pictures), chunksize=count)
             bar = tqdm(drawn, f"drawing {split} flowers", len(pictures), leave=False, disable=None)
