@@ -10,7 +10,6 @@ pairs most often taken for each other), all of one view. Report, section 4: eval
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
@@ -129,8 +128,8 @@ def print_summaries(splits: dict[str, dict], views: int) -> None:
     for split, name in (("train", "train"), ("test", "test"), ("val", "validation")):
         if split in splits:
             print(f"Accuracy of the network on {name} images: {splits[split]['accuracy']} %")
-    if over := [f"{split} {result['views_accuracy']:.2f} %" for split, result in splits.items()
-                if "views_accuracy" in result]:
+    if views > 1:
+        over = (f"{split} {splits[split]['views_accuracy']:.2f} %" for split in splits if split != "train")
         print(f"Over {VIEWS[views]} of each photo: {', '.join(over)}")
     for split, result in splits.items():
         low, high = result["accuracy_interval"]
@@ -145,10 +144,10 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
     labels, classes = flowers.labels.numpy(), flowers.classes
     matrix = np.zeros((len(classes), len(classes)), int)  # rows: the true class, columns: the name given
     np.add.at(matrix, (labels, predicted), 1)
-    rows = [[name, i, n, matrix[i, i], f"{100 * matrix[i, i] / n:.2f}" if n else ""]
-            for i, (name, n) in enumerate(zip(classes, matrix.sum(1)))]
-    header = ["class", "class number", f"{split} images", "correct", "accuracy (%)"]
-    files.write_csv(out / "per_class.csv", [header, *rows])
+    rows = [["class", "class number", f"{split} images", "correct", "accuracy (%)"]]
+    for i, (name, n, right) in enumerate(zip(classes, matrix.sum(1), matrix.diagonal())):
+        rows.append([name, i, n, right, f"{100 * right / n:.2f}" if n else ""])
+    files.write_csv(out / "per_class.csv", rows)
     figures.confusion(out / "confusion.png", matrix, classes)
 
     def photo(true: int, given: int) -> np.ndarray:
@@ -201,8 +200,7 @@ def main(args: argparse.Namespace) -> int:
     out = args.out or args.classifier.parent
     with run_folder.claim(out):  # so that a training run there does not delete half-written tables
         splits, photos, measured = {}, {}, data.splits(dataset)
-        rows = [["split", "file", "class", "class number", "predicted", "predicted number",
-                 "probability"]]
+        rows = [["split", "file", "class", "class number", "predicted", "predicted number", "probability"]]
         if "test" not in measured:
             print(f"--dataset {dataset}: there is no test/, so tables and figures are of validation images")
         for split in measured:
@@ -210,29 +208,27 @@ def main(args: argparse.Namespace) -> int:
             photos[split] = flowers
             likely = classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
             confidence, predicted = likely.max(1)  # (N,)
-            splits[split] = summarise(predicted == flowers.labels, flowers.labels)
+            splits[split] = result = summarise(predicted == flowers.labels, flowers.labels)
             for larger in squares:
-                splits[split] |= {"views": args.views, "views_accuracy": accuracy(
+                result |= {"views": args.views, "views_accuracy": accuracy(
                     encoder, classifier, larger, device, precision, args.views)}
-            if autoencoder is not None:
-                error = reconstruction_error(autoencoder, flowers.images, device, precision)
-                splits[split]["reconstruction_error"] = error
+            if autoencoder:
+                result["reconstruction_error"] = reconstruction_error(
+                    autoencoder, flowers.images, device, precision)
             columns = flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist()
             rows += [[split, name, classes[i], i, classes[j], j, f"{p:.4f}"]
                      for name, i, j, p in zip(*columns)]
         data.tell_duplicates(photos)
         print_summaries(splits, args.views)
+        files.write_csv(out / "predictions.csv", rows)
+        show_where_it_goes_wrong(out, split, flowers, predicted.numpy())  # of the last split: test, or val
+        seconds = round(time.perf_counter() - start, 2)
         files.write_json(out / "evaluation.json", {
             "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"],
-            "splits": splits, "seconds": round(time.perf_counter() - start, 2),
-            **machine.describe(device, precision)})
-        files.write_csv(out / "predictions.csv", rows)
-        # of the last split: the test images, or without test/ the validation images
-        show_where_it_goes_wrong(out, measured[-1], flowers, predicted.numpy())
-        took = time.perf_counter() - start
-        print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {took:.1f} s")
+            "splits": splits, "seconds": seconds, **machine.describe(device, precision)})
+        print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {seconds:.1f} s")
     return 0
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args())

@@ -1,7 +1,6 @@
 """Hand a classifier to other programs: an ONNX file that holds the preprocessing and the class names, too.
 
-    python export.py runs/classifier/classifier.pt flower.onnx     # seconds
-    python export.py runs/photos/classifier.pt photos.onnx         # and in any program, without ours:
+    python export.py runs/classifier/classifier.pt flower.onnx  # seconds; then in any program, without ours:
 
     session = onnxruntime.InferenceSession("flower.onnx")
     logits, = session.run(None, {"photos": photos})  # from uint8 (B, 3, H, W): RGB, upright, of any size
@@ -13,7 +12,6 @@ The names are those of predict.py --views 1, which also sees a photo's largest c
 import argparse
 import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -21,12 +19,10 @@ from torch import Tensor, nn
 
 import evaluate
 from support import errors, files
-from support.errors import UserError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("classifier", type=Path, help="checkpoint, a classifier.pt")
     parser.add_argument("out", type=Path, help="file to write, whose name ends in .onnx")
     args = parser.parse_args(argv)
@@ -35,11 +31,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def resize_matrix(length: int, side: int, size: int = 100) -> Tensor:
-    """(size, length): Pillow's bilinear filter, from the centred part of a row, side pixels, to size."""
-    first, step = torch.full((), length - side).div(2).round(), torch.full((), side) / size
+def resize_matrix(length: int, side: int) -> Tensor:
+    """(100, length): Pillow's bilinear filter, from the centred part of a row, side pixels, to 100."""
+    first, step = torch.full((), length - side).div(2).round(), torch.full((), side) / 100
     pixel = torch.arange(length) + 0.5 - first  # (length,), places in the part
-    centre = (torch.arange(size)[:, None] + 0.5) * step  # (size, 1)
+    centre = (torch.arange(100)[:, None] + 0.5) * step  # (100, 1)
     weight = (1 - (pixel - centre).abs() / step.clamp(min=1)).clamp(min=0) * ((pixel > 0) & (pixel < side))
     return weight / weight.sum(1, keepdim=True)
 
@@ -56,9 +52,9 @@ class Preprocess(nn.Module):
 
 def main(args: argparse.Namespace) -> int:
     if lacking := [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]:
-        raise UserError(f"export.py needs more packages: pip install {' '.join(lacking)}")
-    encoder, classifier, content = evaluate.load_classifier(args.classifier, torch.device("cpu"))
-    model = nn.Sequential(Preprocess(), encoder, classifier).eval()
+        raise errors.UserError(f"export.py needs more packages: pip install {' '.join(lacking)}")
+    *networks, content = evaluate.load_classifier(args.classifier, torch.device("cpu"))
+    model = nn.Sequential(Preprocess(), *networks).eval()
     program = torch.onnx.export(model, (torch.zeros(2, 3, 130, 170, dtype=torch.uint8),), verbose=False,
                                 dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
                                 input_names=["photos"], output_names=["logits"])
@@ -70,4 +66,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args())

@@ -71,8 +71,7 @@ def inverse_maxpool_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, windo
     ValueError for another window or number of dimensions.
     """
     if x.dim() != 4 or window not in (2, 3):
-        raise ValueError(f"want x (B, C, H, W) and window 2 or 3, "
-                         f"not {x.dim()} dimensions and window {window}")
+        raise ValueError(f"want x (B, C, H, W), window 2 or 3, not {x.dim()} dimensions, window {window}")
     kernel = weight.flip(2, 3).transpose(0, 1)  # (D, C, 3, 3) -> (C, D, 3, 3)
     out = F.conv_transpose2d(x, kernel, bias, stride=2, padding=1, output_padding=1)  # (B, D, 2H, 2W)
     # cropped, as oneDNN is slow at the odd size in bf16; cloned, as batch norm is on a strided input

@@ -60,7 +60,6 @@ class Decoder(nn.Module):
         self.deconv3 = conv3x3(144, 64)
         self.deconv4 = conv3x3(64, 16)
         self.deconv5 = conv3x3(16, 3)
-        self.batch_norm = batch_norm
         norm = nn.BatchNorm2d if batch_norm else nn.Identity
         self.bn1 = norm(256)
         self.bn2 = norm(144)
@@ -105,7 +104,6 @@ class Classifier(nn.Module):
         self.linear2 = nn.Linear(8192, 2048)
         self.linear3 = nn.Linear(2048, 512)
         self.linear4 = nn.Linear(512, num_classes)
-        self.batch_norm = batch_norm
         norm2d, norm1d = (nn.BatchNorm2d, nn.BatchNorm1d) if batch_norm else (nn.Identity, nn.Identity)
         self.bn1 = norm2d(700)
         self.bn2 = norm2d(1000)
@@ -137,7 +135,6 @@ class PooledClassifier(nn.Module):
         self.conv1 = conv3x3(400, 700)
         self.conv2 = conv3x3(700, 1000)
         self.linear = nn.Linear(1000, num_classes)
-        self.batch_norm = batch_norm
         norm = nn.BatchNorm2d if batch_norm else nn.Identity
         self.bn1 = norm(700)
         self.bn2 = norm(1000)

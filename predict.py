@@ -51,23 +51,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def expand(paths: list[Path]) -> list[Path]:
-    """The files that *.jpg and the like stand for, where the shell left that, as Windows' does."""
-    matches = [[] if os.path.lexists(path) else glob.glob(str(path), recursive=True) for path in paths]
-    return [Path(found) for path, several in zip(paths, matches) for found in sorted(several) or [path]]
-
-
-def find(paths: list[Path]) -> Iterator[Path]:
+def find(named: list[Path]) -> Iterator[Path]:
     """The files named, and the photos in the folders named; a line tells of other files."""
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        photos, left_out = listing.below(path)
-        if left_out:
-            told = listing.describe(left_out, path)
-            print(f"predict.py: {path}: left out {told}", file=sys.stderr, flush=True)
-        yield from photos
+    for name in named:  # as *.jpg, where the shell left that, as Windows' does
+        matches = [] if os.path.lexists(name) else sorted(glob.glob(str(name), recursive=True))
+        for path in map(Path, matches or [name]):
+            photos, left_out = listing.below(path) if path.is_dir() else ([path], [])
+            if left_out:
+                print(f"predict.py: {path}: left out {listing.describe(left_out, path)}", file=sys.stderr)
+            yield from photos
 
 
 def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
@@ -86,20 +78,18 @@ def main(args: argparse.Namespace) -> int:
         print(f"naming flowers with {args.classifier} {machine.say(device, precision)}")
         encoder, classifier, content = evaluate.load_classifier(args.classifier, device)
         autoencoder = evaluate.load_autoencoder(args.autoencoder, device)[0] if args.autoencoder else None
-    if not (paths := list(find(expand(args.photos)))):
+    if not (paths := list(find(args.photos))):
         raise UserError(f"no photos in {few(args.photos)}")
 
     failed, rows, shallow, size = 0, [], [], 100 if args.views == 1 else augment.SQUARE
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), AT_ONCE):
             batch = paths[start : start + AT_ONCE]
-            tried = pool.map(lambda path: decoding.try_read(path, size, shallow), batch)
-            decoded = [(path, got if isinstance(got, UserError) else got[0])
-                       for path, got in zip(batch, tried)]
-            for error in (error for _, error in decoded if isinstance(error, UserError)):
-                print(f"predict.py: {error}", file=sys.stderr, flush=True)
+            tried = list(zip(batch, pool.map(lambda path: decoding.try_read(path, size, shallow), batch)))
+            for error in (got for _, got in tried if isinstance(got, UserError)):
+                print(f"predict.py: {error}", file=sys.stderr)
                 failed += 1
-            if not (photos := [(path, image) for path, image in decoded if not isinstance(image, UserError)]):
+            if not (photos := [(path, got[0]) for path, got in tried if not isinstance(got, UserError)]):
                 continue
             images = torch.from_numpy(np.stack([image for _, image in photos]))  # (N, H, W, 3)
             images = images.permute(0, 3, 1, 2)  # -> (N, 3, H, W)
@@ -132,4 +122,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args())
