@@ -31,10 +31,9 @@ def draw(batches: list[Tensor], generator: torch.Generator, device: torch.device
     (B,): the image that fills the box, as a position in the whole batch. smallest: a crop's least area.
     """
     sizes = [len(batch) for batch in batches]
-    ranges = [(smallest, 1), (-0.29, 0.29), (0, 1), (0, 1), (-45, 45), (0, 1),  # of the crop
-              (0.6, 1.4), (0.6, 1.4), (0.6, 1.4), (-0.05, 0.05),  # of the colours
-              (0, 1), (0, 1), (0, 1), (0, 1)]  # of CutMix
-    low, high = torch.tensor(ranges).T
+    low, high = torch.tensor([(smallest, 1), (-0.29, 0.29), (0, 1), (0, 1), (-45, 45), (0, 1),  # of the crop
+                              (0.6, 1.4), (0.6, 1.4), (0.6, 1.4), (-0.05, 0.05),  # of the colours
+                              (0, 1), (0, 1), (0, 1), (0, 1)]).T  # of CutMix
     drawn = low + (high - low) * torch.rand(sum(sizes), len(low), generator=generator)  # (N, 14), N an epoch
     area, aspect, row, column, degrees, mirror, *colours, box_row, box_column, kept, mixes = drawn.T  # (N,)
     crop = crop_matrix(area, aspect.exp(), row, column, degrees, mirror < 0.5)  # (N, 2, 3)
@@ -49,8 +48,8 @@ def crop_matrix(area: Tensor, aspect: Tensor, row: Tensor, column: Tensor, degre
                 mirror: Tensor) -> Tensor:
     """Inception's crops (Szegedy et al. 2015, arXiv 1409.4842), turned: six (B,) -> affine_grid's (B, 2, 3).
 
-    area: of the square's; aspect: width by height, where a longer side than the square's is cut to it; row,
-    column: place, 0 (top, left) to 1; degrees: counterclockwise, about the crop's centre; mirror: 1, at last.
+    area: of the square's; aspect: width by height, a side cut to the square's; row, column: place, 0 (top,
+    left) to 1; degrees: counterclockwise, about the crop's centre; mirror: 1, at last.
     """
     width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
     x, y = (1 - width) * (2 * column - 1), (1 - height) * (2 * row - 1)  # the centre, in a square of [-1, 1]
@@ -68,8 +67,8 @@ def colour_matrix(brightness: Tensor, contrast: Tensor, saturation: Tensor, turn
     cos, sin = saturation * angle.cos(), saturation * angle.sin()
     chroma = torch.stack([zero + 1, zero, zero, zero, cos, sin, zero, -sin, cos], 1).view(-1, 3, 3)
     pixel, mean = YIQ.inverse() @ chroma @ YIQ, YIQ[0].expand(len(turn), 3, 3)  # each (B, 3, 3)
-    return brightness.view(-1, 1, 1) * torch.cat([contrast.view(-1, 1, 1) * pixel,
-                                                  (1 - contrast).view(-1, 1, 1) * mean], 2)
+    brightness, contrast = brightness[:, None, None], contrast[:, None, None]  # (B, 1, 1)
+    return brightness * torch.cat([contrast * pixel, (1 - contrast) * mean], 2)
 
 
 def augment(images: Tensor, draws: Draws, size: int = 100) -> Tensor:
@@ -94,27 +93,22 @@ def cutmix(x: Tensor, draws: Draws, partners: Tensor | None = None) -> tuple[Ten
     return torch.where(inside, partners, x), 1 - inside.float().mean((1, 2, 3))
 
 
-def views(images: Tensor, count: int, size: int = 100) -> Iterator[Tensor]:
-    """uint8 (B, 3, S, S) -> (B, 3, size, size) each: the whole, centres, corners (Krizhevsky et al. 2012)."""
+def views(images: Tensor, count: int) -> Iterator[Tensor]:
+    """uint8 (B, 3, S, S) -> (B, 3, 100, 100) each: the whole, centres, corners (Krizhevsky et al. 2012)."""
     for i in range(count):  # 1, 6 or 14
         values = torch.tensor([*VIEWS[i // 2], 0, i % 2], device=images.device)
-        yield augment(images, Draws(crop_matrix(*values.expand(len(images), 6).T)), size)
+        yield augment(images, Draws(crop_matrix(*values.expand(len(images), 6).T)))
 
 
-def plain(images: Tensor, size: int = 100) -> Tensor:
-    """uint8 (B, 3, S, S), on its device -> float32 (B, 3, size, size) in [0, 1], the whole square."""
-    if images.shape[-1] == size:
-        return data.to_input(images, images.device)
-    return next(views(images, 1, size))
+def plain(images: Tensor) -> Tensor:
+    """uint8 (B, 3, S, S), on its device -> float32 (B, 3, 100, 100) in [0, 1], the whole square."""
+    return data.to_input(images, images.device) if images.shape[-1] == 100 else next(views(images, 1))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    add = parser.add_argument
-    add("--dataset", default="flowers102", type=data.dataset_name, help="as for training (%(default)s)")
-    add("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
-    add("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
-    add("--sheet", default="sheet.png", help="PNG to write (%(default)s)")
+    data.add_arguments(parser)
+    parser.add_argument("--sheet", default="sheet.png", help="PNG to write (%(default)s)")
     return parser.parse_args(argv)
 
 

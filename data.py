@@ -8,7 +8,6 @@ import hashlib
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from types import ModuleType
 
 import torch
 
@@ -17,6 +16,9 @@ from support import checkpoint, machine
 from support.errors import UserError
 
 SPLITS = folder.SPLITS
+# A source of photos, one of these or `folder`, has find(dataset, data_dir) -> root, splits(dataset) -> names,
+# fingerprint(root, split) -> where it is and text that changes when the photos do, and read(root, split,
+# size) -> images, labels, class names, file names, digests.
 BUILT_IN = {"flowers102": flowers102, "synthetic": synthetic, "synthetic-30": synthetic}
 CACHE_FORMAT = 6  # to be raised when decoding.decode, or what is cached, changes
 
@@ -46,38 +48,36 @@ def dataset_name(text: str) -> str:
     return os.path.join(".", path) if path in BUILT_IN and text not in BUILT_IN else path
 
 
-def source_of(dataset: str) -> ModuleType:
-    """The module of a data set's photos. Each has find(dataset, data_dir) -> root, splits(dataset) -> names,
-    fingerprint(root, split) -> where it is and text that changes when the photos do, and read(root, split,
-    size) -> images, labels, class names, file names, digests.
-    """
-    return BUILT_IN.get(dataset, folder)
+def add_arguments(group, dataset: str | None = "flowers102", default: str = "%(default)s") -> None:
+    """The flags that say which photos, to a group of an argparse parser."""
+    group.add_argument("--dataset", default=dataset, type=dataset_name, help="flowers102, synthetic, "
+                       f"synthetic-30 or a folder with train/, val/ and test/ ({default})")
+    group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
+    group.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
 
 
 def splits(dataset: str) -> tuple[str, ...]:
     """The splits that a data set has, of train, val and test."""
-    return source_of(dataset).splits(dataset)
+    return BUILT_IN.get(dataset, folder).splits(dataset)
 
 
 def check_classes(dataset: str) -> None:
     """Say, without decoding, where a folder's test/ and train/ differ in their classes."""
-    if source_of(dataset) is folder:
+    if dataset not in BUILT_IN:
         folder.check_classes(dataset)
 
 
 def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".cache",
          size: int = 100) -> FlowerSet:
-    """One split of a data set, from the cache where it is there, else decoded from the photos.
+    """One split, size pixels a side, from the cache or the photos. UserError names what is absent or damaged.
 
     dataset: 'flowers102' (torchvision's, in data_dir/flowers-102, downloaded where that folder is absent),
-        'synthetic' (drawn by flowers.synthetic), 'synthetic-30' (its first 30 species) or a folder with
-        train/, val/ and test/, each one folder a class (torchvision's ImageFolder); without val/, a fifth of
-        train/ validates.
-    size: pixels a side. UserError for data that is absent or damaged, with the file's name.
+    'synthetic' (drawn by flowers.synthetic), 'synthetic-30' (its first 30 species) or a folder with train/,
+    val/ and test/, each one folder a class (ImageFolder); without val/, a fifth of train/ validates.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} has to be among {SPLITS}")
-    source = source_of(dataset)
+    source = BUILT_IN.get(dataset, folder)
     root = source.find(dataset, data_dir)
     state = [str(CACHE_FORMAT), split, str(size), *source.fingerprint(root, split)]
     place, hashed = (hashlib.sha256(os.fsencode("\n".join(text))).hexdigest() for text in (state[3:4], state))
@@ -107,8 +107,6 @@ def _to_cache(flowers: FlowerSet, cached: Path, same_kind: str) -> None:
 
 def _from_cache(cached: Path) -> FlowerSet | None:
     """The photos of a cache, or None where there is none, or, with a line, where it is damaged."""
-    if not os.path.exists(cached):  # Path.exists would raise where the folder may not be searched
-        return None
     try:
         content = checkpoint.load(cached, "photos")
         flowers = FlowerSet(*(content[field.name] for field in fields(FlowerSet)))
@@ -118,8 +116,9 @@ def _from_cache(cached: Path) -> FlowerSet | None:
             raise UserError(f"{cached} has not as many labels and names as photos, or not of their types")
         return flowers
     except UserError as error:
-        print(f"decoding the photos again: {error}")
-        return None
+        if os.path.exists(cached):  # Path.exists would raise where the folder may not be searched
+            print(f"decoding the photos again: {error}")
+    return None
 
 
 def tell_duplicates(splits: dict[str, FlowerSet]) -> None:
@@ -135,13 +134,10 @@ def tell_duplicates(splits: dict[str, FlowerSet]) -> None:
 
 
 def batches(count: int, batch_size: int, generator: torch.Generator | None = None) -> list[torch.Tensor]:
-    """Indices 0..count-1, shuffled where there is a generator, in batches.
-
-    A last batch of one is merged into the one before it, since batch norm cannot train on one image.
-    """
+    """Indices 0..count-1, shuffled where there is a generator, in batches of batch_size."""
     order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
     parts = list(order.split(batch_size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
+    if len(parts) > 1 and len(parts[-1]) == 1:  # merged, since batch norm cannot train on one image
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
 

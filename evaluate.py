@@ -36,10 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--classifier", type=Path, default="runs/classifier/classifier.pt", help="checkpoint (%(default)s)")
     add("--views", type=int, choices=VIEWS, default=6, help="of val and test, to average over (%(default)s)")
     add("--autoencoder", type=Path, help="also measure this autoencoder's mean squared error (off)")
-    add = parser.add_argument_group("data").add_argument
-    add("--dataset", type=data.dataset_name, help="flowers102, synthetic or a folder (the checkpoint's)")
-    add("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
-    add("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
+    data.add_arguments(parser.add_argument_group("data"), None, "the checkpoint's")
     group = parser.add_argument_group("run")
     group.add_argument("--out", type=Path, help="folder to write to (the checkpoint's)")
     machine.add_arguments(group)

@@ -49,10 +49,7 @@ class InverseMaxPool2(torch.autograd.Function):
 
 
 class InverseMaxPool3(InverseMaxPool2):
-    """As InverseMaxPool2, but (B, C, H, W) -> (B, C, 2H-1, 2W-1).
-
-    [2k, 2l] is the centre of its window in max_pool2d(3, stride 2, padding 1).
-    """
+    """Inverse of max_pool2d(3, stride 2, padding 1): (B, C, H, W) -> (B, C, 2H-1, 2W-1), x at the centres."""
 
     @staticmethod
     def forward(x):
@@ -68,7 +65,6 @@ def inverse_maxpool_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, windo
 
     x (B, C, H, W), weight (D, C, 3, 3), bias (D,) or None -> (B, D, 2H, 2W) for window 2, (B, D, 2H-1, 2W-1)
     for window 3. It is a transposed convolution of stride 2, the kernel flipped, its channel axes swapped.
-    ValueError for another window or number of dimensions.
     """
     if x.dim() != 4 or window not in (2, 3):
         raise ValueError(f"want x (B, C, H, W), window 2 or 3, not {x.dim()} dimensions, window {window}")

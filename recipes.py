@@ -9,24 +9,20 @@ from pathlib import Path
 
 from support import checkpoint
 
+REPORT = dict(recipe="report", epochs=40, batch_size=128, learning_rate=0.001, weight_decay=0.0,
+              schedule="constant", augment=False, smallest_crop=0.2)  # both stages
+STRONG = dict(recipe="strong", epochs=None, batch_size=64, optimizer="adamw", schedule="cosine", augment=True)
 RECIPES = {
     "report": {
-        "autoencoder": dict(
-            recipe="report", epochs=40, batch_size=128, optimizer="adam", learning_rate=0.001,
-            weight_decay=0.0, schedule="constant", augment=False, smallest_crop=0.2),
-        "classifier": dict(
-            recipe="report", epochs=40, batch_size=128, optimizer="adagrad", learning_rate=0.001,
-            weight_decay=0.0, schedule="constant", augment=False, smallest_crop=0.2, average=0.0,
-            label_smoothing=0.0, head="report", dropout=0.25, dropout_after="all", autoencoder=None,
-            class_weights="none", keep="last")},
+        "autoencoder": REPORT | dict(optimizer="adam"),
+        "classifier": REPORT | dict(
+            optimizer="adagrad", average=0.0, label_smoothing=0.0, head="report", dropout=0.25,
+            dropout_after="all", autoencoder=None, class_weights="none", keep="last")},
     "strong": {
-        "autoencoder": dict(
-            recipe="strong", epochs=None, batch_size=64, optimizer="adamw", learning_rate=0.002,
-            weight_decay=0.05, schedule="cosine", augment=True, smallest_crop=0.2),
-        "classifier": dict(
-            recipe="strong", epochs=None, batch_size=64, optimizer="adamw", learning_rate=0.0005,
-            weight_decay=0.2, schedule="cosine", augment=True, smallest_crop=0.35, average=0.998,
-            label_smoothing=0.1, head="report", dropout=0.5, dropout_after="linear",
+        "autoencoder": STRONG | dict(learning_rate=0.002, weight_decay=0.05, smallest_crop=0.2),
+        "classifier": STRONG | dict(
+            learning_rate=0.0005, weight_decay=0.2, smallest_crop=0.35, average=0.998, label_smoothing=0.1,
+            head="report", dropout=0.5, dropout_after="linear",
             autoencoder=Path("runs/autoencoder/autoencoder.pt"))}}
 POOLED = dict(weight_decay=0.1, dropout=0.3)  # of strong, with --head pooled
 STEPS = {"autoencoder": 960, "classifier": 2400}  # the length of strong, so that few photos are enough, too

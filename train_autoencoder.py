@@ -4,14 +4,12 @@
     python train_autoencoder.py --recipe report            # 40 epochs on photos as they are
     python train_autoencoder.py --dataset photos --out runs/photos-autoencoder
 
-Writes to runs/autoencoder/, or to --out: last.pt (for --resume), autoencoder.pt (weights and model
-configuration, for train_classifier.py), log.jsonl, reconstruction_005.png ... (every 5th epoch and the last)
-and curve.png. Takes minutes on two cores, as README.md says. MSE between x_hat and x (report, section 2);
-recipes.py has the settings.
+Writes to runs/autoencoder/, or to --out: last.pt (for --resume), autoencoder.pt (for train_classifier.py),
+log.jsonl, curve.png, and reconstruction_005.png ... every 5th epoch and the last. Minutes on two cores. MSE
+between x_hat and x (report, section 2); recipes.py has the settings.
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
@@ -27,7 +25,6 @@ import training
 from models import AutoEncoder
 from support import errors, figures, machine, run_folder, run_log
 
-KIND = "autoencoder run"
 PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # --overwrite removes them, too
 
 
@@ -73,14 +70,9 @@ def draw(model: AutoEncoder, images: Tensor, precision: str, out: Path, epoch: i
 
 
 def main(args: argparse.Namespace) -> int:
-    former = recipes.RECIPES["report"]["autoencoder"]
-    with run_folder.open(args, KIND, PRODUCTS, former) as run:
-        size = augment.SQUARE if args.augment else 100
-        flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size)
-        steps = len(data.batches(len(flowers), args.batch_size))
-        args.epochs = run.flags["epochs"] = recipes.epochs(args, "autoencoder", steps, run.resumed)
+    with run_folder.open(args, "autoencoder run", PRODUCTS, recipes.RECIPES["report"]["autoencoder"]) as run:
+        flowers = training.load_photos(args, run, "autoencoder")
         run.check_photos(flowers.digest())
-        training.check_photos(flowers, args.dataset, classes=0)
         images = flowers.images.to(run.device)  # uint8 (N, 3, size, size)
 
         machine.seeded_shuffle(args.seed, 0)
@@ -102,4 +94,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args())

@@ -5,15 +5,13 @@
     python train_classifier.py --recipe report     # as the report's code does, from random weights
     python train_classifier.py --dataset photos --autoencoder runs/classifier/classifier.pt --out runs/photos
 
-Writes to runs/classifier/, or to --out: last.pt (for --resume), classifier.pt (weights and configuration of
-encoder and classifier, class names; for evaluate.py and predict.py), log.jsonl and curve.png. Takes minutes
-on two cores, as README.md says. Cross-entropy (report, section 3); recipes.py has the settings.
+Writes to runs/classifier/, or to --out: last.pt (for --resume), classifier.pt (for the other scripts),
+log.jsonl and curve.png. Minutes on two cores. Cross-entropy (report, section 3); recipes.py has the settings.
 """
 
 import argparse
 import copy
 import functools
-import sys
 import time
 from pathlib import Path
 
@@ -30,7 +28,6 @@ from models import DROPOUTS_AFTER, HEADS, AutoEncoder, Encoder
 from support import checkpoint, errors, machine, run_folder, run_log
 from support.flags import number
 
-KIND = "classifier run"
 PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite removes them, too
 
 
@@ -44,8 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--encoder-learning-rate", type=number(float, 0, above=True), help="(that of the classifier)")
     add("--batch-norm", action=switch, help="behind all layers but the last (on, or as in --autoencoder)")
     add("--dropout", type=number(float, 0, 1), help="probability (%(default)s)")
-    add("--dropout-after", choices=DROPOUTS_AFTER,
-        help="each activation of the report's head, or those of its linear layers (%(default)s)")
+    add("--dropout-after", choices=DROPOUTS_AFTER, help="activations of the report's head (%(default)s)")
     add("--label-smoothing", type=number(float, 0, 1), help="of a label, over all classes (%(default)s)")
     add("--class-weights", choices=("none", "balanced"), default="none",
         help="balanced: a class of few photos counts as much as one of many (%(default)s)")
@@ -147,16 +143,11 @@ def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, opti
 
 
 def main(args: argparse.Namespace) -> int:
-    former = recipes.RECIPES["report"]["classifier"]
-    with run_folder.open(args, KIND, PRODUCTS, former) as run:
+    with run_folder.open(args, "classifier run", PRODUCTS, recipes.RECIPES["report"]["classifier"]) as run:
         data.check_classes(args.dataset)
         val = data.load(args.dataset, "val", args.data_dir, args.cache_dir)
-        size = augment.SQUARE if args.augment else 100
-        flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size)
+        flowers = training.load_photos(args, run, "classifier")
         data.tell_duplicates({"train": flowers, "val": val})
-        training.check_photos(flowers, args.dataset, classes=2)
-        steps = len(data.batches(len(flowers), args.batch_size))
-        args.epochs = run.flags["epochs"] = recipes.epochs(args, "classifier", steps, run.resumed)
         run.check_photos(flowers.digest() + val.digest())
         images = flowers.images.to(run.device)  # uint8 (N, 3, size, size)
         labels = flowers.labels.to(run.device)  # (N,)
@@ -193,4 +184,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args())

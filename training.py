@@ -11,7 +11,7 @@ from torch.optim.swa_utils import update_bn
 import augment
 import data
 import recipes
-from support import machine
+from support import machine, run_folder
 from support.errors import UserError
 from support.flags import add_run, number
 
@@ -21,16 +21,10 @@ FEW = 5  # training photos of a class: with fewer, a line says so
 WARM_UP = 0.05  # of the steps, with the cosine schedule
 
 
-def parser_of(description: str, out: str) -> argparse.ArgumentParser:
+def parser_of(doc: str, out: str) -> argparse.ArgumentParser:
     """A parser with the flags that mean the same in both training scripts; a recipe sets their defaults."""
-    parser = argparse.ArgumentParser(description=description,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    switch = argparse.BooleanOptionalAction
-    add = parser.add_argument_group("data").add_argument
-    add("--dataset", default="flowers102", type=data.dataset_name,
-        help="flowers102, synthetic, synthetic-30 or a folder with train/, val/ and test/ (%(default)s)")
-    add("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
-    add("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data.add_arguments(parser.add_argument_group("data"))
     add = parser.add_argument_group("training").add_argument
     add("--recipe", choices=recipes.RECIPES, help="what sets the defaults (strong, or a resumed run's)")
     add("--epochs", type=number(int, 1), help="passes; None: enough for the recipe's steps (%(default)s)")
@@ -39,24 +33,29 @@ def parser_of(description: str, out: str) -> argparse.ArgumentParser:
     add("--learning-rate", type=number(float, 0, above=True), help="at its highest (%(default)s)")
     add("--weight-decay", type=number(float, 0), help="adamw: of matrices and kernels; else L2 (%(default)s)")
     add("--schedule", choices=("constant", "cosine"), help="of the learning rate (%(default)s)")
-    add("--augment", action=switch, help="change photos at random, as augment.py does (%(default)s)")
+    add("--augment", action=argparse.BooleanOptionalAction, help="vary photos, by augment.py (%(default)s)")
     add("--smallest-crop", type=number(float, 0, 1, above=True), help="its least area (%(default)s)")
     add("--seed", type=number(int, 0), default=0, help="of weights, shuffling and dropout (%(default)s)")
     add_run(parser, out)
     return parser
 
 
-def check_photos(flowers: data.FlowerSet, dataset: str, classes: int = 1) -> None:
-    """UserError where there are too few training photos, or classes, to train on."""
+def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> data.FlowerSet:
+    """The training photos; settles --epochs by them. UserError where photos, or classes, are too few."""
+    size = augment.SQUARE if args.augment else 100
+    flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size)
     if len(flowers) < 2:
-        raise UserError(f"--dataset {dataset}: one training photo is too few for batch normalisation")
-    if len(flowers.classes) < classes:
-        raise UserError(f"--dataset {dataset}: there is one class, {flowers.classes[0]}: "
-                        f"nothing to tell it from")
-    counts = torch.bincount(flowers.labels, minlength=len(flowers.classes))  # (classes,)
-    if classes > 1 and (few := (counts < FEW).nonzero().flatten().tolist()):
-        print(f"{len(few)} of {len(counts)} classes have under {FEW} training photos, as "
-              f"{flowers.classes[few[0]]} with {counts[few[0]]}: expect little of them")
+        raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
+    if stage == "classifier":
+        counts = torch.bincount(flowers.labels, minlength=len(flowers.classes))  # (classes,)
+        if len(counts) == 1:
+            raise UserError(f"--dataset {args.dataset}: there is one class, {flowers.classes[0]}; want two")
+        if few := (counts < FEW).nonzero().flatten().tolist():
+            print(f"{len(few)} of {len(counts)} classes have under {FEW} training photos, as "
+                  f"{flowers.classes[few[0]]} with {counts[few[0]]}: expect little of them")
+    steps = len(data.batches(len(flowers), args.batch_size))
+    args.epochs = run.flags["epochs"] = recipes.epochs(args, stage, steps, run.resumed)
+    return flowers
 
 
 def class_weights(flowers: data.FlowerSet) -> Tensor:
@@ -65,20 +64,16 @@ def class_weights(flowers: data.FlowerSet) -> Tensor:
     return len(flowers) / (len(counts) * counts)
 
 
-def make_optimizer(name: str, groups: list[dict], learning_rate: float,
-                   weight_decay: float) -> torch.optim.Optimizer:
-    """One of OPTIMIZERS, in one pass over the weights (RMSprop has no fused form).
-
-    AdamW's decay is for matrices and kernels alone: biases and batch norm's factors stay free.
-    """
-    if name == "adamw":
+def make_optimizer(name: str, groups: list[dict], rate: float, decay: float) -> torch.optim.Optimizer:
+    """One of OPTIMIZERS, in one pass over the weights (RMSprop has no fused form)."""
+    if name == "adamw":  # decays matrices and kernels alone: biases and batch norm's factors stay free
         groups = [group | {"params": [p for p in group["params"] if (p.dim() > 1) == decayed],
-                           "weight_decay": weight_decay if decayed else 0.0}
+                           "weight_decay": decay if decayed else 0.0}
                   for group in groups for decayed in (True, False)]
     device = groups[0]["params"][0].device.type
     # Adagrad's is for the CPU: earlier releases had it there alone, and MPS has none yet
     fused = {} if name == "rmsprop" or (name == "adagrad" and device != "cpu") else {"fused": True}
-    optimizer = OPTIMIZERS[name](groups, lr=learning_rate, weight_decay=weight_decay, **fused)
+    optimizer = OPTIMIZERS[name](groups, lr=rate, weight_decay=decay, **fused)
     for group in optimizer.param_groups:
         group["peak"] = group["lr"]
     return optimizer
@@ -96,11 +91,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, schedule: str, step: int
 
 @torch.no_grad()
 def update_average(averaged: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """Move the averaged weights and batch norm's statistics towards the model's, exponentially.
-
-    Faster in the first steps, so that a short run forgets its start: `decay` is reached at 9 / (1 - decay).
-    """
-    kept = min(decay, (1 + step) / (10 + step))
+    """Move the averaged weights and batch norm's statistics towards the model's, exponentially."""
+    kept = min(decay, (1 + step) / (10 + step))  # less at first, so that a short run forgets its start
     for mean, value in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
         if mean.is_floating_point():
             mean.lerp_(value, 1 - kept)
@@ -117,17 +109,16 @@ def measure_batch_norm(model: nn.Module, images: Tensor, batches: list[Tensor], 
         update_bn(map(before, inputs) if before else inputs, model)
 
 
-def settled(network: nn.ModuleDict, images: Tensor, args: argparse.Namespace,
-            precision: str) -> nn.ModuleDict:
-    """The network; of a strong run of few steps a copy, whose batch norm is measured anew on plain images."""
+def settled(model: nn.ModuleDict, images: Tensor, args: argparse.Namespace, precision: str) -> nn.ModuleDict:
+    """The model; of a strong run of few steps a copy, whose batch norm is measured anew on plain images."""
     batches = math.ceil(len(images) / args.batch_size)
     if args.recipe != "strong" or args.epochs * batches >= recipes.FEW_STEPS:
-        return network
-    network = copy.deepcopy(network)
-    network["classifier"].dropout.p = 0.0  # as when it is used
+        return model
+    model = copy.deepcopy(model)
+    model["classifier"].dropout.p = 0.0  # as when it is used
     order = torch.randperm(len(images), generator=machine.seeded_shuffle(args.seed, 0)).chunk(batches)
-    encoder, classifier = network["encoder"].eval(), network["classifier"]
+    encoder = model["encoder"].eval()  # and so it stays
     if not args.freeze_encoder:
         measure_batch_norm(encoder, images, order, precision)
-    measure_batch_norm(classifier, images, order, precision, before=encoder.eval())
-    return network
+    measure_batch_norm(model["classifier"], images, order, precision, before=encoder)
+    return model
