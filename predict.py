@@ -3,8 +3,9 @@
     python predict.py photo.jpg folder/                          # the five most likely names of each photo
     python predict.py folder/ --figure sheet.png --autoencoder runs/autoencoder/autoencoder.pt
 
-Takes what Pillow reads, upright as its EXIF tag says, and the photos in a folder at any depth. Of those that
-cannot be read it tells, with exit status 1. Seconds, then milliseconds a photo. Writes nothing but --figure.
+Takes what Pillow reads, upright as its EXIF tag says, and the photos in a folder at any depth. A photo that
+cannot be read is named, the others go on, and the exit status is 1. Seconds, then milliseconds a photo.
+Writes nothing but what --figure names.
 """
 
 import argparse
