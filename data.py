@@ -1,7 +1,4 @@
-"""Photos to tensors: a data set's splits and class names, the cache, and batches.
-
-A split is one uint8 tensor (N, 3, H, W) in memory, decoded once and kept in a cache; a batch is a selection.
-"""
+"""Photos to tensors: a data set's splits and class names, the cache, batches as selections of a split."""
 
 import glob
 import hashlib
@@ -48,10 +45,10 @@ def dataset_name(text: str) -> str:
     return os.path.join(".", path) if path in BUILT_IN and text not in BUILT_IN else path
 
 
-def add_arguments(group, dataset: str | None = "flowers102", default: str = "%(default)s") -> None:
-    """The flags that say which photos, to a group of an argparse parser."""
-    group.add_argument("--dataset", default=dataset, type=dataset_name, help="flowers102, synthetic, "
-                       f"synthetic-30 or a folder with train/, val/ and test/ ({default})")
+def add_arguments(group, default: str | None = "flowers102") -> None:
+    """The flags that say which photos, to a group of an argparse parser; None: the checkpoint's."""
+    group.add_argument("--dataset", default=default, type=dataset_name, help="flowers102, synthetic, "
+                       f"synthetic-30 or a folder with train/, val/, test/ ({default or 'as in training'})")
     group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     group.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
 
@@ -59,12 +56,6 @@ def add_arguments(group, dataset: str | None = "flowers102", default: str = "%(d
 def splits(dataset: str) -> tuple[str, ...]:
     """The splits that a data set has, of train, val and test."""
     return BUILT_IN.get(dataset, folder).splits(dataset)
-
-
-def check_classes(dataset: str) -> None:
-    """Say, without decoding, where a folder's test/ and train/ differ in their classes."""
-    if dataset not in BUILT_IN:
-        folder.check_classes(dataset)
 
 
 def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".cache",
@@ -86,23 +77,18 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     if (flowers := _from_cache(cached)) is None:
         images, labels, *names = source.read(root, split, size)
         flowers = FlowerSet(images, torch.tensor(labels), *names)
-        _to_cache(flowers, cached, glob.escape(kind) + 16 * "[0-9a-f]" + ".pt")
+        try:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.save(cached, {"kind": "photos", **vars(flowers)})
+            for former in {*cached.parent.glob(f"{glob.escape(kind)}{16 * '[0-9a-f]'}.pt")} - {cached}:
+                former.unlink(missing_ok=True)  # which this one replaces
+            print(f"wrote {cached} ({cached.stat().st_size / 1e6:.1f} MB): the next run need not decode")
+        except (UserError, OSError) as error:
+            print(f"going on without a cache: {error}")
     if lacking := sorted({*range(len(flowers.classes))} - {*flowers.labels.tolist()}):
         print(f"--dataset {dataset}: {len(lacking)} of {len(flowers.classes)} classes have no photo in "
               f"{split}, as {flowers.classes[lacking[0]]}")
     return flowers
-
-
-def _to_cache(flowers: FlowerSet, cached: Path, same_kind: str) -> None:
-    """Write a cache and remove those of the same kind, a pattern, that it replaces."""
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.save(cached, {"kind": "photos", **vars(flowers)})
-        for former in set(cached.parent.glob(same_kind)) - {cached}:
-            former.unlink(missing_ok=True)
-        print(f"wrote {cached} ({cached.stat().st_size / 1e6:.1f} MB): the next run need not decode")
-    except (UserError, OSError) as error:
-        print(f"going on without a cache: {error}")
 
 
 def _from_cache(cached: Path) -> FlowerSet | None:

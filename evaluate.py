@@ -2,7 +2,6 @@
 
     python evaluate.py                                     # runs/classifier/classifier.pt
     python evaluate.py --autoencoder runs/autoencoder/autoencoder.pt     # its reconstruction error too
-    python evaluate.py --views 1                           # the whole photo at 100 x 100 alone
 
 Minutes for Flowers-102 on two cores, half a minute with one view. Writes beside the checkpoint, or to --out:
 evaluation.json, predictions.csv and, of the test images, per_class.csv, confusion.png and confused.png (the
@@ -30,13 +29,12 @@ VIEWS = {1: "one view", 6: "six views", 14: "fourteen views"}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add = parser.add_argument_group("what is measured").add_argument
     add("--classifier", type=Path, default="runs/classifier/classifier.pt", help="checkpoint (%(default)s)")
     add("--views", type=int, choices=VIEWS, default=6, help="of val and test, to average over (%(default)s)")
     add("--autoencoder", type=Path, help="also measure this autoencoder's mean squared error (off)")
-    data.add_arguments(parser.add_argument_group("data"), None, "the checkpoint's")
+    data.add_arguments(parser.add_argument_group("data"), None)
     group = parser.add_argument_group("run")
     group.add_argument("--out", type=Path, help="folder to write to (the checkpoint's)")
     machine.add_arguments(group)
@@ -146,15 +144,7 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
         rows.append([name, i, n, right, f"{100 * right / n:.2f}" if n else ""])
     files.write_csv(out / "per_class.csv", rows)
     figures.confusion(out / "confusion.png", matrix, classes)
-
-    def photo(true: int, given: int) -> np.ndarray:
-        """The first image (H, W, 3) of a class that was given a name, else of the class, else white."""
-        of_class = np.flatnonzero(labels == true)
-        for first in (*of_class[predicted[of_class] == given], *of_class):
-            return flowers.images[first].permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
-        return np.full((*flowers.images.shape[2:], 3), 255, np.uint8)
-
-    figures.confused(out / "confused.png", matrix, classes, photo)
+    figures.confused(out / "confused.png", matrix, classes, flowers.images, labels, predicted)
 
 
 def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> list[data.FlowerSet]:

@@ -1,7 +1,7 @@
 """Name the flowers in photos.
 
     python predict.py photo.jpg folder/                          # the five most likely names of each photo
-    python predict.py folder/ --figure sheet.png --autoencoder runs/autoencoder/autoencoder.pt
+    python predict.py folder/ --figure sheet.png                 # the photos beside bars of their names, too
 
 Takes what Pillow reads, upright as its EXIF tag says, and the photos in a folder at any depth. A photo that
 cannot be read is named, the others go on, and the exit status is 1. Seconds, then milliseconds a photo.
@@ -32,20 +32,16 @@ ON_THE_FIGURE = 40
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     add = parser.add_argument
     add("photos", nargs="+", type=Path, metavar="PHOTO", help="photo, or folder of photos")
     add("--classifier", type=Path, default="runs/classifier/classifier.pt", help="checkpoint (%(default)s)")
     add("--views", type=int, choices=evaluate.VIEWS, default=6, help="to average over (%(default)s)")
     add("--json", action=argparse.BooleanOptionalAction, default=False, help="a line a photo (%(default)s)")
     add("--figure", type=Path, metavar="FILE", help=f"also draw the first {ON_THE_FIGURE} photos (off)")
-    add("--autoencoder", type=Path, help="draw what this autoencoder makes of each photo beside it (off)")
     machine.add_arguments(parser)
     parser.set_defaults(precision="fp32")  # (bf16 ties the less likely names)
     args = parser.parse_args(argv)
-    if args.autoencoder and not args.figure:
-        parser.error("--autoencoder draws on the figure: it needs --figure FILE")
     if args.figure and args.figure.suffix.lower() != ".png":
         parser.error(f"--figure {args.figure}: the name has to end in .png")
     return args
@@ -62,14 +58,6 @@ def find(named: list[Path]) -> Iterator[Path]:
             yield from photos
 
 
-def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
-    if as_json:
-        names = [{"name": name, "probability": round(p, 6)} for name, p in likely]
-        print(json.dumps({"photo": str(path), "names": names}))
-    else:
-        print(printable(path), *(f"  {100 * p:5.1f} %  {printable(name)}" for name, p in likely), sep="\n")
-
-
 def main(args: argparse.Namespace) -> int:
     if args.figure and args.figure.exists():
         raise UserError(f"--figure {args.figure} is there already, maybe a photo; remove it, or name another")
@@ -77,7 +65,6 @@ def main(args: argparse.Namespace) -> int:
         device, precision = machine.set_up(args.device, args.precision)
         print(f"naming flowers with {args.classifier} {machine.say(device, precision)}")
         encoder, classifier, content = evaluate.load_classifier(args.classifier, device)
-        autoencoder = evaluate.load_autoencoder(args.autoencoder, device)[0] if args.autoencoder else None
     if not (paths := list(find(args.photos))):
         raise UserError(f"no photos in {few(args.photos)}")
 
@@ -97,14 +84,14 @@ def main(args: argparse.Namespace) -> int:
                 min(5, len(content["classes"])))  # values and indices (N, 5)
             likely = [[(content["classes"][i], p) for i, p in zip(*row)]
                       for row in zip(best.indices.tolist(), best.values.tolist())]
-            pictures = [[image] for _, image in photos]
-            if autoencoder and len(rows) < ON_THE_FIGURE:
-                made = evaluate.reconstruct(autoencoder, augment.plain(images.to(device)), precision)
-                made = made.clamp(0, 1).cpu().permute(0, 2, 3, 1).numpy()  # (N, 3, H, W) -> (N, H, W, 3)
-                pictures = [[image, x_hat] for (_, image), x_hat in zip(photos, made)]
-            for (path, _), names, shown in zip(photos, likely, pictures):
-                show(path, names, args.json)
-                rows.append((path.name, shown, names))
+            for (path, image), names in zip(photos, likely):
+                if args.json:
+                    named = [{"name": name, "probability": round(p, 6)} for name, p in names]
+                    print(json.dumps({"photo": str(path), "names": named}))
+                else:
+                    print(printable(path), *(f"  {100 * p:5.1f} %  {printable(name)}" for name, p in names),
+                          sep="\n")
+                rows.append((path.name, image, names))
             del rows[ON_THE_FIGURE:]
             sys.stdout.flush()
 

@@ -3,7 +3,6 @@
     python train_classifier.py                     # from runs/autoencoder/autoencoder.pt
     python train_classifier.py --head pooled       # a classifier of 9 instead of 158 million weights
     python train_classifier.py --recipe report     # as the report's code does, from random weights
-    python train_classifier.py --dataset photos --autoencoder runs/classifier/classifier.pt --out runs/photos
 
 Writes to runs/classifier/, or to --out: last.pt (for --resume), classifier.pt (for the other scripts),
 log.jsonl and curve.png. Minutes on two cores. Cross-entropy (report, section 3); recipes.py has the settings.
@@ -24,6 +23,7 @@ import data
 import evaluate
 import recipes
 import training
+from flowers import folder
 from models import DROPOUTS_AFTER, HEADS, AutoEncoder, Encoder
 from support import checkpoint, errors, machine, run_folder, run_log
 from support.flags import number
@@ -80,8 +80,8 @@ def starting_network(args: argparse.Namespace, classes: list[str],
         config["dropout_after"] = args.dropout_after
     classifier, whence = HEADS[args.head](**config), "encoder"
     if earlier:
-        fit, new = checkpoint.load_what_fits(classifier, earlier, is_last_new=saved["classes"] != classes)
-        whence = f"encoder and classifier ({', '.join(fit) or 'no layer'}; new: {', '.join(new) or 'none'})"
+        fit = checkpoint.load_what_fits(classifier, earlier, is_last_new=saved["classes"] != classes)
+        whence = f"encoder and classifier ({fit})"
     if saved:
         print(f"{whence} from {path}, trained by the recipe {saved.get('flags', {}).get('recipe', 'report')}")
     if saved.get("dataset", args.dataset) != args.dataset:
@@ -143,7 +143,7 @@ def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, opti
 
 def main(args: argparse.Namespace) -> int:
     with run_folder.open(args, "classifier run", PRODUCTS, recipes.RECIPES["report"]["classifier"]) as run:
-        data.check_classes(args.dataset)
+        folder.check_classes(args.dataset)
         val = data.load(args.dataset, "val", args.data_dir, args.cache_dir)
         flowers = training.load_photos(args, run, "classifier")
         data.tell_duplicates({"train": flowers, "val": val})

@@ -17,7 +17,6 @@ from support.flags import add_run, number
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad,
               "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
-FEW = 5  # training photos of a class: with fewer, a line says so
 WARM_UP = 0.05  # of the steps, with the cosine schedule
 
 
@@ -50,8 +49,8 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
         counts = torch.bincount(flowers.labels, minlength=len(flowers.classes))  # (classes,)
         if len(counts) == 1:
             raise UserError(f"--dataset {args.dataset}: there is one class, {flowers.classes[0]}; want two")
-        if few := (counts < FEW).nonzero().flatten().tolist():
-            print(f"{len(few)} of {len(counts)} classes have under {FEW} training photos, as "
+        if few := (counts < 5).nonzero().flatten().tolist():
+            print(f"{len(few)} of {len(counts)} classes have under 5 training photos, as "
                   f"{flowers.classes[few[0]]} with {counts[few[0]]}: expect little of them")
     steps = len(data.batches(len(flowers), args.batch_size))
     args.epochs = run.flags["epochs"] = recipes.epochs(args, stage, steps, run.resumed)
@@ -116,7 +115,7 @@ def settled(model: nn.ModuleDict, images: Tensor, args: argparse.Namespace, prec
         return model
     model = copy.deepcopy(model)
     model["classifier"].dropout.p = 0.0  # as when it is used
-    order = torch.randperm(len(images), generator=machine.seeded_shuffle(args.seed, 0)).chunk(batches)
+    order = data.batches(len(images), math.ceil(len(images) / batches), machine.seeded_shuffle(args.seed, 0))
     encoder = model["encoder"].eval()  # and so it stays
     if not args.freeze_encoder:
         measure_batch_norm(encoder, images, order, precision)

@@ -21,8 +21,7 @@ from support.flags import number
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--device", default="auto", help="as of the training scripts (%(default)s)")
     parser.add_argument("--batch-size", type=number(int, 2, 2**31), default=128, help="(%(default)s)")
     parser.add_argument("--rounds", type=number(int, 1), default=4, help="(%(default)s)")

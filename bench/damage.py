@@ -1,6 +1,5 @@
 """Cut a checkpoint short at every byte, flip every bit of it, and count what loading then does.
 
-    python -m bench.damage --real 50    # some seconds
     python -m bench.damage              # about a minute; writes results/damage.json
 
 A small checkpoint meets every cut and flip, the autoencoder's weights as many random ones as --real says.
@@ -23,8 +22,7 @@ SMALL = {"kind": "autoencoder", "config": {"batch_norm": True},
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--real", type=int, default=500, help="random cuts, and flips (%(default)s)")
     parser.add_argument("--results", type=Path, default="results", help="of damage.json (%(default)s)")
     return parser.parse_args(argv)

@@ -1,6 +1,5 @@
 """Kill training runs at random moments and compare what their resumes end with to an uninterrupted run.
 
-    python -m bench.kill_runs --kills 2     # about a minute
     python -m bench.kill_runs --kills 20    # about 8 minutes; writes results/kills.json
 
 Each stage trains on drawn photos in processes of its own. Every other SIGKILL meets one that is saving.
@@ -30,8 +29,7 @@ TIME_FIELDS = ("seconds",)  # Equal runs differ in these fields of the log alone
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="of each stage (%(default)s)")
     parser.add_argument("--results", type=Path, default="results", help="of kills.json (%(default)s)")
     return parser.parse_args(argv)

@@ -126,10 +126,7 @@ def tell_shallow(shallow: list[Path]) -> None:
 
 def decode_all(paths: list[Path], size: int, split: str, wanted: Callable[[str], bool] | None = None,
                ) -> tuple[torch.Tensor, list[str], list[int]]:
-    """A split's photos -> uint8 (N, 3, size, size) of those wanted, their digests, and their indices.
-
-    UserError that names every bad file.
-    """
+    """A split's photos -> uint8 (N, 3, size, size) of those wanted, their digests, and their indices."""
     images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
     digests, chosen, bad, shallow = [], [], {}, []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter's lock

@@ -36,10 +36,7 @@ def check_classes(dataset: str) -> None:
 
 
 def fingerprint(root: Path, split: str) -> list[str]:
-    """Where a data set is, then what a split's pixels and labels depend on. Prints what is left out.
-
-    UserError for another layout, for classes that differ and for one without a photo.
-    """
+    """Where a data set is, then what a split depends on; prints what is left out, refuses what is amiss."""
     folder, paths, labels, classes, left_out = _scan(root, split)
     if folder in (root, root / split):  # once, where train/ holds val, too
         if not classes:
@@ -63,10 +60,7 @@ def fingerprint(root: Path, split: str) -> list[str]:
 
 
 def validates(digest: str) -> bool:
-    """Whether a photo of train/ validates where there is no val/: by its bytes alone, a fifth of all digests.
-
-    It keeps its side when others come and go and when it is renamed, and equal photos are on one side.
-    """
+    """Whether a photo of train/ validates where there is no val/: by its bytes, so that it keeps its side."""
     return 5 * int(digest, 16) < 16 ** len(digest)
 
 
@@ -109,8 +103,9 @@ def _scan(root: Path, split: str) -> tuple[Path, list[Path], list[int], list[str
     depth = min((len(path.parts) for path in photos), default=0) - len(folder.parts)
     unlabelled = split == "train" and (bare or not classes) and 0 < depth < 3
     if not folder.is_dir() or (bare and split == "train" and not unlabelled):
-        raise UserError(f"--dataset {root}: there is no {root / split}/; want flowers102 or synthetic, "
-                        f"or a folder with train/, val/ and test/ in it, each with a folder a class")
+        lacking = root / ("train" if split == "val" else split)
+        raise UserError(f"--dataset {root}: there is no {lacking}/; want flowers102 or synthetic, or a "
+                        f"folder with train/, val/ and test/ in it, each with a folder a class")
     if unlabelled:
         return folder, photos, [0] * len(photos), [], left_out
     if not classes:

@@ -28,8 +28,7 @@ from support import errors, files, machine, resume, run_log
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     rows = [name for name, row in ROWS.items() if not row.earlier_version]
     parser.add_argument("--only", nargs="+", choices=rows, default=rows, metavar="ROW",
                         help="rows of rows.json to run (all but those of an earlier version)")

@@ -61,10 +61,7 @@ def augmentation(benchmark: dict) -> str:
 
 
 def with_batch_norm(*benchmarks: dict) -> Steps:
-    """Percent that batch norm adds to a step: the median of the rounds, and its interval of 95 % or more.
-
-    It ends at two of the rounds, from 9 on not the outermost: one that the machine slowed moves neither far.
-    """
+    """Percent that batch norm adds to a step: the median of the rounds, its interval of 95 % or more."""
     from scipy.stats import quantile_test
 
     found = {}

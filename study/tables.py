@@ -24,8 +24,7 @@ HERE = Path(__file__).parent.parent
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("results"),
                         help="folder of finished runs (%(default)s)")
     parser.add_argument("--readme", action=argparse.BooleanOptionalAction, default=False,

@@ -128,8 +128,8 @@ def load_state(target: nn.Module | torch.optim.Optimizer, state: dict, path: Pat
         raise UserError(f"{path} does not fit {type(target).__name__}: {error}") from error
 
 
-def load_what_fits(target: nn.Module, source: nn.Module, is_last_new: bool) -> tuple[list[str], list[str]]:
-    """Copy source's layers into target's of the same name and shapes; the names of those copied and left."""
+def load_what_fits(target: nn.Module, source: nn.Module, is_last_new: bool) -> str:
+    """Copy source's layers into target's of the same name and shapes; in words, which were and were not."""
     layers = {name: layer for name, layer in target.named_children() if layer.state_dict()}
     # where is_last_new, the outputs of the last linear layer mean something else
     last = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)][-1]
@@ -140,7 +140,8 @@ def load_what_fits(target: nn.Module, source: nn.Module, is_last_new: bool) -> t
         if shapes[0] == shapes[1] and not (is_last_new and name == last):
             layer.load_state_dict(state)
             fit.append(name)
-    return fit, [name for name in layers if name not in fit]
+    new = [name for name in layers if name not in fit]
+    return f"{', '.join(fit) or 'no layer'}; new: {', '.join(new) or 'none'}"
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -133,9 +132,17 @@ def most_confused(matrix: np.ndarray, count: int) -> list[tuple[int, int]]:
     return [(i, j) if matrix[i, j] >= matrix[j, i] else (j, i) for i, j in pairs]
 
 
-def confused(path: Path, matrix: np.ndarray, classes: list[str],
-             photo: Callable[[int, int], np.ndarray]) -> None:
-    """The ten pairs of classes most often taken for each other, two a row, with a photo (H, W, 3) of each."""
+def confused(path: Path, matrix: np.ndarray, classes: list[str], images: Tensor, labels: np.ndarray,
+             predicted: np.ndarray) -> None:
+    """The ten pairs most often taken for each other, two a row. images (N, 3, H, W), labels (N,)."""
+
+    def photo(true: int, given: int) -> np.ndarray:
+        """The first image (H, W, 3) of a class that was given a name, else of the class, else white."""
+        of_class = np.flatnonzero(labels == true)
+        for first in (*of_class[predicted[of_class] == given], *of_class):
+            return images[first].permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
+        return np.full((*images.shape[2:], 3), 255, np.uint8)
+
     pairs, counts = most_confused(matrix, 10), matrix.sum(1)
     rows = max(1, -(-len(pairs) // 2))
     with _page(path, 0.3 + 2.05 * rows, rows, 4) as (figure, axes):
@@ -149,13 +156,11 @@ def confused(path: Path, matrix: np.ndarray, classes: list[str],
             axis.axis("off")
 
 
-def predictions(path: Path, rows: list[tuple[str, list[np.ndarray], list[tuple[str, float]]]]) -> None:
-    """A row a photo: (file name, its pictures (H, W, 3), (name, probability) of the likeliest classes)."""
-    widths = [1] * len(rows[0][1]) + [2.2]  # of the pictures and the bars
-    with _page(path, 1.75 * len(rows), len(rows), len(widths), width_ratios=widths) as (_, axes):
-        for (name, images, likely), (*photos, bars) in zip(rows, axes):
-            for axis, image, title in zip(photos, images, (name, "reconstruction")):
-                _photo(axis, image, _short(title, 24))
+def predictions(path: Path, rows: list[tuple[str, np.ndarray, list[tuple[str, float]]]]) -> None:
+    """A row a photo: (file name, its picture (H, W, 3), (name, probability) of the likeliest classes)."""
+    with _page(path, 1.75 * len(rows), len(rows), 2, width_ratios=(1, 2.2)) as (_, axes):
+        for (name, image, likely), (photo, bars) in zip(rows, axes):
+            _photo(photo, image, _short(name, 24))
             places, colors = range(len(likely)), [ORANGE] + [BLUE] * (len(likely) - 1)
             bars.barh(places, [100 * probability for _, probability in likely], color=colors)
             bars.set_yticks(places, [_short(each) for each, _ in likely], parse_math=False)

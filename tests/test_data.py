@@ -15,6 +15,7 @@ import torch
 from PIL import Image, PngImagePlugin
 
 import data
+import flowers.folder
 import predict
 import train_autoencoder
 from flowers import decoding, synthetic
@@ -303,14 +304,14 @@ def test_splits_that_differ_in_their_classes_and_folders_without_splits_are_refu
 
 
 def test_a_test_of_other_classes_is_told_of_without_decoding_a_photo(folder, capsys):
-    data.check_classes(str(folder))
-    data.check_classes("synthetic")
-    data.check_classes(str(folder / "absent"))
+    flowers.folder.check_classes(str(folder))
+    flowers.folder.check_classes("synthetic")
+    flowers.folder.check_classes(str(folder / "absent"))
     assert capsys.readouterr().out == ""
     (folder / "test/rose").rename(folder / "test/li\nly")
     for photo in folder.rglob("*.jpg"):
         photo.write_text("no photo")
-    data.check_classes(str(folder))
+    flowers.folder.check_classes(str(folder))
     assert capsys.readouterr().out.splitlines() == [
         f"--dataset {folder}: train/ lacks li\\nly, so evaluate.py will not judge these photos of test/",
         f"--dataset {folder}: test/ lacks rose, so evaluate.py will judge the others"]

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from support import figures
@@ -33,10 +34,9 @@ def test_any_number_of_classes_makes_a_page_as_wide_as_github_shows(count, tmp_p
     names[3::7] = [name + "with a name that is too long for any page " for name in names[3::7]]
     matrix = np.random.default_rng(0).integers(0, 3, (count, count)) + np.diag([20] * count)
     figures.confusion(tmp_path / "confusion.png", matrix, names)
-    figures.confused(tmp_path / "confused.png", matrix, names, lambda true, given: PHOTO)
-    figures.predictions(
-        tmp_path / "predictions.png", [("0.jpg", [PHOTO, PHOTO], [(name, 0.2) for name in names[:5]])]
-    )
+    figures.confused(tmp_path / "confused.png", matrix, names,
+                     torch.zeros(count, 3, 9, 9, dtype=torch.uint8), np.arange(count), np.arange(count)[::-1])
+    figures.predictions(tmp_path / "predictions.png", [("0.jpg", PHOTO, [(name, 0.2) for name in names[:5]])])
     for path in tmp_path.iterdir():
         assert Image.open(path).width == 850, path
     assert not [warning for warning in recwarn if "layout" in str(warning.message)]
@@ -45,7 +45,7 @@ def test_any_number_of_classes_makes_a_page_as_wide_as_github_shows(count, tmp_p
 def test_a_name_that_is_no_utf_8_is_drawn_all_the_same(tmp_path):
     name = os.fsdecode(b"caf\xe9.jpg")
     figures.confusion(tmp_path / "confusion.png", np.eye(2), [name, "rose"])
-    figures.predictions(tmp_path / "sheet.png", [(name, [PHOTO], [(name, 0.9)])])
+    figures.predictions(tmp_path / "sheet.png", [(name, PHOTO, [(name, 0.9)])])
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -79,7 +79,7 @@ def test_without_json_each_photo_is_followed_by_five_names(trained):
     done = subprocess.run(command, cwd=trained, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("device ") and lines[1] == "photos/test/rose/0.jpg" and len(lines) == 7
+    assert lines[0].startswith("naming flowers with classifier.pt on ") and lines[1] == "photos/test/rose/0.jpg" and len(lines) == 7
     assert all(line.endswith(tuple(CLASSES)) and "%" in line for line in lines[2:])
 
 
@@ -134,11 +134,9 @@ def test_names_are_printed_on_one_line_whatever_they_hold(trained, tmp_path):
     assert "\x1b" not in done.stdout + done.stderr and len(done.stderr.splitlines()) == 2
 
 
-def test_a_figure_with_reconstructions_is_all_that_is_written(trained, tmp_path):
+def test_a_figure_is_all_that_is_written(trained, tmp_path):
     before = sorted(path for path in trained.rglob("*"))
-    done = predict(
-        trained, "photos/test", "--figure", tmp_path / "sheet.png", "--autoencoder", "autoencoder.pt"
-    )
+    done = predict(trained, "photos/test", "--figure", tmp_path / "sheet.png")
     assert done.returncode == 0 and Image.open(tmp_path / "sheet.png").width == 850, done.stderr
     assert (sorted(path for path in trained.rglob("*")) == before
             and [path.name for path in tmp_path.iterdir()] == ["sheet.png"])
@@ -159,7 +157,6 @@ def test_more_photos_than_are_decoded_at_once_all_get_their_names_in_linked_fold
 
 
 @pytest.mark.parametrize("arguments,words", (
-    (["photos/test", "--autoencoder", "autoencoder.pt"], "--figure"),
     (["photos/test", "--figure", "absent/sheet.png"], "absent/sheet.png"),
     (["photos/test", "--figure", "taken.png"], "taken.png is there already, maybe a photo"),
     (["empty"], "no photos in empty"),
