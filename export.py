@@ -1,6 +1,7 @@
 """Hand a classifier to other programs: an ONNX file that holds the preprocessing and the class names, too.
 
-    python export.py runs/classifier/classifier.pt flower.onnx  # seconds; then in any program, without ours:
+    python export.py runs/classifier/classifier.pt flower.onnx  # seconds
+    python export.py runs/photos/classifier.pt mine.onnx        # then in any program, without ours:
 
     session = onnxruntime.InferenceSession("flower.onnx")
     logits, = session.run(None, {"photos": photos})  # from uint8 (B, 3, H, W): RGB, upright, of any size

@@ -58,6 +58,14 @@ def find(named: list[Path]) -> Iterator[Path]:
             yield from photos
 
 
+def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
+    if as_json:
+        names = [{"name": name, "probability": round(p, 6)} for name, p in likely]
+        print(json.dumps({"photo": str(path), "names": names}))
+    else:
+        print(printable(path), *(f"  {100 * p:5.1f} %  {printable(name)}" for name, p in likely), sep="\n")
+
+
 def main(args: argparse.Namespace) -> int:
     if args.figure and args.figure.exists():
         raise UserError(f"--figure {args.figure} is there already, maybe a photo; remove it, or name another")
@@ -78,19 +86,13 @@ def main(args: argparse.Namespace) -> int:
                 failed += 1
             if not (photos := [(path, got[0]) for path, got in tried if not isinstance(got, UserError)]):
                 continue
-            images = torch.from_numpy(np.stack([image for _, image in photos]))  # (N, H, W, 3)
-            images = images.permute(0, 3, 1, 2)  # -> (N, 3, H, W)
-            best = evaluate.classify(encoder, classifier, images, device, precision, args.views).topk(
-                min(5, len(content["classes"])))  # values and indices (N, 5)
+            pixels = np.stack([image for _, image in photos]).transpose(0, 3, 1, 2)  # (N, 3, H, W)
+            best = evaluate.classify(encoder, classifier, torch.from_numpy(pixels), device, precision,
+                                     args.views).topk(min(5, len(content["classes"])))  # of (N, 5) each
             likely = [[(content["classes"][i], p) for i, p in zip(*row)]
                       for row in zip(best.indices.tolist(), best.values.tolist())]
             for (path, image), names in zip(photos, likely):
-                if args.json:
-                    named = [{"name": name, "probability": round(p, 6)} for name, p in names]
-                    print(json.dumps({"photo": str(path), "names": named}))
-                else:
-                    print(printable(path), *(f"  {100 * p:5.1f} %  {printable(name)}" for name, p in names),
-                          sep="\n")
+                show(path, names, args.json)
                 rows.append((path.name, image, names))
             del rows[ON_THE_FIGURE:]
             sys.stdout.flush()

@@ -2,7 +2,6 @@
 
     python train_autoencoder.py                            # Flowers-102 in data/, 60 epochs
     python train_autoencoder.py --recipe report            # 40 epochs on photos as they are
-    python train_autoencoder.py --dataset photos --out runs/photos-autoencoder
 
 Writes to runs/autoencoder/, or to --out: last.pt (for --resume), autoencoder.pt (for train_classifier.py),
 log.jsonl, curve.png, and reconstruction_005.png ... every 5th epoch and the last. Minutes on two cores. MSE

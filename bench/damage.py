@@ -1,5 +1,6 @@
 """Cut a checkpoint short at every byte, flip every bit of it, and count what loading then does.
 
+    python -m bench.damage --real 50    # some seconds
     python -m bench.damage              # about a minute; writes results/damage.json
 
 A small checkpoint meets every cut and flip, the autoencoder's weights as many random ones as --real says.

@@ -1,5 +1,6 @@
 """Kill training runs at random moments and compare what their resumes end with to an uninterrupted run.
 
+    python -m bench.kill_runs --kills 2     # about a minute
     python -m bench.kill_runs --kills 20    # about 8 minutes; writes results/kills.json
 
 Each stage trains on drawn photos in processes of its own. Every other SIGKILL meets one that is saving.

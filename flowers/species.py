@@ -40,8 +40,7 @@ class Species:
 def species(k: int) -> Species:
     """Species k in 0..101: three a genus, the second of another colour, the third with a feature.
 
-    species.json has colours (hue, lightness, saturation), genera, and forms: values of Blade's and Species's
-    fields, or a pair, the range that each genus draws from.
+    species.json has colours, genera, and forms: values of fields, or the range that each genus draws from.
     """
     genus, sibling = divmod(k, 3)
     rng = np.random.default_rng((SEED, genus))

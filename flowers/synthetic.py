@@ -1,7 +1,6 @@
 """Procedural flowers: 102 made-up species drawn by numpy, a data set that needs no download.
 
-Three species of a genus share its form and differ in colour or in one feature; each picture has its own pose,
-light, lens and background, drawn from a seed of its own.
+Each picture has its own pose, light, lens and background, drawn from a seed of its own.
 """
 
 import hashlib
