@@ -10,7 +10,7 @@ import torch
 
 from flowers import flowers102, folder, synthetic
 from support import checkpoint, machine
-from support.errors import UserError
+from support.errors import UserError, printable
 
 SPLITS = folder.SPLITS
 # A source of photos, one of these or `folder`, has find(dataset, data_dir) -> root, splits(dataset) -> names,
@@ -80,14 +80,14 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
         try:
             cached.parent.mkdir(parents=True, exist_ok=True)
             checkpoint.save(cached, {"kind": "photos", **vars(flowers)})
+            print(f"wrote {cached} ({cached.stat().st_size / 1e6:.1f} MB): the next run need not decode")
             for former in {*cached.parent.glob(f"{glob.escape(kind)}{16 * '[0-9a-f]'}.pt")} - {cached}:
                 former.unlink(missing_ok=True)  # which this one replaces
-            print(f"wrote {cached} ({cached.stat().st_size / 1e6:.1f} MB): the next run need not decode")
         except (UserError, OSError) as error:
             print(f"going on without a cache: {error}")
     if lacking := sorted({*range(len(flowers.classes))} - {*flowers.labels.tolist()}):
         print(f"--dataset {dataset}: {len(lacking)} of {len(flowers.classes)} classes have no photo in "
-              f"{split}, as {flowers.classes[lacking[0]]}")
+              f"{split}, as {printable(flowers.classes[lacking[0]])}")
     return flowers
 
 
@@ -116,7 +116,7 @@ def tell_duplicates(splits: dict[str, FlowerSet]) -> None:
                 pairs.append(f"{found[1]} ({found[0]}) and {name} ({split})")
     if pairs:
         count = "1 photo is" if len(pairs) == 1 else f"{len(pairs)} photos are"
-        print(f"{count} in two splits, byte for byte, as {pairs[0]}")
+        print(f"{count} in two splits, byte for byte, as {printable(pairs[0])}")
 
 
 def batches(count: int, batch_size: int, generator: torch.Generator | None = None) -> list[torch.Tensor]:

@@ -3,9 +3,8 @@
     python evaluate.py                                     # runs/classifier/classifier.pt
     python evaluate.py --autoencoder runs/autoencoder/autoencoder.pt     # its reconstruction error too
 
-Minutes for Flowers-102 on two cores, half a minute with one view. Writes beside the checkpoint, or to --out:
-evaluation.json, predictions.csv and, of the test images, per_class.csv, confusion.png and confused.png (the
-pairs most often taken for each other), all of one view. Report, section 4: eval mode, train and test images.
+Takes minutes on two cores. Writes beside the checkpoint, or to --out: evaluation.json, predictions.csv
+and, of the test images with one view, per_class.csv, confusion.png and confused.png. Report, section 4.
 """
 
 import argparse

@@ -128,7 +128,7 @@ def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, opti
             other = cross_entropy(logits, y[draws[i].partner], reduction="none")  # (B,)
             loss = (share * own + (1 - share) * other).mean()
         else:
-            loss = cross_entropy(logits, y)
+            loss = cross_entropy(logits, y, reduction="mean" if weights is None else "none").mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -144,8 +144,8 @@ def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, opti
 def main(args: argparse.Namespace) -> int:
     with run_folder.open(args, "classifier run", PRODUCTS, recipes.RECIPES["report"]["classifier"]) as run:
         folder.check_classes(args.dataset)
-        val = data.load(args.dataset, "val", args.data_dir, args.cache_dir)
         flowers = training.load_photos(args, run, "classifier")
+        val = data.load(args.dataset, "val", args.data_dir, args.cache_dir)
         data.tell_duplicates({"train": flowers, "val": val})
         run.check_photos(flowers.digest() + val.digest())
         images = flowers.images.to(run.device)  # uint8 (N, 3, size, size)

@@ -12,7 +12,7 @@ import augment
 import data
 import recipes
 from support import machine, run_folder
-from support.errors import UserError
+from support.errors import UserError, printable
 from support.flags import add_run, number
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad,
@@ -47,11 +47,12 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
         raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     if stage == "classifier":
         counts = torch.bincount(flowers.labels, minlength=len(flowers.classes))  # (classes,)
-        if len(counts) == 1:
-            raise UserError(f"--dataset {args.dataset}: there is one class, {flowers.classes[0]}; want two")
+        if len(flowers.classes) < 2:
+            found = "".join(flowers.classes) or "that of no folder"
+            raise UserError(f"--dataset {args.dataset}: there is one class, {found}; want two")
         if few := (counts < 5).nonzero().flatten().tolist():
             print(f"{len(few)} of {len(counts)} classes have under 5 training photos, as "
-                  f"{flowers.classes[few[0]]} with {counts[few[0]]}: expect little of them")
+                  f"{printable(flowers.classes[few[0]])} with {counts[few[0]]}: expect little of them")
     steps = len(data.batches(len(flowers), args.batch_size))
     args.epochs = run.flags["epochs"] = recipes.epochs(args, stage, steps, run.resumed)
     return flowers

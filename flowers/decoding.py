@@ -38,7 +38,7 @@ def _to_8_bits(deep: np.ndarray, mode: str, stated: int) -> tuple[np.ndarray, in
     if mode == "F" or mode == "I" and not (least >= 0 and 255 < most < 65536):
         kind = "floating-point numbers beyond 0 and 1" if mode == "F" else "32-bit numbers of no stated range"
         raise ValueError(f"its pixels are {kind}; save it with 8 or 16 bits")
-    bits = stated or 12
+    bits = stated if 8 <= stated <= 16 else 12
     if most >= 2**bits:  # as PNG's standard has it, scaled to all 16
         bits = 16
     return (deep.astype(np.int32) * 256 >> bits).astype(np.uint8), bits

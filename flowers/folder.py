@@ -21,7 +21,9 @@ def find(dataset: str, data_dir: str) -> Path:
 def splits(dataset: str) -> tuple[str, ...]:
     """Those that are there, and val, for which train/ may stand in; of class folders at the top, test."""
     root = Path(dataset)
-    there = [split for split in SPLITS if (root / split).is_dir() or (split == "val" and _lacks_val(root))]
+    labelled = {split: _folders(root / split) for split in ("train", "val")}  # (stage one needs no classes)
+    there = [split for split in SPLITS if (root / split).is_dir() and labelled.get(split, True)
+             or split == "val" and _lacks_val(root) and labelled["train"]]
     return tuple(there) or ("test",)
 
 

@@ -5,9 +5,10 @@ from collections import Counter
 from pathlib import Path
 
 from flowers import decoding
+from support.errors import printable
 
 HIDDEN = (".", "@")  # what has such a name, a system or a person hid or marked
-OF_SYSTEMS = {".ipynb_checkpoints", "@eaDir", "__MACOSX"}  # folders of copies and thumbnails
+OF_SYSTEMS = {".ipynb_checkpoints", "@eaDir", "__MACOSX", "Thumbs.db", "desktop.ini"}  # copies, thumbnails
 NO_PHOTOS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow cannot read these by itself
 PHOTO, LOOSE = "photo", "in no folder of a class"
 KINDS = {  # of what is left out, but for those named by their suffix: the plural, and what to do
@@ -30,8 +31,8 @@ def kind_of(path: Path, hidden: bool) -> str:
         return "placeholder of a cloud folder"
     if hidden or path.name.startswith("."):  # ._a.jpg is what macOS notes about a.jpg
         return "hidden photo" if as_photo and not path.name.startswith("._") else ""
-    if not os.path.exists(path):
-        return "dead link"
+    if not os.path.isfile(path):
+        return "pipe or device" if os.path.exists(path) else "dead link"
     if as_photo:
         return PHOTO
     with open(path, "rb") as file:
@@ -68,7 +69,7 @@ def describe(left_out: LeftOut, root: Path) -> str:
         first = next(path for path, other in left_out if other == kind).relative_to(root)
         plural, advice = KINDS.get(kind, (kind, ""))
         named, more = (plural, ", ...") if count > 1 else (kind, "")
-        told.append(f"{count} {named} ({first}{more}{advice})")
+        told.append(f"{count} {named} ({printable(first)}{more}{advice})")
     return f"{len(left_out)} file{'s' if len(left_out) > 1 else ''}: {', '.join(told)}"
 
 

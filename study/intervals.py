@@ -1,8 +1,4 @@
-"""Finished runs over seeds: means, intervals, differences.
-
-Recipes of ours share their seeds, so their differences are paired (Student's t). Deviations are sample
-standard deviations, intervals 95 %, over seeds: the photos stay the same.
-"""
+"""Finished runs over seeds, photos the same: means, sample deviations, paired differences, 95 % intervals."""
 
 import math
 import statistics

@@ -50,7 +50,7 @@ def write_csv(path: Path, rows: list[list]) -> None:
     """UTF-8 with a byte-order mark; a byte that is no UTF-8, as 0xe9, is //e9, which no path holds."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
-    escaped = re.sub("[\udc80-\udcff]", lambda byte: f"//{ord(byte[0]) - 0xdc00:x}", text.getvalue())
+    escaped = re.sub("[\ud800-\udfff]", lambda byte: f"//{ord(byte[0]) % 0xdc00:x}", text.getvalue())
     with atomic(path) as temporary:
         temporary.write_text(escaped, encoding="utf-8-sig", newline="")
 

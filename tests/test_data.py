@@ -184,6 +184,8 @@ def test_what_a_file_says_of_its_bits_wins_over_its_highest_number(tmp_path):
     for name in ("dark.png", "dark.tiff"):
         save_deep(tmp_path / name, dark, 16)
         assert np.array_equal(decoding.decode(tmp_path / name, 100)[..., 0], dark >> 8)
+    save_deep(tmp_path / "nonsense.png", dark, 200)
+    assert np.array_equal(decoding.decode(tmp_path / "nonsense.png", 100)[..., 0], dark >> 4)
     save_deep(tmp_path / "scaled.png", dark << 5, 12)  # as PNG's standard wants 12 bits: scaled to 16
     assert np.array_equal(decoding.decode(tmp_path / "scaled.png", 100)[..., 0], (dark << 5) >> 8)
 
@@ -328,6 +330,9 @@ def test_a_folder_has_the_splits_that_are_there(folder, tmp_path):
     assert data.splits(str(folder)) == ("train", "val", "test")  # val is held out
     shutil.rmtree(folder / "train")
     assert data.splits(str(folder)) == ("test",) and len(load(folder, "test", tmp_path)) == 9
+    (folder / "train").mkdir()
+    shutil.copy(folder / "test/rose/0.jpg", folder / "train")  # for stage one, without a class
+    assert data.splits(str(folder)) == ("test",)
 
 
 def many(root: Path, count: int, classes=("daisy", "rose")) -> Path:
@@ -440,6 +445,15 @@ def test_what_is_left_out_is_counted_and_named_by_its_kind(folder, tmp_path, cap
     for _ in range(2):  # decoded, and from the cache
         assert load(folder, "train", tmp_path).names == plain.names
         assert told.format("train/") in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+def test_a_pipe_does_not_stop_the_reading_and_a_name_of_two_lines_stands_in_one(folder, tmp_path, capsys):
+    os.mkfifo(folder / "train/rose/pipe")
+    (folder / "train/rose/dead\nlink.jpg").symlink_to("nowhere")
+    assert len(load(folder, "train", tmp_path)) == 12
+    assert ("left out 2 files: 1 dead link (train/rose/dead\\nlink.jpg), 1 pipe or device (train/rose/pipe)\n"
+            in capsys.readouterr().out)
 
 
 def test_predict_tells_the_same_of_a_folder(folder, capsys):
