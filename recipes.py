@@ -5,7 +5,6 @@
 """
 
 import argparse
-from pathlib import Path
 
 from support import checkpoint
 
@@ -22,8 +21,7 @@ RECIPES = {
         "autoencoder": STRONG | dict(learning_rate=0.002, weight_decay=0.05, smallest_crop=0.2),
         "classifier": STRONG | dict(
             learning_rate=0.0005, weight_decay=0.2, smallest_crop=0.35, average=0.998, label_smoothing=0.1,
-            head="report", dropout=0.5, dropout_after="linear",
-            autoencoder=Path("runs/autoencoder/autoencoder.pt"))}}
+            head="report", dropout=0.5, dropout_after="linear", autoencoder=None)}}
 POOLED = dict(weight_decay=0.1, dropout=0.3)  # of strong, with --head pooled
 STEPS = {"autoencoder": 960, "classifier": 2400}  # the length of strong, so that few photos are enough, too
 LEAST_EPOCHS, MOST_EPOCHS = 10, 2000

@@ -1,6 +1,7 @@
 """Stage two: train an encoder and a classifier together, from stage one's encoder or a random one.
 
-    python train_classifier.py                     # from runs/autoencoder/autoencoder.pt
+    python train_classifier.py                     # from random weights, which did better (README.md)
+    python train_classifier.py --autoencoder runs/autoencoder/autoencoder.pt      # from stage one
     python train_classifier.py --head pooled       # a classifier of 9 instead of 158 million weights
     python train_classifier.py --recipe report     # as the report's code does, from random weights
 

@@ -10,7 +10,7 @@ from support import figures
 
 STAGE_ONES = ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder")
 SHOWN = {"strong": "report's head", "strong-pooled": "pooled head",
-         "strong-pooled-scratch": "pooled head, random start", "final": "report's recipe"}
+         "strong-pooled-stage-one": "pooled head, from stage one", "final": "report's recipe"}
 
 
 def final(runs: Runs) -> str:

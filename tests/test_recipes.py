@@ -20,6 +20,7 @@ from models import AutoEncoder, Classifier, PooledClassifier
 from support import machine, run_folder, run_log
 
 HERE = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--precision", "fp32"]
+STAGE_ONE = ["--autoencoder", "runs/autoencoder/autoencoder.pt"]
 STAGES = {"autoencoder": train_autoencoder, "classifier": train_classifier}
 
 
@@ -28,7 +29,7 @@ def drawn(tmp_path_factory):
     """A folder with photos/ of three classes, and both stages' runs by the strong recipe, two epochs each."""
     root = tmp_path_factory.mktemp("drawn")
     draw_folder(root / "photos")
-    for stage, flags in (("autoencoder", []), ("classifier", ["--head", "pooled"])):
+    for stage, flags in (("autoencoder", []), ("classifier", ["--head", "pooled", *STAGE_ONE])):
         done = run_script(root, f"train_{stage}", *HERE, "--epochs", "2", "--batch-size", "5", *flags)
         assert done.returncode == 0, done.stderr
     return root
@@ -157,7 +158,7 @@ def test_strong_mixes_pictures_and_their_labels_as_its_loss_says(drawn, tmp_path
 
 def test_the_log_says_every_flag_of_the_recipe_as_it_was(drawn):
     flags = log_of(drawn / "runs/classifier")[0]["flags"]
-    typed = [*HERE, "--head", "pooled", "--epochs", "2", "--batch-size", "5"]
+    typed = [*HERE, "--head", "pooled", *STAGE_ONE, "--epochs", "2", "--batch-size", "5"]
     want = vars(train_classifier.parse_args(typed))
     assert flags.keys() == want.keys() and flags["recipe"] == "strong" and flags["dropout"] == 0.3
     assert flags["autoencoder"] == "runs/autoencoder/autoencoder.pt"
@@ -206,7 +207,7 @@ def test_the_number_of_epochs_done_hands_over_what_is_there(drawn, tmp_path):
 
 def test_without_stage_one_a_line_names_both_ways_on(drawn, tmp_path):
     (tmp_path / "photos").symlink_to(drawn / "photos")
-    done = run_script(tmp_path, "train_classifier", *HERE)
+    done = run_script(tmp_path, "train_classifier", *HERE, *STAGE_ONE)
     assert_one_line(done, 2, "there is no autoencoder runs/autoencoder/autoencoder.pt",
                     "train_autoencoder.py", "--autoencoder none")
 
@@ -261,7 +262,7 @@ def test_a_resume_names_first_what_explains_the_rest_and_what_is_lacking(drawn, 
     last = torch.load(tmp_path / "run/last.pt", weights_only=True)
     del last["averaged_encoder"]
     torch.save(last, tmp_path / "run/last.pt")
-    done = run_script(drawn, "train_classifier", *flags, "--head", "pooled")
+    done = run_script(drawn, "train_classifier", *flags, "--head", "pooled", *STAGE_ONE)
     assert_one_line(done, 2, "lacks averaged_encoder")
 
 
