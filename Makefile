@@ -1,4 +1,4 @@
-# make: the whole pipeline, shortened, on the drawn flowers. make test: the linter and every test. make flowers: both
+# make: the whole pipeline, shortened, on thirty of the drawn species. make test: the linter and every test. make flowers: both
 # stages on the real photos; called again, it resumes. Each makes .venv first. FLAGS go to all three scripts: make
 # flowers FLAGS="--data-dir DIR"; TRAIN goes to both training scripts: make flowers TRAIN="--recipe report".
 
@@ -14,12 +14,12 @@ resume = $(if $(wildcard $(1)/last.pt),--resume)
 .PHONY: short test flowers clean
 
 short: .venv/installed
-	$(VENV) train_autoencoder.py --dataset synthetic --epochs 5 --out $(SHORT)/autoencoder --overwrite $(FLAGS)
-	$(VENV) train_classifier.py --dataset synthetic --epochs 25 --head pooled --out $(SHORT)/classifier --overwrite \
-		--autoencoder $(SHORT)/autoencoder/autoencoder.pt $(FLAGS)
-	$(VENV) evaluate.py --classifier $(SHORT)/classifier/classifier.pt --autoencoder $(SHORT)/autoencoder/autoencoder.pt \
-		--views 1 $(FLAGS)
-	@echo "pictures: $(SHORT)/autoencoder/reconstruction_005.png, and curve.png, confusion.png and confused.png in $(SHORT)/classifier/"
+	$(VENV) train_autoencoder.py --dataset synthetic-30 --epochs 3 --batch-size 16 --out $(SHORT)/autoencoder --overwrite $(FLAGS)
+	$(VENV) train_classifier.py --dataset synthetic-30 --epochs 25 --batch-size 16 --learning-rate 0.001 --no-augment \
+		--head pooled --autoencoder $(SHORT)/autoencoder/autoencoder.pt --out $(SHORT)/classifier --overwrite $(FLAGS)
+	$(VENV) evaluate.py --classifier $(SHORT)/classifier/classifier.pt --views 1 $(FLAGS)
+	@echo "open $(SHORT)/autoencoder/reconstruction_003.png and $(SHORT)/classifier/confused.png; next, name the flower in a photo"
+	@echo "of your own: python predict.py --classifier $(SHORT)/classifier/classifier.pt PHOTO, or train on real ones: make flowers"
 
 test: .venv/installed
 	$(VENV) -m ruff check --quiet .
