@@ -58,7 +58,7 @@ def test_each_picture_is_there_and_no_table_is_empty():
 def test_the_makefiles_commands_are_parsed_by_their_scripts():
     plan = subprocess.run(["make", "-n", "short", "flowers"], cwd=ROOT, capture_output=True, text=True,
                           check=True).stdout
-    commands = re.findall(r"python (\w+\.py.*)", plan.replace("\\\n", " "))
+    commands = re.findall(r"^\S*python (\w+\.py.*)", plan.replace("\\\n", " "), re.MULTILINE)
     assert len(commands) == 6
     for command in commands:
         test_each_command_is_parsed_by_its_script(command)
