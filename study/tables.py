@@ -72,7 +72,7 @@ def results(runs: Runs) -> str:
     ours, theirs = (signed(gap(runs, name, base), "points") for name, base in (
         ("strong-pooled-stage-one", "strong-pooled"), ("pretrained", "final")))
     return markdown(["", "the encoder starts from", "test accuracy, one view (%) [95 %]",
-                     "over six views", "minutes", "command"], rows) + (
+                     "over six views", "minutes (AMD EPYC, 1 or 2 cores)", "command"], rows) + (
         "\n\nStage one learns to rebuild a photo from a code of 6400 numbers. To start from it and not from "
         f"random weights changes test accuracy (one view, shared seeds) by {ours} with the pooled head, and "
         f"by {theirs} with the report's recipe.")
