@@ -113,5 +113,6 @@ def _scan(root: Path, split: str) -> tuple[Path, list[Path], list[int], list[str
     if not classes:
         raise UserError(f"--dataset {root}: there is no folder of a class in {folder}")
     left_out += [(path, listing.LOOSE) for path in photos if path.parent == folder]
-    labelled = sorted((classes.index(_top(folder, path)), path) for path in photos if path.parent != folder)
+    label_of = {name: label for label, name in enumerate(classes)}
+    labelled = sorted((label_of[_top(folder, path)], path) for path in photos if path.parent != folder)
     return folder, [path for _, path in labelled], [label for label, _ in labelled], classes, left_out

@@ -12,6 +12,8 @@ from flowers.blades import DOWN, Blade, mix, project, tones, unit
 
 CLASSES = 102
 SEED = 102
+# colours, forms (values of fields, or the range that each genus draws from) and genera, read once
+tables = cache(lambda: json.loads(Path(__file__).with_name("species.json").read_text()))
 GOLDEN = np.pi * (3 - 5**0.5)  # the angle between successive seeds of a sunflower
 
 
@@ -38,13 +40,10 @@ class Species:
 
 @cache
 def species(k: int) -> Species:
-    """Species k in 0..101: three a genus, the second of another colour, the third with a feature.
-
-    species.json has colours, genera, and forms: values of fields, or the range that each genus draws from.
-    """
+    """Species k in 0..101: three a genus, the second of another colour, the third with a feature."""
     genus, sibling = divmod(k, 3)
     rng = np.random.default_rng((SEED, genus))
-    colours, forms, genera = json.loads(Path(__file__).with_name("species.json").read_text()).values()
+    colours, forms, genera = tables().values()
     noun = list(forms)[genus % len(forms)]
     form = {field: value if not isinstance(value, list) else
             int(rng.integers(value[0], value[1] + 1)) if isinstance(value[0], int) else rng.uniform(*value)
