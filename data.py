@@ -1,5 +1,6 @@
 """Photos to tensors: a data set's splits and class names, the cache, batches as selections of a split."""
 
+import contextlib
 import glob
 import hashlib
 import os
@@ -82,7 +83,8 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
             checkpoint.save(cached, {"kind": "photos", **vars(flowers)})
             print(f"wrote {cached} ({cached.stat().st_size / 1e6:.1f} MB): the next run need not decode")
             for former in {*cached.parent.glob(f"{glob.escape(kind)}{16 * '[0-9a-f]'}.pt")} - {cached}:
-                former.unlink(missing_ok=True)  # which this one replaces
+                with contextlib.suppress(PermissionError):  # Windows keeps a file that another process reads
+                    former.unlink(missing_ok=True)  # which this one replaces
         except (UserError, OSError) as error:
             print(f"going on without a cache: {error}")
     if lacking := sorted({*range(len(flowers.classes))} - {*flowers.labels.tolist()}):

@@ -20,7 +20,7 @@ import augment
 import data
 from models import HEADS, AutoEncoder, Encoder
 from support import checkpoint, errors, figures, files, machine, run_folder
-from support.errors import UserError, few
+from support.errors import UserError, counted, few
 
 PRODUCTS = ("evaluation.json", "predictions.csv", "per_class.csv", "confusion.png", "confused.png")
 BATCH_SIZE = 256
@@ -147,7 +147,8 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
 
 
 def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> list[data.FlowerSet]:
-    """A split at 100 pixels, and for several views at augment.SQUARE: photos of the classifier's classes."""
+    """A split at 100 pixels, and for several views at augment.SQUARE: photos of the classifier's classes, if
+    there are any."""
     sizes = [100, augment.SQUARE] if args.views > 1 and split != "train" else [100]
     sets = [data.load(dataset, split, args.data_dir, args.cache_dir, size) for size in sizes]
     first, names, classes = sets[0], sets[0].classes, content["classes"]
@@ -155,10 +156,10 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
     labels = numbers[first.labels]  # (N,)
     kept = (labels >= 0).nonzero()[:, 0]
     if strange := [name for name in names if name not in classes]:
-        unknown = f"photos of {few(strange)}, which {args.classifier} does not know"
-        if not len(kept):
-            raise UserError(f"--dataset {dataset}: {split} has only {unknown}; it knows {few(classes)}")
-        print(f"{split}: left out {len(labels) - len(kept)} {unknown}")
+        print(f"{split}: left out {counted(len(labels) - len(kept), 'photo')} of {few(strange)}, which "
+              f"{args.classifier} does not know")
+    if not len(kept):
+        return []
     if absent := [name for name in classes if name not in names]:
         print(f"{split}: there is no photo of {few(absent)}, which {args.classifier} knows, too")
     if names != classes:
@@ -166,7 +167,7 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
                                [first.digests[i] for i in kept]) for each in sets]
     trained_on = set(content.get("digests", []))
     if split != "train" and (seen := sum(digest in trained_on for digest in sets[0].digests)):
-        print(f"{split}: {args.classifier} was trained on {seen} of these {len(sets[0])} photos")
+        print(f"{split}: {args.classifier} was trained on {seen} of {counted(len(sets[0]), 'photo')} here")
     return sets
 
 
@@ -185,13 +186,17 @@ def main(args: argparse.Namespace) -> int:
                         f"say where it is with --dataset")
     out = args.out or args.classifier.parent
     with run_folder.claim(out):  # so that a training run there does not delete half-written tables
-        splits, photos, measured = {}, {}, data.splits(dataset)
+        loaded = {split: load(dataset, split, args, content) for split in data.splits(dataset)}
+        photos = {split: sets for split, sets in loaded.items() if sets}
+        if not photos:
+            raise UserError(f"--dataset {dataset}: {args.classifier} knows none of its classes, but "
+                            f"{few(classes)}")
+        data.tell_duplicates({split: flowers for split, (flowers, *_) in photos.items()})
+        if "test" not in photos:
+            print(f"--dataset {dataset}: no test photos, so tables and figures are of {[*photos][-1]} images")
+        splits = {}
         rows = [["split", "file", "class", "class number", "predicted", "predicted number", "probability"]]
-        if "test" not in measured:
-            print(f"--dataset {dataset}: there is no test/, so tables and figures are of validation images")
-        for split in measured:
-            flowers, *squares = load(dataset, split, args, content)
-            photos[split] = flowers
+        for split, (flowers, *squares) in photos.items():
             likely = classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
             confidence, predicted = likely.max(1)  # (N,)
             splits[split] = result = summarise(predicted == flowers.labels, flowers.labels)
@@ -204,7 +209,6 @@ def main(args: argparse.Namespace) -> int:
             columns = flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist()
             rows += [[split, name, classes[i], i, classes[j], j, f"{p:.4f}"]
                      for name, i, j, p in zip(*columns)]
-        data.tell_duplicates(photos)
         print_summaries(splits, args.views)
         files.write_csv(out / "predictions.csv", rows)
         show_where_it_goes_wrong(out, split, flowers, predicted.numpy())  # of the last split: test, or val

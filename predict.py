@@ -47,10 +47,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def pattern_of(name: Path) -> str:
+    """A name as a pattern, but for the folders that are there, as downloads[2]/ in downloads[2]/*.jpg."""
+    there = next(folder for folder in name.parents if folder.exists())
+    return os.path.join(glob.escape(str(there)), name.relative_to(there))
+
+
 def find(named: list[Path]) -> Iterator[Path]:
     """The files named, and the photos in the folders named; a line tells of other files."""
     for name in named:  # as *.jpg, where the shell left that, as Windows' does
-        matches = [] if os.path.lexists(name) else sorted(glob.glob(str(name), recursive=True))
+        matches = [] if os.path.lexists(name) else sorted(glob.glob(pattern_of(name), recursive=True))
         for path in map(Path, matches or [name]):
             photos, left_out = listing.below(path) if path.is_dir() else ([path], [])
             if left_out:

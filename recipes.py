@@ -7,6 +7,7 @@
 import argparse
 
 from support import checkpoint
+from support.errors import counted
 
 REPORT = dict(recipe="report", epochs=40, batch_size=128, learning_rate=0.001, weight_decay=0.0,
               schedule="constant", augment=False, smallest_crop=0.2)  # both stages
@@ -46,6 +47,6 @@ def epochs(args: argparse.Namespace, stage: str, steps: int, resumed: dict | Non
     if args.epochs or resumed:
         return args.epochs or resumed["flags"]["epochs"]
     chosen = min(max(round(STEPS[stage] / steps), LEAST_EPOCHS), MOST_EPOCHS)
-    print(f"{chosen} epochs of {steps} steps: the recipe wants {STEPS[stage]} steps, in {LEAST_EPOCHS} to "
-          f"{MOST_EPOCHS} epochs (--epochs sets another number)")
+    print(f"{chosen} epochs of {counted(steps, 'step')}: the recipe wants {STEPS[stage]} steps, in "
+          f"{LEAST_EPOCHS} to {MOST_EPOCHS} epochs (--epochs sets another number)")
     return chosen

@@ -61,8 +61,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def starting_network(args: argparse.Namespace, classes: list[str],
-                     resumed: dict | None = None) -> tuple[nn.ModuleDict, dict]:
-    """Encoder and classifier before the first step, which a resumed run fills itself; the latter's config."""
+                     resumed: dict | None = None) -> tuple[nn.ModuleDict, dict, list[str]]:
+    """Both networks before the first step, which a resumed run fills itself; the classifier's config, and the
+    digests of the photos that trained one before."""
     path, cpu, earlier, saved = args.autoencoder, torch.device("cpu"), None, {}
     machine.seeded_shuffle(args.seed, 0)
     # Drawn even if replaced, so that the classifier's first weights are the same either way.
@@ -87,7 +88,8 @@ def starting_network(args: argparse.Namespace, classes: list[str],
         print(f"{whence} from {path}, trained by the recipe {saved.get('flags', {}).get('recipe', 'report')}")
     if saved.get("dataset", args.dataset) != args.dataset:
         print(f"transfer: it was trained with --dataset {saved['dataset']}, not {args.dataset}")
-    return nn.ModuleDict({"encoder": encoder, "classifier": classifier}), config
+    network = nn.ModuleDict({"encoder": encoder, "classifier": classifier})
+    return network, config, (resumed or saved).get("digests", [])
 
 
 def make_optimizer(network: nn.ModuleDict, images: Tensor, args: argparse.Namespace,
@@ -152,7 +154,8 @@ def main(args: argparse.Namespace) -> int:
         images = flowers.images.to(run.device)  # uint8 (N, 3, size, size)
         labels = flowers.labels.to(run.device)  # (N,)
 
-        network, config = starting_network(args, flowers.classes, run.resumed)
+        network, config, before = starting_network(args, flowers.classes, run.resumed)
+        digests = list(dict.fromkeys(flowers.digests + before))  # of all photos that trained the network
         network.to(run.device, memory_format=machine.memory_format(run.device))
         optimizer = make_optimizer(network, images, args, run)
         averaged = copy.deepcopy(network) if args.average else None
@@ -163,7 +166,7 @@ def main(args: argparse.Namespace) -> int:
         copies = {"": network, "averaged_": averaged or {}, "best_": best or {}}
         parts = {f"{prefix}{name}": part for prefix, each in copies.items() for name, part in each.items()}
         run.begin({**parts, "optimizer": optimizer}, {"train": len(flowers), "val": len(val)}, config=config,
-                  head=args.head)
+                  head=args.head, digests=digests)
         for epoch in run.epochs(args.epochs):
             row = train_one_epoch(network, averaged, optimizer, images, labels, weights, epoch, args, run)
             row["val_accuracy"] = None
@@ -179,7 +182,7 @@ def main(args: argparse.Namespace) -> int:
         epoch = run.best_epoch() if best else None  # None: a run stopped before any was measured, too
         product = best if epoch else training.settled(product, images, args, run.precision)
         run.hand_over(epoch or args.epochs, config=config, head=args.head, classes=flowers.classes,
-                      digests=flowers.digests, **{name: part.state_dict() for name, part in product.items()})
+                      digests=digests, **{name: part.state_dict() for name, part in product.items()})
     return 0
 
 

@@ -48,8 +48,9 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
     if stage == "classifier":
         counts = torch.bincount(flowers.labels, minlength=len(flowers.classes))  # (classes,)
         if len(flowers.classes) < 2:
-            found = "".join(flowers.classes) or "that of no folder"
-            raise UserError(f"--dataset {args.dataset}: there is one class, {found}; want two")
+            found = f"only {flowers.classes[0]}" if flowers.classes else "no train/ with folders in it"
+            raise UserError(f"--dataset {args.dataset}: there is {found}; want two classes or more, each a "
+                            f"folder of its own in train/")
         if few := (counts < 5).nonzero().flatten().tolist():
             print(f"{len(few)} of {len(counts)} classes have under 5 training photos, as "
                   f"{printable(flowers.classes[few[0]])} with {counts[few[0]]}: expect little of them")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from support.errors import UserError, printable
+from support.errors import UserError, counted, printable
 
 MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more
 FORMATS = {  # how a file of each begins, the first that fits
@@ -49,6 +49,7 @@ def _open(content: bytes):
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(content)) as opened:
+        is_deep = any(";16" in str(tile.args) for tile in opened.tile)  # in colour: grey is told by its mode
         opened.load()
         image, bits = opened, 16
         with contextlib.suppress(Exception):  # garbage in the place of EXIF says nothing of the pixels
@@ -62,6 +63,8 @@ def _open(content: bytes):
                 stated = int(np.max(opened.tag_v2.get(281, 0))).bit_length()  # MaxSampleValue
             grey, bits = _to_8_bits(np.asarray(image), image.mode, stated)
             image = Image.fromarray(grey)
+        elif is_deep and np.max(image.convert("RGB")) < 16:  # Pillow kept the upper 8 bits of each
+            raise ValueError("its colours have 16 bits each and use 12 or fewer; save it with 8")
         if image.has_transparency_data:  # on white, as a page shows it
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
         return image.convert("RGB"), bits
@@ -120,8 +123,8 @@ def try_read(path: Path, *options) -> tuple[np.ndarray | None, str] | UserError:
 def tell_shallow(shallow: list[Path]) -> None:
     """Print, if there is any, how much grey of fewer than 16 bits was brightened to the full range."""
     if shallow:
-        print(f"brightened {len(shallow)} grey photos of 16 bits that use fewer, as {shallow[0]}",
-              file=sys.stderr, flush=True)
+        print(f"brightened {counted(len(shallow), 'grey photo')} whose 16 bits are not all used, as "
+              f"{shallow[0]}", file=sys.stderr, flush=True)
 
 
 def decode_all(paths: list[Path], size: int, split: str, wanted: Callable[[str], bool] | None = None,

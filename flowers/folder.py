@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from flowers import decoding, listing
-from support.errors import UserError, few
+from support.errors import UserError, counted, few
 
 SPLITS = ("train", "val", "test")
 Photos = tuple[Tensor, list[int], list[str], list[str], list[str]]  # what a source reads of a split
@@ -42,7 +42,7 @@ def fingerprint(root: Path, split: str) -> list[str]:
     folder, paths, labels, classes, left_out = _scan(root, split)
     if folder in (root, root / split):  # once, where train/ holds val, too
         if not classes:
-            print(f"--dataset {root}: the {len(paths)} photos below {folder} train without classes")
+            print(f"--dataset {root}: {counted(len(paths), 'photo')} without classes below {folder}")
         elif split == "train" and _lacks_val(root):
             unread = [f"{name}/" for name in _folders(root) if name not in SPLITS]
             more = f"; nothing reads {', '.join(unread)}" if unread else ""
@@ -73,8 +73,8 @@ def read(root: Path, split: str, size: int) -> Photos:
     wanted = (lambda digest: validates(digest) == (split == "val")) if share else None
     images, digests, chosen = decoding.decode_all(paths, size, split, wanted)
     if not chosen:
-        raise UserError(f"--dataset {root}: of the {len(paths)} photos in train/ none falls to {split}; "
-                        f"add some, or a folder val/")
+        raise UserError(f"--dataset {root}: of {counted(len(paths), 'photo')} in train/ none falls to "
+                        f"{split}; add some, or a folder val/")
     names = [str(paths[i].relative_to(root)) for i in chosen]
     return images, [labels[i] for i in chosen], classes, names, digests
 

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from flowers import decoding
-from support.errors import printable
+from support.errors import counted, printable
 
 HIDDEN = (".", "@")  # what has such a name, a system or a person hid or marked
 OF_SYSTEMS = {".ipynb_checkpoints", "@eaDir", "__MACOSX", "Thumbs.db", "desktop.ini"}  # copies, thumbnails
@@ -33,11 +33,11 @@ def kind_of(path: Path, hidden: bool) -> str:
         return "hidden photo" if as_photo and not path.name.startswith("._") else ""
     if not os.path.isfile(path):
         return "pipe or device" if os.path.exists(path) else "dead link"
-    if as_photo:
-        return PHOTO
     with open(path, "rb") as file:
         found = decoding.format_of(file.read(40))
-    return PHOTO if found in decoding.READ else found if found in KINDS else suffix or "without a suffix"
+    if found in KINDS:
+        return found
+    return PHOTO if as_photo or found in decoding.READ else suffix or "without a suffix"
 
 
 def below(folder: Path) -> tuple[list[Path], LeftOut]:
@@ -70,7 +70,7 @@ def describe(left_out: LeftOut, root: Path) -> str:
         plural, advice = KINDS.get(kind, (kind, ""))
         named, more = (plural, ", ...") if count > 1 else (kind, "")
         told.append(f"{count} {named} ({printable(first)}{more}{advice})")
-    return f"{len(left_out)} file{'s' if len(left_out) > 1 else ''}: {', '.join(told)}"
+    return f"{counted(len(left_out), 'file')}: {', '.join(told)}"
 
 
 def fingerprint(root: Path, paths: list[Path]) -> list[str]:

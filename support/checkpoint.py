@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import pickle
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +90,8 @@ def load(path: Path | str, kind: str) -> dict:
     for name in FIELDS[kind].keys() & NAMES:
         if not all(isinstance(each, str) for each in content[name]):
             raise UserError(f"{path}: its {name} are not all names")
+    if "classes" in FIELDS[kind]:  # earlier versions left é as the file system has it: one letter or two
+        content["classes"] = [unicodedata.normalize("NFC", name) for name in content["classes"]]
     try:
         json.dumps(content.get("flags"))
     except (TypeError, ValueError, RecursionError) as error:

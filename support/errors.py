@@ -29,6 +29,11 @@ def printable(name) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(name))
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and a noun, in the plural for all numbers but one."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def few(names: list[str]) -> str:
     """The first five of some names, to be printed."""
     return ", ".join(map(printable, names[:5])) + (", ..." if len(names) > 5 else "")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from support import distributed
-from support.errors import UserError
+from support.errors import UserError, counted
 
 
 def keep_memory() -> None:
@@ -75,9 +75,8 @@ def set_up(device_name: str, precision_name: str, deterministic: bool = False) -
 
 def say(device: torch.device, precision: str) -> str:
     """Device, threads and precision in words."""
-    threads = torch.get_num_threads()
-    counted = f", {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else ""
-    return f"on {device} ({processor(device)}{counted}) in {precision}"
+    threads = f", {counted(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else ""
+    return f"on {device} ({processor(device)}{threads}) in {precision}"
 
 
 def processor(device: torch.device) -> str:

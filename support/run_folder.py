@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from support import checkpoint, figures, files, machine, run_log
-from support.errors import UserError, interrupts
+from support.errors import UserError, counted, interrupts
 from support.resume import check_resume
 
 SAVE_EVERY = {"autoencoder run": 1, "classifier run": 10}  # epochs; the report's classifier fills gigabytes
@@ -60,8 +60,8 @@ class Run:
     def begin(self, parts: dict, splits: dict[str, int], **extra) -> None:
         """Write the first last.pt and the log's header, or load last.pt into the parts and cut the log."""
         self.parts, self.extra = parts, extra  # by their names there: modules and optimizer; plain values
-        print(f"training on {splits['train']} photos for {self.flags['epochs']} epochs, "
-              f"{machine.say(self.device, self.precision)}")
+        photos, epochs = counted(splits["train"], "photo"), counted(self.flags["epochs"], "epoch")
+        print(f"training on {photos} for {epochs}, {machine.say(self.device, self.precision)}")
         if self.resumed:
             if lacking := sorted(parts.keys() - self.resumed.keys()):
                 raise UserError(f"{self.last} lacks {', '.join(lacking)}: of another version?")
@@ -105,7 +105,7 @@ class Run:
         print(line, flush=True)
         self.rows.append({"epoch": epoch, **row})
         if epoch == self.epochs_done + 1 < total:
-            print(f"the {total - epoch} epochs that are left will take about {self._left(epoch)}", flush=True)
+            print(f"{counted(total - epoch, 'more epoch')} will take about {self._left(epoch)}", flush=True)
         run_log.log_row(self.log, self.rows[-1])
         self.stopped = bool(self.caught)  # read once: the signal may come at any moment
         if self.is_due(epoch) or self.stopped:

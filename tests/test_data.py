@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import struct
 import urllib.error
 import urllib.request
 import zlib
@@ -18,6 +19,7 @@ import data
 import flowers.folder
 import predict
 import train_autoencoder
+import train_classifier
 from flowers import decoding, synthetic
 from support import checkpoint
 from support.errors import UserError
@@ -172,11 +174,33 @@ def test_deep_grey_uses_its_significant_bits_in_training_and_predict_alike(
     flowers = load(folder, "train", tmp_path)
     pixels = flowers.images[flowers.names.index(f"train/rose/deep.{mode}")]
     assert np.array_equal(pixels[0], ramp >> (bits - 8))
-    told = f"brightened 1 grey photos of 16 bits that use fewer, as {folder}/train/rose/deep.{mode}\n"
+    told = f"brightened 1 grey photo whose 16 bits are not all used, as {folder}/train/rose/deep.{mode}\n"
     assert (told in capsys.readouterr().err) == (bits < 16)
     photo, shallow = folder / f"train/rose/deep.{mode}", []
     assert np.array_equal(decoding.read(photo, 100, shallow)[0][..., 0], pixels[0])
     assert shallow == [photo] * (bits < 16)
+
+
+def deep_png(pixels: np.ndarray) -> bytes:
+    """A PNG of 16 bits a channel, (H, W, channels), which Pillow reads and does not write."""
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks)
+
+
+@pytest.mark.parametrize("channels", (2, 3, 4))
+def test_colours_of_16_bits_are_read_and_those_that_use_12_refused_by_name(channels, tmp_path):
+    ramp = np.linspace(0, 65535, 10000).astype(np.uint16).reshape(100, 100, 1).repeat(channels, 2)
+    ramp[..., 3 if channels == 4 else 1] = 65535 if channels != 3 else ramp[..., 0]  # alpha
+    (tmp_path / "deep.png").write_bytes(deep_png(ramp))
+    assert np.array_equal(decoding.decode(tmp_path / "deep.png", 100)[..., 0], ramp[..., 0] >> 8)
+    (tmp_path / "dark.png").write_bytes(deep_png(ramp >> 4))
+    with pytest.raises(UserError, match="dark.png: its colours have 16 bits each and use 12 or fewer; save"):
+        decoding.decode(tmp_path / "dark.png", 100)
 
 
 def test_what_a_file_says_of_its_bits_wins_over_its_highest_number(tmp_path):
@@ -255,11 +279,12 @@ def test_content_decides_what_a_photo_is_and_not_its_name(folder, tmp_path, caps
     for name, true_format in odd.items():
         photo.save(rose / name, true_format)
     (rose / "IMG_1.HEIC").write_bytes(HEIC)
+    (rose / "IMG_2.jpg").write_bytes(HEIC)
     (rose / "film.avi").write_bytes(b"RIFF\0\0\0\0AVI LIST")
     capsys.readouterr()
     flowers = load(folder, "train", tmp_path)
     assert {*flowers.names} - {*plain.names} == {f"train/rose/{name}" for name in odd}
-    told = "left out 2 files: 1 .avi (train/rose/film.avi), 1 HEIC (train/rose/IMG_1.HEIC; convert"
+    told = "left out 3 files: 2 HEIC (train/rose/IMG_1.HEIC, ...; convert them to JPEG), 1 .avi (train/rose/"
     assert told in capsys.readouterr().out
     exact = flowers.images[flowers.names.index("train/rose/screen.jpg")], plain.images[plain.names.index(
         "train/rose/0.jpg")]
@@ -267,7 +292,8 @@ def test_content_decides_what_a_photo_is_and_not_its_name(folder, tmp_path, caps
 
 
 @pytest.mark.parametrize("content,words", (
-    (HEIC, "it is HEIC; convert it to JPEG"), (b"<!DOCTYPE html>", "it is a web page; replace or remove"),
+    (b"\0\0\0\x18ftypavif\0\0\0\0avif", "it is AVIF; convert it to JPEG"),
+    (b"<!DOCTYPE html>", "it is a web page; replace or remove"),
     (b"", "it is empty; replace"), (b"%PDF-1.7", "it is PDF; replace"), (b"a\n", "it is no picture; rep")))
 def test_what_only_has_a_photos_name_is_refused_with_its_true_format(content, words, folder, tmp_path):
     (folder / "train/rose/a.jpg").write_bytes(content)
@@ -303,6 +329,12 @@ def test_splits_that_differ_in_their_classes_and_folders_without_splits_are_refu
         UserError, match="there is no .*/train/; want flowers102 or synthetic, or a folder with train/"
     ):
         load(tmp_path, "train", tmp_path)
+
+
+def test_of_class_folders_at_the_top_training_says_where_they_belong(folder):
+    args = train_classifier.parse_args(["--dataset", str(folder / "train"), "--out", str(folder / "run")])
+    with pytest.raises(UserError, match="there is no train/ with folders in it; want two classes or more"):
+        train_classifier.main(args)
 
 
 def test_a_test_of_other_classes_is_told_of_without_decoding_a_photo(folder, capsys):
@@ -385,7 +417,7 @@ def test_classes_without_a_photo_on_one_side_are_counted_and_no_photo_at_all_is_
             in capsys.readouterr().out)
     for name in flowers.names:
         (root / name).unlink()
-    with pytest.raises(UserError, match=r"of the \d+ photos in train/ none falls to val; add some"):
+    with pytest.raises(UserError, match=r"of \d+ photos in train/ none falls to val; add some"):
         load(root, "val", tmp_path)
 
 
@@ -506,7 +538,7 @@ def test_photos_without_classes_are_for_stage_one_alone(layout, tmp_path, capsys
             (root / name).rmdir()
     flowers = load(root, "train", tmp_path)
     assert len(flowers) == 20 and flowers.classes == [] and flowers.labels.tolist() == [0] * 20
-    told = f"--dataset {root}: the 20 photos below {place} train without classes\n"
+    told = f"--dataset {root}: 20 photos without classes below {place}\n"
     assert told in capsys.readouterr().out
     with pytest.raises(UserError, match="there is no"):
         load(root, "val", tmp_path)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import unicodedata
 
 import pandas
 import pytest
@@ -87,8 +88,29 @@ def test_a_folder_without_a_class_that_the_classifier_knows_is_refused_by_both_n
     for name in CLASSES:
         (root / f"photos/test/{name}").rename(root / f"photos/test/wild {name}")
     assert_one_line(evaluate(root, "--dataset", "photos/test"), 2,
-                    "test has only photos of wild daisy, wild rose, wild tulip, which ", "does not know",
-                    "it knows daisy, rose, tulip")
+                    "knows none of its classes, but daisy, rose, tulip")
+
+
+def test_a_split_without_a_class_that_the_classifier_knows_does_not_keep_the_others_from_being_judged(root):
+    assert evaluate(root).returncode == 0
+    whole = splits(root)
+    for name in CLASSES:
+        (root / f"photos/test/{name}").rename(root / f"photos/test/wild {name}")
+    done = evaluate(root)
+    pt = os.path.join("runs", "classifier", "classifier.pt")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = f"test: left out 9 photos of wild daisy, wild rose, wild tulip, which {pt} does not know\n"
+    assert done.stdout.count(told) == 1
+    assert "no test photos, so tables and figures are of val images\n" in done.stdout
+    assert splits(root) == {split: whole[split] for split in ("train", "val")}
+
+
+def test_a_classifier_of_before_knows_a_class_by_either_unicode_form(root):
+    (root / "photos/test/rose").rename(root / "photos/test/rosé")
+    names = ["daisy", unicodedata.normalize("NFD", "rosé"), "tulip"]
+    save_classifier(root / "runs/classifier/classifier.pt", names)
+    done = evaluate(root, "--dataset", "photos/test", "--views", "1")
+    assert done.returncode == 0 and "left out" not in done.stdout and splits(root)["test"]["images"] == 9
 
 
 def test_a_data_set_that_is_not_found_from_here_is_asked_for_by_its_flag(root):
@@ -103,7 +125,7 @@ def test_a_line_tells_how_many_of_the_photos_were_trained_on(root):
     digests = load["train"].digests + load["test"].digests[:2]
     save_classifier(root / "runs/classifier/classifier.pt", CLASSES, digests=digests)
     told = re.findall(r"(\w+): \S+ was trained on (.*)", evaluate(root, "--views", "1").stdout)
-    assert told == [("test", "2 of these 9 photos")]
+    assert told == [("test", "2 of 9 photos here")]
 
 
 ODD = ["NA", "null", "01", "rosé", "a, b", 'the "rose"', " x ", "two\nlines", "cr\rlf\r\n"]

@@ -259,7 +259,7 @@ def test_a_resume_elsewhere_tells_what_is_left_by_its_own_epochs(trained, tmp_pa
     slow = [json.dumps(json.loads(row) | {"seconds": 9e9}) for row in rows]
     log.write_text("\n".join([first, *slow]) + "\n")
     done = run_script(trained, "train_autoencoder", *COMMON, "--epochs", "4", "--resume", "--out", run)
-    assert re.search(r"^the 1 epochs that are left will take about \d+ s$", done.stdout, re.MULTILINE)
+    assert re.search(r"^1 more epoch will take about \d+ s$", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("log", (None, "", '{}\n{"epoch": 1, "cost": 1.0}\n{"epoch": 2}\n',

@@ -112,13 +112,14 @@ def test_odd_photos_are_read_and_bad_ones_named_while_the_others_go_on(trained, 
 def test_a_glob_that_the_shell_left_is_expanded_and_one_that_matches_nothing_named(trained, tmp_path):
     """As on Windows, whose shells hand over *.jpg as it is."""
     photo = trained / "photos/test/rose/0.jpg"
-    for name in ("b.jpg", "a.jpg", "c[1].jpg", "deeper/d.jpg"):
+    for name in ("b.jpg", "a.jpg", "c[1].jpg", "deeper/d.jpg", "sub[2]/e.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(photo, tmp_path / name)
-    given = ("?.jpg", "**/d.*", "c[1].jpg", "*.png")
+    given = ("?.jpg", "**/d.*", "c[1].jpg", "sub[2]/*.jpg", "*.png")
     done = predict(trained, *(tmp_path / name for name in given), "--json")
     found = [json.loads(line)["photo"] for line in done.stdout.splitlines()]
-    assert found == [str(tmp_path / name) for name in ("a.jpg", "b.jpg", "deeper/d.jpg", "c[1].jpg")]
+    expected = ("a.jpg", "b.jpg", "deeper/d.jpg", "c[1].jpg", "sub[2]/e.jpg")
+    assert found == [str(tmp_path / name) for name in expected]
     assert done.returncode == 1 and f"there is no photo {tmp_path / '*.png'}\n" in done.stderr
 
 

@@ -84,7 +84,7 @@ def test_the_average_is_exponential_and_forgets_the_start():
 def test_the_length_is_in_steps_within_limits_and_a_line_says_it(photos, epochs, capsys):
     steps = len(data.batches(photos, 64))
     assert recipes.epochs(train_classifier.parse_args([]), "classifier", steps, None) == epochs
-    assert f"{epochs} epochs of {steps} steps" in capsys.readouterr().out
+    assert f"{epochs} epochs of {steps} step" in capsys.readouterr().out
     by_hand = train_classifier.parse_args(["--epochs", "3"])
     assert recipes.epochs(by_hand, "classifier", steps, None) == 3 and capsys.readouterr().out == ""
 
@@ -335,9 +335,23 @@ def test_a_trained_classifier_is_a_start_for_other_classes(change, fit, new, dra
     assert done.returncode == 0, done.stderr
 
 
+def test_a_classifier_remembers_the_photos_of_the_one_that_it_began_from_also_when_resumed(drawn, tmp_path):
+    photos = draw_folder(tmp_path / "photos")
+    for path in photos.glob("train/*/0.jpg"):
+        path.unlink()
+    start = drawn / "runs/classifier/classifier.pt"
+    flags = [*HERE, *POOLED, "--batch-size", "6", "--autoencoder", start, "--out", tmp_path / "run"]
+    for more in (["--epochs", "1", "--schedule", "constant"], ["--epochs", "2", "--resume"]):
+        done = run_script(tmp_path, "train_classifier", *flags, *more)
+        assert done.returncode == 0, done.stderr
+        before, after = ({*torch.load(path, weights_only=True)["digests"]}
+                         for path in (start, tmp_path / "run/classifier.pt"))
+        assert after == before and len(after) == 12  # nine of them alone are trained on now
+
+
 def test_of_a_classifier_with_the_other_head_a_start_takes_what_fits(drawn):
     args = train_classifier.parse_args(["--autoencoder", str(drawn / "runs/classifier/classifier.pt")])
-    network, _ = train_classifier.starting_network(args, ["daisy", "rose", "tulip"])
+    network, *_ = train_classifier.starting_network(args, ["daisy", "rose", "tulip"])
     saved = torch.load(drawn / "runs/classifier/classifier.pt", weights_only=True)["classifier"]
     found = network["classifier"].state_dict()
     assert {name for name, value in saved.items() if name in found and torch.equal(value, found[name])} == {
