@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.damage import same
 from support import errors, files, machine, resume, run_log
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +47,13 @@ def draw_folder(root: Path) -> Path:
                 pixels[..., label] += 120
                 Image.fromarray(pixels).resize((110 + 10 * i, 130)).save(folder / f"{i}.jpg")
     return root
+
+
+def same(a, b) -> bool:
+    """Whether two nests of dicts hold the same keys, the same tensors and equal values."""
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
 def differences(a: Path, b: Path, unlike: tuple[str, ...] = TIME_FIELDS) -> list[str]:

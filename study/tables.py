@@ -123,15 +123,6 @@ def kills(path: Path) -> str:
     return f"{counts}: {outcome} ended bit-identical to an uninterrupted run."
 
 
-def damage(path: Path) -> str:
-    """What bench/damage.py counted."""
-    rows, given = files.read_json(path)["rows"], ("checkpoint", "bytes", "damage")
-    counts = list(dict.fromkeys(key for row in rows for key in row if key not in given))  # tried, outcomes
-    return markdown(["checkpoint", "damage", *counts],
-                    [[f"{row['checkpoint']}, {row['bytes']:,} bytes", row["damage"],
-                      *(row.get(key, 0) for key in counts)] for row in rows])
-
-
 def tables(folder: Path, runs: Runs) -> dict[str, str]:
     """The text between each pair of markers, by their name, from a folder of results and its runs."""
     val, test = {"validation accuracy (%)": val_accuracy}, {"test accuracy (%)": accuracy_on("test")}
@@ -156,8 +147,7 @@ def tables(folder: Path, runs: Runs) -> dict[str, str]:
         found |= {table.__name__: table(benchmark) for table in (speed.machine, speed.steps, speed.speed)}
     if "augmentation" in benchmark:
         found["augmentation"] = speed.augmentation(benchmark)
-    for table, file in ((commands, "commands.txt"), (trials, "search.jsonl"), (kills, "kills.json"),
-                        (damage, "damage.json")):
+    for table, file in ((commands, "commands.txt"), (trials, "search.jsonl"), (kills, "kills.json")):
         if (folder / file).exists():
             found[table.__name__] = table(folder / file)
     return found

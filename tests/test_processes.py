@@ -18,7 +18,7 @@ from conftest import COMMON, OURS, ROOT, assert_one_line, contents, run_script
 import evaluate
 import train_autoencoder
 import train_classifier
-from bench import damage, kill_runs
+from bench import kill_runs
 from study import run as study_run
 from support import checkpoint, errors, files, machine, run_log
 from support.errors import UserError
@@ -60,7 +60,7 @@ def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, 
     assert (tmp_path / "killed/curve.png").exists()
     products = [torch.load(tmp_path / run / f"{stage}.pt", weights_only=True) for run in ("whole", "killed")]
     for name in {"epoch", "model", "encoder", "classifier"} & products[0].keys():
-        assert damage.same(*(product[name] for product in products)), name
+        assert kill_runs.same(*(product[name] for product in products)), name
 
 
 @pytest.mark.parametrize("stage,number,status", (
