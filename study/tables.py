@@ -145,8 +145,6 @@ def tables(folder: Path, runs: Runs) -> dict[str, str]:
                   "steps_without_bf16": speed.steps(without_bf16)}
     if benchmark:
         found |= {table.__name__: table(benchmark) for table in (speed.machine, speed.steps, speed.speed)}
-    if "augmentation" in benchmark:
-        found["augmentation"] = speed.augmentation(benchmark)
     for table, file in ((commands, "commands.txt"), (trials, "search.jsonl"), (kills, "kills.json")):
         if (folder / file).exists():
             found[table.__name__] = table(folder / file)
