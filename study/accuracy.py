@@ -13,18 +13,22 @@ SHOWN = {"strong": "report's head", "strong-pooled": "pooled head",
          "strong-pooled-stage-one": "pooled head, from stage one", "final": "report's recipe"}
 
 
+def one_more(runs: list[dict]) -> tuple[float, float]:
+    """Where the test accuracy of one more run would lie, 95 times in 100."""
+    _, low, high = intervals.interval(list(map(test_accuracy, runs)), one_more=True)
+    return low, high
+
+
 def final(runs: Runs) -> str:
     """The final model's seeds on the three splits, mean, deviation and interval, the report's run."""
     columns = [[*(run["splits"][split]["accuracy"] for split in ("train", "val", "test")),
                 run["splits"]["test"]["per_class_accuracy"]] for run in runs["final"]]
     rows = [[run["seed"], *(f"{x:.2f}" for x in values)] for run, values in zip(runs["final"], columns)]
-    (theirs,), place = report()["final"], ""
-    if len(columns) > 1:
-        rows.append(["mean ± standard deviation [95 % interval]", *map(interval_of_mean, zip(*columns))])
-        _, low, high = intervals.interval(list(map(test_accuracy, runs["final"])), one_more=True)
-        where = "inside" if low < theirs < high else "outside"
-        place = f" ({where} {low:.2f} to {high:.2f}, where one more run of ours would lie, 95 times in 100)"
-    rows.append(["the report, one run", "100.00", "", f"{theirs:.2f}{place}", ""])
+    rows.append(["mean ± standard deviation [95 % interval]", *map(interval_of_mean, zip(*columns))])
+    (theirs,), (low, high) = report()["final"], one_more(runs["final"])
+    where = "inside" if low < theirs < high else "outside"
+    place = f"({where} {low:.2f} to {high:.2f}, where one more run of ours would lie, 95 times in 100)"
+    rows.append(["the report, one run", "100.00", "", f"{theirs:.2f} {place}", ""])
     return markdown(["seed", "train (%)", "validation (%)", "test (%)", "test, mean of the classes (%)"],
                     rows)
 
@@ -37,20 +41,17 @@ def section5(runs: Runs) -> str:
     for name, theirs in report().items():
         if name == "final":  # it has a table of its own
             continue
-        ours, cells = [test_accuracy(run) for run in runs[name]], ["", "", ""]
-        if len(ours) > 1:  # Welch's interval; beside two runs of theirs Student's, as if both spread alike
-            low, high = ttest_ind(ours, theirs, equal_var=len(theirs) < 3).confidence_interval(0.95)
-            differs = "yes" if low * high > 0 else "cannot be told"
-            if len(ours) < len(ROWS[name].seeds):
-                differs = f"{len(ours)} of {len(ROWS[name].seeds)} seeds yet"
-            mean = statistics.mean(ours) - statistics.mean(theirs)
-            cells = [interval_of_mean(ours), f"{mean:+.2f} [{low:.2f}, {high:.2f}]", differs]
+        ours = [test_accuracy(run) for run in runs[name]]
+        # Welch's interval; beside two runs of theirs Student's, as if both spread alike
+        low, high = ttest_ind(ours, theirs, equal_var=len(theirs) < 3).confidence_interval(0.95)
+        mean = statistics.mean(ours) - statistics.mean(theirs)
         train = [run["splits"]["train"]["accuracy"] for run in runs[name]]
-        took = statistics.median([run["classifier_seconds"] for run in runs[name]] or [0])
+        took = statistics.median(run["classifier_seconds"] for run in runs[name])
         rows.append([ROWS[name].label, f"{spread(theirs)} ({len(theirs)})",
-                     ", ".join(f"{value:.2f}" for value in ours), *cells,
+                     ", ".join(f"{value:.2f}" for value in ours), interval_of_mean(ours),
+                     f"{mean:+.2f} [{low:.2f}, {high:.2f}]", "yes" if low * high > 0 else "cannot be told",
                      spread(report("train").get(name, (100, 100))), spread(train),
-                     intervals.precisions(runs[name]), f"{took:.0f}" if runs[name] else ""])
+                     intervals.precisions(runs[name]), f"{took:.0f}"])
     return markdown(["test accuracy (%)", "the report: mean ± deviation (runs)", "ours, seeds in order",
                      "mean ± deviation [95 % interval]", "ours minus the report's [95 %]", "differs",
                      "the report's train (%)", "our train (%)", "precision", "seconds, not comparable"], rows)
@@ -86,11 +87,9 @@ def rates(runs: Runs) -> str:
         at_best = [test_accuracy(run) for run in runs[BEST[name]]]
         here, there = intervals.precisions(runs[name]), intervals.precisions(runs[BEST[name]])
         other = f", in {there}" if here != there else ""
-        best = max(tried, key=tried.get) if len(tried) == len(found) else ""
         rows.append([ROWS[name].label,
-                     ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)), best,
-                     (interval_of_mean(at_best) + other
-                      if len(at_best) == len(ROWS[BEST[name]].seeds) else "")])
+                     ", ".join(f"{rate}: {tried[rate]:.2f}" for rate in sorted(tried, key=float)),
+                     max(tried, key=tried.get), interval_of_mean(at_best) + other])
     return markdown(["", "learning rate: validation accuracy (%), seed 0", "best rate",
                      "test accuracy (%) at it: mean ± deviation [95 % interval]"], rows)
 
@@ -100,14 +99,10 @@ def pretraining(runs: Runs) -> str:
     text = "\n\n".join(
         intervals.paired(runs, (base, *STAGE_ONES, "frozen", "frozen-random"), {f"{of} accuracy (%)": value})
         for base, of, value in (("final-fp32", "validation", val_accuracy), ("final", "test", test_accuracy)))
-    if min(len(runs["pretrained"]), len(runs["final"])) > 1:
-        (_, low, high), (_, random_low, random_high) = (
-            intervals.interval(list(map(test_accuracy, runs[name])), one_more=True)
-            for name in ("pretrained", "final"))
-        text += (f"\n\nOne more run would lie, 95 times in 100, between {low:.2f} and {high:.2f} % "
-                 f"from the trained encoder, between {random_low:.2f} and {random_high:.2f} "
-                 f"from random weights; the report's one run lies at {report()['final'][0]:.2f}.")
-    return text
+    (low, high), (random_low, random_high) = (one_more(runs[name]) for name in ("pretrained", "final"))
+    return (f"{text}\n\nOne more run would lie, 95 times in 100, between {low:.2f} and {high:.2f} % "
+            f"from the trained encoder, between {random_low:.2f} and {random_high:.2f} "
+            f"from random weights; the report's one run lies at {report()['final'][0]:.2f}.")
 
 
 def against_minutes(path: Path, runs: Runs) -> None:

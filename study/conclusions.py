@@ -1,7 +1,7 @@
 """The report's conclusions: what has to be true for each (conclusions.json), and what the intervals say.
 
 A claim is about a difference of two rows over shared seeds, one row's own mean, or the benchmark's step: it
-lies above a number, below one, or both. A verdict waits until all declared seeds are there.
+lies above a number, below one, or both.
 """
 
 import math
@@ -23,44 +23,30 @@ class Claim(NamedTuple):
 
     text: str
     unit: str
-    difference: Difference | None
+    difference: Difference
     above: float = -math.inf
     below: float = math.inf
     reading: str = ""  # where a conclusion may be read in several ways, the one that the claim belongs to
 
     def verdict(self) -> str:
-        if self.difference is None:
-            return "not measured yet"
-        _, low, high, seeds, declared, _ = self.difference
-        if seeds < declared:
-            return f"not measured yet ({seeds} of {declared} seeds)"
-        if math.isnan(low):
-            return "cannot be told from so few"
-        if self.above < low and high < self.below:
+        if self.above < self.difference.low and self.difference.high < self.below:
             return "holds"
-        return "does not hold" if high <= self.above or low >= self.below else "cannot be told"
+        if self.difference.high <= self.above or self.difference.low >= self.below:
+            return "does not hold"
+        return "cannot be told"  # nor of too few, whose bounds are nan
 
 
 def rank(verdict: str) -> int:
-    """0 for the worst verdict."""
-    order = ("does not hold", "cannot be told", "not measured yet", "holds")
+    """0 for the worst verdict, of a claim or of a reading."""
+    order = ("does not hold", "cannot be told", "holds")
     return next(i for i, words in enumerate(order) if verdict.startswith(words))
 
 
-def worst(claims: list[Claim]) -> str:
-    """The worst verdict on the claims that are measured."""
-    verdicts = [claim.verdict() for claim in claims]
-    measured = [verdict for verdict in verdicts if not verdict.startswith("not measured yet")]
-    if not measured:
-        return "not measured yet"
-    found = min(measured, key=rank).removesuffix(" from so few")
-    return found if len(measured) == len(verdicts) or found == "does not hold" else f"{found} so far"
-
-
 def by_reading(claims: list[Claim]) -> list[str]:
-    """The verdict in each reading, or one if they agree. A claim of no reading counts in all of them."""
+    """The worst verdict in each reading, or one if they agree. A claim of no reading counts in all."""
     readings = dict.fromkeys(claim.reading for claim in claims if claim.reading) or [""]
-    found = {each: worst([claim for claim in claims if claim.reading in ("", each)]) for each in readings}
+    found = {each: min((claim.verdict() for claim in claims if claim.reading in ("", each)), key=rank)
+             for each in readings}
     if len(set(found.values())) == 1:
         return [found.popitem()[1]]
     return [f"{verdict} {reading}" for reading, verdict in found.items()]
@@ -98,7 +84,7 @@ def judged(runs: Runs, step: Steps) -> list[tuple[dict, list[Claim]]]:
             bounds = {key: claim[key] for key in ("above", "below", "reading") if key in claim}
             values = [MEASURES[name] for name in claim.get("values", ["test"])]
             if "step" in claim:
-                difference = step.get(tuple(claim["step"]))
+                difference = step[tuple(claim["step"])]
             else:
                 compare = level if len(claim["rows"]) == 1 else gap
                 difference = compare(runs, *claim["rows"], *values)
@@ -116,7 +102,7 @@ def answers(runs: Runs, step: Steps) -> str:
         verdicts = by_reading(claims)
         if len(verdicts) > 1:
             verdicts = [max(verdicts, key=rank), min(verdicts, key=rank)]
-        lines.append(f"{i}. {conclusion['short']}: **{', '.join(verdicts)}** ({figure or 'no run yet'}). "
+        lines.append(f"{i}. {conclusion['short']}: **{', '.join(verdicts)}** ({figure}). "
                      f"[all](results/README.md#conclusions)")
     return "\n".join(lines)
 

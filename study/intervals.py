@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from study.rows import ROWS
 from support import files
-from support.errors import UserError
 
 Runs = dict[str, list[dict]]  # by row, in the order of the seeds
 Value = Callable[[dict], float]  # a number of a run
@@ -20,8 +19,6 @@ class Difference(NamedTuple):
     mean: float
     low: float
     high: float
-    seeds: int
-    declared: int  # how many there will be
     compared: str = ""  # the precisions of the two rows, where they have not the same
 
 
@@ -32,15 +29,8 @@ def path_of(results: Path, name: str, seed: int) -> Path:
 
 def finished_of(results: Path, name: str) -> list[dict]:
     """The finished runs of a row, in the order of its seeds; UserError names a damaged file."""
-    needed = {"seed", "flags", "precision", "val_accuracy"} | ({"splits"} if ROWS[name].tested else set())
-    runs = []
-    for path in (path_of(results, name, seed) for seed in ROWS[name].seeds):
-        if path.exists():
-            run = files.read_json(path)
-            if not isinstance(run, dict) or not needed <= run.keys():
-                raise UserError(f"{path} is no whole result; remove it to have it run again")
-            runs.append(run)
-    return runs
+    paths = [path_of(results, name, seed) for seed in ROWS[name].seeds]
+    return [files.read_json(path) for path in paths if path.exists()]
 
 
 def finished(results: Path) -> Runs:
@@ -89,10 +79,17 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.2f}{deviation}" if values else ""
 
 
+def bounds(low: float, high: float) -> str:
+    """An interval in words."""
+    if math.isnan(low):
+        return "(too few for an interval)"
+    return "(every run)" if low == high else f"[{low:.2f}, {high:.2f}]"
+
+
 def interval_of_mean(values: Sequence[float]) -> str:
-    """Mean, deviation, and, where they differ, the interval of the mean."""
+    """Mean, deviation and the interval of the mean."""
     _, low, high = interval(values)
-    return spread(values) + (f" [{low:.2f}, {high:.2f}]" if low < high else "")
+    return f"{spread(values)} {bounds(low, high)}"
 
 
 def precisions(runs: list[dict]) -> str:
@@ -100,32 +97,23 @@ def precisions(runs: list[dict]) -> str:
 
 
 def gap(runs: Runs, name: str, base: str, value: Value = test_accuracy,
-        base_value: Value | None = None) -> Difference | None:
-    """Difference of two rows, paired over the seeds that both have; None where there is no such seed yet."""
+        base_value: Value | None = None) -> Difference:
+    """Difference of two rows, paired over the seeds that both have."""
     values = {run["seed"]: value(run) for run in runs[name]}
     base_values = {run["seed"]: (base_value or value)(run) for run in runs[base]}
     apart = [values[seed] - base_values[seed] for seed in values if seed in base_values]
-    if not apart:
-        return None
     ours, theirs = precisions(runs[name]), precisions(runs[base])
-    return Difference(*interval(apart), len(apart), len(set(ROWS[name].seeds) & set(ROWS[base].seeds)),
-                      "" if ours == theirs else f"{ours} against {theirs}")
+    return Difference(*interval(apart), "" if ours == theirs else f"{ours} against {theirs}")
 
 
-def level(runs: Runs, name: str, value: Value) -> Difference | None:
+def level(runs: Runs, name: str, value: Value) -> Difference:
     """A row's own mean, as a difference from zero."""
-    values = [value(run) for run in runs[name]]
-    return Difference(*interval(values), len(values), len(ROWS[name].seeds)) if values else None
+    return Difference(*interval([value(run) for run in runs[name]]))
 
 
-def signed(difference: Difference | None, unit: str = "") -> str:
-    if difference is None:
-        return ""
-    mean, low, high, seeds, declared, compared = difference
-    few = "(one run)" if seeds == 1 else f"({seeds} rounds: too few for an interval)"
-    width = few if math.isnan(low) else "(every run)" if low == high else f"[{low:.2f}, {high:.2f}]"
-    text = f"{mean:+.2f} {width} {unit}".rstrip()
-    text += f" ({seeds} of {declared} seeds)" if 1 < seeds < declared else ""
+def signed(difference: Difference, unit: str = "") -> str:
+    mean, low, high, compared = difference
+    text = f"{mean:+.2f} {bounds(low, high)} {unit}".rstrip()
     return f"{text}, {compared}" if compared else text
 
 

@@ -58,10 +58,9 @@ def with_batch_norm(*benchmarks: dict) -> Steps:
     from scipy.stats import quantile_test
 
     found = {}
-    for row in (row for benchmark in benchmarks for row in benchmark.get("steps", {"rows": []})["rows"]):
+    for row in (row for benchmark in benchmarks for row in benchmark["steps"]["rows"]):
         if row["side"] == "ours without batch norm":
             more = [100 * (with_it / without - 1) for without, with_it in row["turns"]]
             low, high = quantile_test(more, p=0.5).confidence_interval(0.95)
-            found[row["stage"], row["precision"]] = Difference(statistics.median(more), low, high, len(more),
-                                                               len(more))
+            found[row["stage"], row["precision"]] = Difference(statistics.median(more), low, high)
     return found

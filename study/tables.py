@@ -21,35 +21,29 @@ from study.rows import ROWS, Row, report
 from support import errors, files
 
 HERE = Path(__file__).parent.parent
+RESULTS = HERE / "results"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--results", type=Path, default=Path("results"),
-                        help="folder of finished runs (%(default)s)")
     parser.add_argument("--readme", action=argparse.BooleanOptionalAction, default=False,
                         help="write the pages and summary.json (%(default)s)")
-    args = parser.parse_args(argv)
-    if args.readme and args.results.resolve() != HERE.resolve() / "results":
-        parser.error("--readme writes the pages of the project itself: call it there, without --results")
-    return args
+    return parser.parse_args(argv)
 
 
 def cell(runs: Runs, name: str, value: intervals.Value) -> str:
-    """A row's mean with its interval, or how many of its seeds there are yet; nothing where not measured."""
+    """A row's mean with its interval; nothing where not measured."""
     values = [value(run) for run in runs[name] if value(run) is not None]
     if not values:
         return ""
     mean, low, high = intervals.interval(values)
-    if len(values) < len(ROWS[name].seeds):
-        return f"{mean:.2f} ({len(values)} of {len(ROWS[name].seeds)} seeds yet)"
-    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+    return f"{mean:.2f} {intervals.bounds(low, high)}"
 
 
-def minutes(run: dict, row: Row) -> float | None:
-    """Of a run's stages, both where its encoder starts from stage one; None where a file lacks one."""
-    stages = {"classifier_seconds"} | ({"autoencoder_seconds"} if row.autoencoder is not None else set())
-    return sum(map(run.get, stages)) / 60 if run.keys() >= stages else None
+def minutes(run: dict, row: Row) -> float:
+    """Of a run's stages, both where its encoder starts from stage one."""
+    stage_one = run["autoencoder_seconds"] if row.autoencoder is not None else 0
+    return (stage_one + run["classifier_seconds"]) / 60
 
 
 def results(runs: Runs) -> str:
@@ -83,7 +77,6 @@ def summary(runs: Runs) -> list[dict]:
     rows = []
     for name, of in runs.items():
         row = ROWS[name]
-        timed = [took for run in of if (took := minutes(run, row)) is not None]
         if of:
             rows.append({
                 "name": name, "recipe": row.recipe, "head": of[0]["flags"].get("head", "report"),
@@ -93,7 +86,7 @@ def summary(runs: Runs) -> list[dict]:
                 "test": statistics.mean(map(accuracy_on("test"), of)) if row.tested else None,
                 "views": (over := of[0].get("splits", {}).get("test", {}).get("views")),
                 "test_views": statistics.mean(map(intervals.over_views("test"), of)) if over else None,
-                "minutes": round(statistics.mean(timed), 1) if timed else None,
+                "minutes": round(statistics.mean(minutes(run, row) for run in of), 1),
                 "machine": " or ".join(sorted({run["processor"] for run in of}))})
     return rows
 
@@ -123,32 +116,30 @@ def kills(path: Path) -> str:
     return f"{counts}: {outcome} ended bit-identical to an uninterrupted run."
 
 
-def tables(folder: Path, runs: Runs) -> dict[str, str]:
-    """The text between each pair of markers, by their name, from a folder of results and its runs."""
+def tables(runs: Runs) -> dict[str, str]:
+    """The text between each pair of markers, by their name."""
     val, test = {"validation accuracy (%)": val_accuracy}, {"test accuracy (%)": accuracy_on("test")}
     error = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
-    found = {each.__name__: each(runs) for each in (search, final, section5, synthetic, rates, pretraining)}
+    six_views = {"test accuracy over six views (%)": intervals.over_views("test")}
+    strong = [name for name in runs if name.startswith("strong") and runs[name]]
     dropouts = ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear")
-    found |= {"precision": paired(runs, ("final", "final-fp32"), val),
-              "dropout": paired(runs, dropouts, test), "unpooling": paired(runs, STAGE_ONES, error | test)}
-    if measured := [name for name in runs if name.startswith("strong") and runs[name]]:
-        found["strong"] = paired(runs, measured, val | test | {
-            "test accuracy over six views (%)": intervals.over_views("test")})
-    if runs["final"] and runs["pretrained"]:
-        found["results"] = results(runs)
-    benchmark, without_bf16 = (files.read_json(path) if path.exists() else {} for path in (
-        folder / "benchmark.json", folder / "without-bf16/benchmark.json"))
+    benchmark = files.read_json(RESULTS / "benchmark.json")
+    without_bf16 = files.read_json(RESULTS / "without-bf16/benchmark.json")
     step = speed.with_batch_norm(benchmark, without_bf16)
-    found |= {"answers": answers(runs, step), "conclusions": conclusions(runs, step)}
-    if without_bf16:
-        found |= {"machine_without_bf16": speed.machine(without_bf16),
-                  "steps_without_bf16": speed.steps(without_bf16)}
-    if benchmark:
-        found |= {table.__name__: table(benchmark) for table in (speed.machine, speed.steps, speed.speed)}
-    for table, file in ((commands, "commands.txt"), (trials, "search.jsonl"), (kills, "kills.json")):
-        if (folder / file).exists():
-            found[table.__name__] = table(folder / file)
-    return found
+    return {
+        "results": results(runs), "commands": commands(RESULTS / "commands.txt"),
+        "speed": speed.speed(benchmark), "answers": answers(runs, step),
+        "trials": trials(RESULTS / "search.jsonl"), "strong": paired(runs, strong, val | test | six_views),
+        "final": final(runs), "synthetic": synthetic(runs),
+        "machine": speed.machine(benchmark), "steps": speed.steps(benchmark),
+        "kills": kills(RESULTS / "kills.json"), "search": search(runs), "section5": section5(runs),
+        "dropout": paired(runs, dropouts, test), "conclusions": conclusions(runs, step),
+        "pretraining": pretraining(runs), "rates": rates(runs),
+        "unpooling": paired(runs, STAGE_ONES, error | test),
+        "precision": paired(runs, ("final", "final-fp32"), val),
+        "machine_without_bf16": speed.machine(without_bf16),
+        "steps_without_bf16": speed.steps(without_bf16),
+    }
 
 
 def write(page: Path, found: dict[str, str]) -> None:
@@ -162,16 +153,16 @@ def write(page: Path, found: dict[str, str]) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    runs = intervals.finished(args.results)
-    found = tables(args.results, runs)
+    runs = intervals.finished(RESULTS)
+    found = tables(runs)
     if not args.readme:
         print(*found.values(), sep="\n\n")
         return 0
-    for page in (HERE / "README.md", HERE / "results/README.md"):
+    for page in (HERE / "README.md", RESULTS / "README.md"):
         write(page, found)
-    accuracy.against_minutes(args.results / "minutes.png", runs)
-    files.write_json(args.results / "summary.json", {"rows": summary(runs)})
-    print(f"wrote README.md, and README.md, summary.json and minutes.png in {args.results}/")
+    accuracy.against_minutes(RESULTS / "minutes.png", runs)
+    files.write_json(RESULTS / "summary.json", {"rows": summary(runs)})
+    print("wrote README.md, and README.md, summary.json and minutes.png in results/")
     return 0
 
 

@@ -37,7 +37,7 @@ def test_the_commands_of_the_pipeline_are_there():
     assert {"train_autoencoder.py", "train_classifier.py", "evaluate.py"} <= scripts
 
 
-TABLES = tables.tables(ROOT / "results", intervals.finished(ROOT / "results"))
+TABLES = tables.tables(intervals.finished(ROOT / "results"))
 
 
 def test_no_table_is_left_from_an_earlier_version():

@@ -61,33 +61,32 @@ def test_recipes_are_compared_seed_by_seed():
     ours, base = [44.5, 45.5, 46.0, 45.0], [44.0, 45.0, 47.0, 43.0, 99.0]  # the fifth seed has no partner
     gaps = [a - b for a, b in zip(ours, base)]
     mean, half = statistics.mean(gaps), 3.182446 * statistics.stdev(gaps) / 2
-    expected = pytest.approx((mean, mean - half, mean + half, 4, 5), abs=1e-5)
-    assert intervals.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")[:5] == expected
+    expected = pytest.approx((mean, mean - half, mean + half), abs=1e-5)
+    assert intervals.gap(runs_of(adam=ours, sgd=base), "adam", "sgd")[:3] == expected
     assert (
-        intervals.level(runs_of(adam=gaps), "adam", intervals.accuracy_on("test"))[:5] == expected
+        intervals.level(runs_of(adam=gaps), "adam", intervals.accuracy_on("test"))[:3] == expected
     )  # of one row
     shuffled = {name: of[::-1] for name, of in runs_of(adam=ours, sgd=base).items()}
     assert intervals.gap(shuffled, "adam", "sgd") == intervals.gap(
         runs_of(adam=ours, sgd=base), "adam", "sgd"
     )
-    assert intervals.gap(runs_of(adam=[], sgd=base), "adam", "sgd") is None
-    assert intervals.signed(intervals.gap(runs_of(adam=[45.0], sgd=base), "adam", "sgd")) == "+1.00 (one run)"
+    one = intervals.gap(runs_of(adam=[45.0], sgd=base), "adam", "sgd")
+    assert intervals.signed(one) == "+1.00 (too few for an interval)"
 
 
 def test_recipes_stand_beside_the_first_of_them_a_column_a_measure():
     """Differences of 1 and 3: their mean 2, deviation 2 ** 0.5, and t(0.975, 1) = 12.706205."""
-    runs = runs_of(adagrad=[40.0, 41.0], adam=[41.0, 44.0], sgd=[])
+    runs = runs_of(adagrad=[40.0, 41.0], adam=[41.0, 44.0])
     for of in runs.values():
         for run in of:
             run["val_accuracy"] = run["splits"]["test"]["accuracy"] / 2
     measures = {"test": intervals.accuracy_on("test"), "half": intervals.val_accuracy}
-    assert intervals.paired(runs, ("adagrad", "adam", "sgd"), measures).splitlines() == [
+    assert intervals.paired(runs, ("adagrad", "adam"), measures).splitlines() == [
         "|  | seeds | test | minus the first row's [95 %] | half | minus the first row's [95 %] |",
         "| --- | --- | --- | --- | --- | --- |",
         "| Adagrad | 2 | 40.50 ± 0.71 |  | 20.25 ± 0.35 |  |",
-        ("| Adam (and batch norm on) | 2 | 42.50 ± 2.12 | +2.00 [-10.71, 14.71] (2 of 5 seeds) "
-         "| 21.25 ± 1.06 | +1.00 [-5.35, 7.35] (2 of 5 seeds) |"),
-        "| SGD | 0 |  |  |  |  |"]
+        ("| Adam (and batch norm on) | 2 | 42.50 ± 2.12 | +2.00 [-10.71, 14.71] "
+         "| 21.25 ± 1.06 | +1.00 [-5.35, 7.35] |")]
 
 
 def test_the_table_of_rates_shows_seed_0_on_validation_images_and_the_best_on_test_images(monkeypatch):
@@ -109,17 +108,15 @@ def test_the_table_of_rates_shows_seed_0_on_validation_images_and_the_best_on_te
     assert accuracy.rates(runs).splitlines()[2] == (
         f"{title}0.0001: 35.00, 0.001: 30.00, 0.003: 20.00 | 0.0001 "
         f"| 40.00 ± 1.00 [{40 - half:.2f}, {40 + half:.2f}] |")
-    runs["rate-adam-0.003"] = []  # not finished: no best yet
-    assert accuracy.rates(runs).splitlines()[2].startswith(f"{title}0.0001: 35.00, 0.001: 30.00 |  |")
 
 
 def test_a_difference_says_where_its_rows_have_not_the_same_precision():
     runs = runs_of(adam=[45.0, 45.0], sgd=[44.0, 44.0])
-    assert intervals.signed(intervals.gap(runs, "adam", "sgd")) == "+1.00 (every run) (2 of 5 seeds)"
+    assert intervals.signed(intervals.gap(runs, "adam", "sgd")) == "+1.00 (every run)"
     for run in runs["adam"]:
         run["precision"] = "fp32"
     assert intervals.signed(intervals.gap(runs, "adam", "sgd")) == (
-        "+1.00 (every run) (2 of 5 seeds), fp32 against bf16")
+        "+1.00 (every run), fp32 against bf16")
     runs["adam"][0]["precision"] = "bf16"
     assert intervals.signed(intervals.gap(runs, "adam", "sgd")).endswith(", bf16 and fp32 against bf16")
 
@@ -136,6 +133,15 @@ def test_the_reports_one_run_is_held_against_where_ours_would_lie():
     assert "41.16 (inside 36.96 to 43.04" in accuracy.final(runs)
 
 
+def section5_of(**values):
+    """Runs of all rows of section 5, of which those named have these test accuracies."""
+    runs = runs_of(**{name: values.get(name, [1.0, 2.0]) for name in rows.report()})
+    for run in (run for of in runs.values() for run in of):
+        run["classifier_seconds"] = 500
+        run["splits"]["train"] = {"accuracy": 100.0}
+    return runs
+
+
 def test_section_5_differs_where_welchs_interval_leaves_out_zero():
     """Against Welch's formula by hand, the report's five SGD runs against five made-up ones."""
     ours, theirs = [16.0, 15.5, 16.5, 16.2, 15.8], rows.report()["sgd"]
@@ -143,28 +149,18 @@ def test_section_5_differs_where_welchs_interval_leaves_out_zero():
     freedom = (a + b) ** 2 / (a**2 / 4 + b**2 / 4)
     half = scipy.stats.t.ppf(0.975, freedom) * (a + b) ** 0.5
     mean = statistics.mean(ours) - statistics.mean(theirs)
-    runs = runs_of(**{name: ours if name == "sgd" else [] for name in rows.report()})
-    for run in runs["sgd"]:
-        run["splits"]["train"] = {"accuracy": 100.0}
-        run["classifier_seconds"] = 500
+    runs = section5_of(sgd=ours)
     line = next(line for line in accuracy.section5(runs).splitlines() if line.startswith("| SGD"))
     assert mean > half  # far from the report's
     assert (f"{mean:+.2f} [{mean - half:.2f}, {mean + half:.2f}] | yes | 100.00 ± 0.00 | 100.00 ± 0.00 | "
             f"bf16 | 500 |") in line
-    for run, near in zip(runs["sgd"], theirs):
-        run["splits"]["test"]["accuracy"] = near
-    assert "+0.00 [" in accuracy.section5(runs) and "| cannot be told |" in accuracy.section5(runs)
-    runs["sgd"] = runs["sgd"][:2]
-    assert "| 2 of 5 seeds yet |" in accuracy.section5(runs)
+    near = next(line for line in accuracy.section5(section5_of(sgd=theirs)).splitlines() if "| SGD" in line)
+    assert "| +0.00 [" in near and "| cannot be told |" in near
 
 
 def test_of_two_runs_of_the_reports_students_interval_is_taken():
     """Five of mean 3 and deviation 1, two at 11.5 ± 1.9: t(0.975, 5) = 2.570582, pooled by hand."""
-    runs = runs_of(**{name: [] for name in rows.report()} | {
-        "dropout-0.75": [3 + step * 0.4**0.5 for step in (-2, -1, 0, 1, 2)]})
-    for run in runs["dropout-0.75"]:
-        run |= {"classifier_seconds": 500}
-        run["splits"]["train"] = {"accuracy": 4.0}
+    runs = section5_of(**{"dropout-0.75": [3 + step * 0.4**0.5 for step in (-2, -1, 0, 1, 2)]})
     half = 2.570582 * ((4 * 1 + 2 * 1.9**2) / 5 * (1 / 5 + 1 / 2)) ** 0.5
     assert f"| -8.50 [{-8.5 - half:.2f}, {-8.5 + half:.2f}] | yes |" in accuracy.section5(runs)
 
@@ -182,12 +178,12 @@ def test_what_a_step_takes_with_batch_norm_is_the_median_of_its_rounds():
         {"steps": {"rows": [row, row | {"side": "ours without fusion", "turns": []}]}},
         {"steps": {"rows": [row | {"stage": stage, "precision": "fp32", "turns": row["turns"][:rounds]}
                             for stage, rounds in (("autoencoder", 8), ("classifier", 4))]}})
-    assert len(found) == 3 and speed.with_batch_norm({}) == {}
-    assert found["classifier", "bf16"][:5] == pytest.approx((4.5, 1, 8, 12, 12))
-    assert found["autoencoder", "fp32"][:5] == pytest.approx((5.5, 1, 500, 8, 8))
+    assert len(found) == 3
+    assert found["classifier", "bf16"][:3] == pytest.approx((4.5, 1, 8))
+    assert found["autoencoder", "fp32"][:3] == pytest.approx((5.5, 1, 500))
     few = found["classifier", "fp32"]
-    assert intervals.signed(few, "%") == "+3.00 (4 rounds: too few for an interval) %"
-    assert Claim("", "", few, -5, 5).verdict() == "cannot be told from so few"
+    assert intervals.signed(few, "%") == "+3.00 (too few for an interval) %"
+    assert Claim("", "", few, -5, 5).verdict() == "cannot be told"
 
 
 def test_a_page_gets_the_tables_that_it_has_markers_for_and_keeps_the_rest(tmp_path):
@@ -205,16 +201,14 @@ def standing(claims):
 
 
 @pytest.mark.parametrize("difference,claimed,said", (
-    (None, {"above": 0}, "not measured yet"),
-    (Difference(2.0, 0.5, 3.5, 2, 5), {"above": 0}, "not measured yet (2 of 5 seeds)"),
-    (Difference(2.0, 0.5, 3.5, 5, 5), {"above": 0}, "holds"),
-    (Difference(2.0, -0.5, 4.5, 5, 5), {"above": 0}, "cannot be told"),
-    (Difference(-2.0, -3.5, -0.5, 5, 5), {"above": 0}, "does not hold"),
-    (Difference(0.5, 0.2, 0.8, 5, 5), {"below": 1}, "holds"),
-    (Difference(1.5, 0.2, 2.8, 5, 5), {"below": 1}, "cannot be told"),
-    (Difference(1.5, 1.2, 1.8, 5, 5), {"below": 1}, "does not hold"),
-    (Difference(-7.0, -8.0, -6.0, 5, 5), {"above": -5, "below": 5}, "does not hold"),
-    (Difference(0.0, 0.0, 0.0, 5, 5), {"above": 0}, "does not hold"),
+    (Difference(2.0, 0.5, 3.5), {"above": 0}, "holds"),
+    (Difference(2.0, -0.5, 4.5), {"above": 0}, "cannot be told"),
+    (Difference(-2.0, -3.5, -0.5), {"above": 0}, "does not hold"),
+    (Difference(0.5, 0.2, 0.8), {"below": 1}, "holds"),
+    (Difference(1.5, 0.2, 2.8), {"below": 1}, "cannot be told"),
+    (Difference(1.5, 1.2, 1.8), {"below": 1}, "does not hold"),
+    (Difference(-7.0, -8.0, -6.0), {"above": -5, "below": 5}, "does not hold"),
+    (Difference(0.0, 0.0, 0.0), {"above": 0}, "does not hold"),
 ))
 def test_a_verdict_is_what_the_interval_says(difference, claimed, said):
     assert Claim("it is so", "points", difference, **claimed).verdict() == said
@@ -222,28 +216,23 @@ def test_a_verdict_is_what_the_interval_says(difference, claimed, said):
 
 def test_the_worst_of_its_claims_decides_a_conclusion():
     holds, fails, open_ = (
-        Claim("", "", Difference(mean, mean - 1, mean + 1, 5, 5), above=0) for mean in (2, -2, 0)
+        Claim("", "", Difference(mean, mean - 1, mean + 1), above=0) for mean in (2, -2, 0)
     )
     assert standing([holds, open_]) == "cannot be told" and standing([open_, fails, holds]) == "does not hold"
-    missing = Claim("", "", None)
-    assert standing([missing, holds]) == "holds so far"
-    assert standing([missing, fails]) == "does not hold"  # whatever the other turns out to be
-    assert standing([missing]) == "not measured yet" and standing([holds]) == "holds"
+    assert standing([holds]) == "holds"
 
 
 def test_a_conclusion_that_may_be_read_in_several_ways_is_told_by_each():
     def claim(mean, reading):
-        return Claim("", "", Difference(mean, mean - 1, mean + 1, 5, 5), above=0, reading=reading)
+        return Claim("", "", Difference(mean, mean - 1, mean + 1), above=0, reading=reading)
 
     claims = [claim(2, "by weight"), claim(-2, "by length"), claim(0, "by weight"), claim(3, "")]
     assert standing(claims) == "cannot be told by weight, does not hold by length"
     assert standing([*claims, claim(-2, "")]) == "does not hold"  # however it is read
-    assert standing([claims[0], Claim("", "", None, reading="by age")]) == (
-        "holds by weight, not measured yet by age")
 
 
 def test_an_answer_has_the_best_and_the_worst_reading_and_the_figure_of_the_worst(monkeypatch):
-    claims = [Claim("", "points", Difference(mean, mean - 1, mean + 1, 5, 5), above=0, reading=reading)
+    claims = [Claim("", "points", Difference(mean, mean - 1, mean + 1), above=0, reading=reading)
               for mean, reading in ((0, "by age"), (2, "by weight"), (-2, "by length"), (-3, "by length"))]
     judged = [({"short": "All is"}, claims), ({"short": "One is"}, claims[1:2])]
     monkeypatch.setattr(conclusions, "judged", lambda runs, step: judged)
@@ -301,7 +290,7 @@ def test_each_claim_points_the_way_that_the_report_says(true):
         for name, row in ROWS.items()
     }
     step = {
-        what: Difference(*((1, 0, 2) if true else (9, 8, 10)), 4, 4)
+        what: Difference(*((1, 0, 2) if true else (9, 8, 10)))
         for what in (
             ("autoencoder", "bf16"),
             ("autoencoder", "fp32"),
@@ -322,6 +311,14 @@ def test_each_claim_points_the_way_that_the_report_says(true):
     assert re.findall(r"\| \*\*([^*|]+)\*\* \|$", table, re.MULTILINE) == [said] * 7
 
 
+def test_each_row_that_a_claim_is_about_has_all_of_its_seeds():
+    """So a verdict is no verdict on the seeds that were there first."""
+    runs = intervals.finished(ROOT / "results")
+    declared = json.loads((ROOT / "study/conclusions.json").read_text())
+    for name in {row for each in declared for claim in each["claims"] for row in claim.get("rows", ())}:
+        assert [run["seed"] for run in runs[name]] == list(ROWS[name].seeds), name
+
+
 def test_a_claim_about_the_best_rates_is_about_the_rows_that_validation_chose():
     declared = json.loads((ROOT / "study/conclusions.json").read_text())
     about = [claim for each in declared for claim in each["claims"]
@@ -330,12 +327,14 @@ def test_a_claim_about_the_best_rates_is_about_the_rows_that_validation_chose():
 
 
 def test_a_cost_that_explodes_is_no_cost_that_hardly_changes():
-    runs = {name: [] for name in ROWS}
     costs = [0.2] + [0.016] * 78 + [0.2]
-    runs["epochs-80"] = [{"seed": seed, "val_accuracies": [40] * 16, "autoencoder_costs": costs,
-                          "classifier_costs": costs} for seed in (0, 1, 2)]
-    *costs, accuracy = conclusions.judged(runs, {})[3][1]
-    assert {cost.verdict() for cost in costs} == {"does not hold"} and accuracy.verdict() == "holds"
+    runs = {"epochs-80": [{"seed": seed, "val_accuracies": [40] * 16, "autoencoder_costs": costs,
+                           "classifier_costs": costs} for seed in (0, 1, 2)]}
+    verdicts = []
+    for claim in json.loads((ROOT / "study/conclusions.json").read_text())[3]["claims"]:
+        found = intervals.level(runs, *claim["rows"], conclusions.MEASURES[claim["values"][0]])
+        verdicts.append(Claim("", "", found, claim["above"], claim["below"]).verdict())
+    assert verdicts == ["does not hold"] * 4 + ["holds"]
 
 
 def test_a_change_of_cost_is_measured_by_what_is_left_and_by_its_fall():
