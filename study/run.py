@@ -4,9 +4,10 @@
     python -m study.run --only final --seeds 0 1    # two seeds of one row
 
 Writes results/runs/<row>-<seed>.json for each finished run, and beside it the predictions on test photos
-(.npz). Any number of such processes may work at once, on machines that share --results and --work, too; the
-same command resumes a killed run. On a CPU start one a core: `torchrun --nproc-per-node 2 -m study.run`. A
-row begun in another precision is left out, a run that fails is named; the others go on, the exit status is 1.
+(.npz). Any number of such processes may work at once, on machines that share --results and --work, too: each
+takes the runs that no other has. On a CPU start one a core, with OMP_NUM_THREADS=1. The same command resumes
+a killed run. A run that fails, or whose row was begun in another precision, is named; the others go on, and
+the exit status is 1.
 """
 
 import argparse
@@ -145,7 +146,7 @@ def attempt(name: str, seed: int, args: argparse.Namespace) -> bool:
     start = time.perf_counter()
     print(f"== {name}, seed {seed}", flush=True)
     try:
-        if why := misfit(args, name):  # another machine may have begun the row meanwhile
+        if why := misfit(args, name):
             raise errors.UserError(why)
         measure(name, ROWS[name], seed, args)
     except Exception as error:
@@ -158,24 +159,15 @@ def attempt(name: str, seed: int, args: argparse.Namespace) -> bool:
 
 
 def main(args: argparse.Namespace) -> int:
-    wrong = {name: why for name in {name: None for name, _ in left(args)} if (why := misfit(args, name))}
-    for name, why in wrong.items():
-        print(f"== {name}: left out, {why}")
-    args.only = [name for name in args.only if name not in wrong]
     (args.results / "runs").mkdir(parents=True, exist_ok=True)
     args.work.mkdir(parents=True, exist_ok=True)
-    failed = []
-    while runs := [run for run in left(args) if run not in failed]:
-        waiting = True  # for other processes, which may be killed and leave their runs to us
-        for name, seed in runs:
-            with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
-                if is_ours and not path_of(args.results, name, seed).exists():
-                    waiting = False
-                    if not attempt(name, seed, args):
-                        failed.append((name, seed))
-        if waiting:
-            time.sleep(2)
-    return int(bool(failed or wrong))
+    failed = 0
+    for name, seed in left(args):
+        with files.lock(args.work / f"{name}-{seed}.lock", wait=False) as is_ours:
+            # another process may have finished it meanwhile
+            if is_ours and not path_of(args.results, name, seed).exists():
+                failed += not attempt(name, seed, args)
+    return int(failed > 0)
 
 
 if __name__ == "__main__":

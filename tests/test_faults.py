@@ -540,9 +540,9 @@ FINISHED = {
 def test_a_damaged_result_is_named(tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/final-0.json").write_text("{")
-    flags = "--only", "final", "--work", tmp_path / "work", "--results", tmp_path
+    flags = "--only", "final", "--seeds", "1", "--work", tmp_path / "work", "--results", tmp_path
     done = run_script(tmp_path, "study.run", *flags)
-    assert_one_line(done, 2, f"{tmp_path}/runs/final-0.json is damaged", "remove it")
+    assert_one_line(done, 1, f"{tmp_path}/runs/final-0.json is damaged", "remove it")
 
 
 def test_a_finished_experiment_is_not_done_again(tmp_path, capsys):
@@ -569,10 +569,10 @@ def test_a_row_begun_in_another_precision_is_named_and_left_out(begun, tmp_path,
     (tmp_path / begun).write_text(json.dumps(FINISHED | {"precision": other}) + "\n")
     flags = ["--only", "final", "--results", str(tmp_path), "--work", str(tmp_path / "work")]
     assert study_run.main(study_run.parse_args(flags)) == 1
-    assert (
-        capsys.readouterr().out
-        == f"== final: left out, it was begun in {other}, here it would be in {here}\n"
-    )
+    named = capsys.readouterr().err.splitlines()
+    seeds = (1, 2, 3, 4) if "runs" in begun else (0, 1, 2, 3, 4)
+    assert named == [f"== final, seed {seed}: it was begun in {other}, here it would be in {here}"
+                     for seed in seeds]
 
 
 def test_a_row_that_another_machine_begins_meanwhile_in_its_precision_is_named(tmp_path, capsys, monkeypatch):
