@@ -65,18 +65,6 @@ def search(runs: Runs) -> str:
                     [[title, f"{value:.2f}"] for value, title in sorted(found, reverse=True)])
 
 
-def synthetic(runs: Runs) -> str:
-    """The final model on the drawn flowers, seed by seed, and what becomes of it with another recipe."""
-    found = runs["synthetic"]
-    train, val, test = (", ".join(f"{intervals.accuracy_on(split)(run):.2f}" for run in found)
-                        for split in ("train", "val", "test"))
-    others = ", ".join(f"{val_accuracy(run):.2f} % {ROWS[name].label.removeprefix('the drawn flowers ')}"
-                       for name in runs if name.startswith("synthetic-") for run in runs[name])
-    seeds = ", ".join(str(run["seed"]) for run in found)
-    return (f"Seeds {seeds}: test accuracy {test} %; validation {val} %; training {train} %. "
-            f"Validation accuracy of seed 0 with another recipe: {others}.")
-
-
 def rates(runs: Runs) -> str:
     """Each optimizer's learning rates, one seed on validation images, and the best on test images."""
     rows = []

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from study import accuracy, intervals, speed
-from study.accuracy import STAGE_ONES, final, pretraining, rates, search, section5, synthetic
+from study.accuracy import STAGE_ONES, final, pretraining, rates, search, section5
 from study.conclusions import answers, conclusions
 from study.intervals import Runs, accuracy_on, error_on, gap, markdown, paired, signed, val_accuracy
 from study.rows import ROWS, Row, report
@@ -130,8 +130,7 @@ def tables(runs: Runs) -> dict[str, str]:
         "results": results(runs), "commands": commands(RESULTS / "commands.txt"),
         "speed": speed.speed(benchmark), "answers": answers(runs, step),
         "trials": trials(RESULTS / "search.jsonl"), "strong": paired(runs, strong, val | test | six_views),
-        "final": final(runs), "synthetic": synthetic(runs),
-        "machine": speed.machine(benchmark), "steps": speed.steps(benchmark),
+        "final": final(runs), "machine": speed.machine(benchmark), "steps": speed.steps(benchmark),
         "kills": kills(RESULTS / "kills.json"), "search": search(runs), "section5": section5(runs),
         "dropout": paired(runs, dropouts, test), "conclusions": conclusions(runs, step),
         "pretraining": pretraining(runs), "rates": rates(runs),
