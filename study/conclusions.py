@@ -14,8 +14,6 @@ from study.speed import Steps
 from support import files
 
 POINTS = "points of test accuracy"  # a claim's unit where it names none
-SHORT_UNITS = {POINTS: "points", "points of validation accuracy": "points",
-               "% longer with batch norm": "% a step"}
 
 
 class Claim(NamedTuple):
@@ -98,12 +96,11 @@ def answers(runs: Runs, step: Steps) -> str:
     lines = []
     for i, (conclusion, claims) in enumerate(judged(runs, step), 1):
         decisive = min(claims, key=lambda claim: rank(claim.verdict()))
-        figure = signed(decisive.difference, SHORT_UNITS.get(decisive.unit, decisive.unit))
         verdicts = by_reading(claims)
         if len(verdicts) > 1:
             verdicts = [max(verdicts, key=rank), min(verdicts, key=rank)]
-        lines.append(f"{i}. {conclusion['short']}: **{', '.join(verdicts)}** ({figure}). "
-                     f"[all](results/README.md#conclusions)")
+        lines.append(f"{i}. {conclusion['short']}: **{', '.join(verdicts)}** "
+                     f"({signed(decisive.difference, decisive.unit)})")
     return "\n".join(lines)
 
 
