@@ -14,6 +14,7 @@ from study.speed import Steps
 from support import files
 
 POINTS = "points of test accuracy"  # a claim's unit where it names none
+VERDICTS = ("does not hold", "cannot be told", "holds")  # the worst first
 
 
 class Claim(NamedTuple):
@@ -27,27 +28,27 @@ class Claim(NamedTuple):
     reading: str = ""  # where a conclusion may be read in several ways, the one that the claim belongs to
 
     def verdict(self) -> str:
+        """One of VERDICTS; of too few, whose bounds are nan, it cannot be told."""
         if self.above < self.difference.low and self.difference.high < self.below:
             return "holds"
         if self.difference.high <= self.above or self.difference.low >= self.below:
             return "does not hold"
-        return "cannot be told"  # nor of too few, whose bounds are nan
+        return "cannot be told"
 
 
-def rank(verdict: str) -> int:
-    """0 for the worst verdict, of a claim or of a reading."""
-    order = ("does not hold", "cannot be told", "holds")
-    return next(i for i, words in enumerate(order) if verdict.startswith(words))
+def worst(claims: list[Claim]) -> Claim:
+    """The first of those with the worst verdict: it decides a conclusion."""
+    return min(claims, key=lambda claim: VERDICTS.index(claim.verdict()))
 
 
-def by_reading(claims: list[Claim]) -> list[str]:
+def by_reading(claims: list[Claim]) -> str:
     """The worst verdict in each reading, or one if they agree. A claim of no reading counts in all."""
     readings = dict.fromkeys(claim.reading for claim in claims if claim.reading) or [""]
-    found = {each: min((claim.verdict() for claim in claims if claim.reading in ("", each)), key=rank)
+    found = {each: worst([claim for claim in claims if claim.reading in ("", each)]).verdict()
              for each in readings}
     if len(set(found.values())) == 1:
-        return [found.popitem()[1]]
-    return [f"{verdict} {reading}" for reading, verdict in found.items()]
+        return found.popitem()[1]
+    return ", ".join(f"{verdict} {reading}" for reading, verdict in found.items())
 
 
 def gained(first: int, last: int) -> Value:
@@ -92,14 +93,11 @@ def judged(runs: Runs, step: Steps) -> list[tuple[dict, list[Claim]]]:
 
 
 def answers(runs: Runs, step: Steps) -> str:
-    """A line a conclusion: its verdict (of several readings the best and worst), and the worst's figure."""
+    """A line a conclusion: its verdict, and the figure that decides it."""
     lines = []
     for i, (conclusion, claims) in enumerate(judged(runs, step), 1):
-        decisive = min(claims, key=lambda claim: rank(claim.verdict()))
-        verdicts = by_reading(claims)
-        if len(verdicts) > 1:
-            verdicts = [max(verdicts, key=rank), min(verdicts, key=rank)]
-        lines.append(f"{i}. {conclusion['short']}: **{', '.join(verdicts)}** "
+        decisive = worst(claims)
+        lines.append(f"{i}. {conclusion['short']}: **{by_reading(claims)}** "
                      f"({signed(decisive.difference, decisive.unit)})")
     return "\n".join(lines)
 
@@ -108,7 +106,7 @@ def conclusions(runs: Runs, step: Steps) -> str:
     """A bold row a conclusion, and below it a row a claim."""
     rows = []
     for i, (conclusion, claims) in enumerate(judged(runs, step), 1):
-        rows.append([f"**{i}. {conclusion['text']}**", "", "", f"**{', '.join(by_reading(claims))}**"])
+        rows.append([f"**{i}. {conclusion['text']}**", "", "", f"**{by_reading(claims)}**"])
         rows += [[claim.text, signed(claim.difference), claim.unit, claim.verdict()] for claim in claims]
     return markdown(["what the report concludes, and what has to be true for it",
                      "measured difference [95 %]", "in", "verdict"], rows)

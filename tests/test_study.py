@@ -196,10 +196,6 @@ def test_a_page_gets_the_tables_that_it_has_markers_for_and_keeps_the_rest(tmp_p
             "a\n<!-- one -->\n| new \\1 |\n<!-- /one -->\nb\n<!-- two -->\nx\n\ny\n<!-- /two -->\nc\n")
 
 
-def standing(claims):
-    return ", ".join(by_reading(claims))
-
-
 @pytest.mark.parametrize("difference,claimed,said", (
     (Difference(2.0, 0.5, 3.5), {"above": 0}, "holds"),
     (Difference(2.0, -0.5, 4.5), {"above": 0}, "cannot be told"),
@@ -218,8 +214,8 @@ def test_the_worst_of_its_claims_decides_a_conclusion():
     holds, fails, open_ = (
         Claim("", "", Difference(mean, mean - 1, mean + 1), above=0) for mean in (2, -2, 0)
     )
-    assert standing([holds, open_]) == "cannot be told" and standing([open_, fails, holds]) == "does not hold"
-    assert standing([holds]) == "holds"
+    assert by_reading([holds, open_]) == "cannot be told" and by_reading([holds]) == "holds"
+    assert by_reading([open_, fails, holds]) == "does not hold"
 
 
 def test_a_conclusion_that_may_be_read_in_several_ways_is_told_by_each():
@@ -227,17 +223,18 @@ def test_a_conclusion_that_may_be_read_in_several_ways_is_told_by_each():
         return Claim("", "", Difference(mean, mean - 1, mean + 1), above=0, reading=reading)
 
     claims = [claim(2, "by weight"), claim(-2, "by length"), claim(0, "by weight"), claim(3, "")]
-    assert standing(claims) == "cannot be told by weight, does not hold by length"
-    assert standing([*claims, claim(-2, "")]) == "does not hold"  # however it is read
+    assert by_reading(claims) == "cannot be told by weight, does not hold by length"
+    assert by_reading([*claims, claim(-2, "")]) == "does not hold"  # however it is read
 
 
-def test_an_answer_has_the_best_and_the_worst_reading_and_the_figure_of_the_worst(monkeypatch):
+def test_an_answer_has_each_reading_and_the_figure_of_the_worst(monkeypatch):
     claims = [Claim("", "points", Difference(mean, mean - 1, mean + 1), above=0, reading=reading)
               for mean, reading in ((0, "by age"), (2, "by weight"), (-2, "by length"), (-3, "by length"))]
     judged = [({"short": "All is"}, claims), ({"short": "One is"}, claims[1:2])]
     monkeypatch.setattr(conclusions, "judged", lambda runs, step: judged)
     assert conclusions.answers({}, {}).splitlines() == [
-        "1. All is: **holds by weight, does not hold by length** (-2.00 [-3.00, -1.00] points)",
+        ("1. All is: **cannot be told by age, holds by weight, does not hold by length** "
+         "(-2.00 [-3.00, -1.00] points)"),
         "2. One is: **holds** (+2.00 [1.00, 3.00] points)"]
 
 
