@@ -57,14 +57,6 @@ def section5(runs: Runs) -> str:
                      "the report's train (%)", "our train (%)", "precision", "seconds, not comparable"], rows)
 
 
-def search(runs: Runs) -> str:
-    """Validation accuracy of each setting, the best first."""
-    found = [(val_accuracy(run), ROWS[name].label)
-             for name in runs if name.startswith("search-") for run in runs[name]]
-    return markdown(["setting", "validation accuracy (%)"],
-                    [[title, f"{value:.2f}"] for value, title in sorted(found, reverse=True)])
-
-
 def rates(runs: Runs) -> str:
     """Each optimizer's learning rates, one seed on validation images, and the best on test images."""
     rows = []

@@ -7,14 +7,13 @@ With --readme it also writes results/summary.json, the rows of the tables as dat
 """
 
 import argparse
-import json
 import re
 import statistics
 import sys
 from pathlib import Path
 
 from study import accuracy, intervals, speed
-from study.accuracy import STAGE_ONES, final, pretraining, rates, search, section5
+from study.accuracy import STAGE_ONES, final, pretraining, rates, section5
 from study.conclusions import answers, conclusions
 from study.intervals import Runs, accuracy_on, error_on, gap, markdown, paired, signed, val_accuracy
 from study.rows import ROWS, Row, report
@@ -97,16 +96,6 @@ def commands(path: Path) -> str:
     return "\n".join(f"    {line}" for line in path.read_text().splitlines() if kept.match(line))
 
 
-def trials(path: Path) -> str:
-    """The trials that chose strong's settings, one seed on validation photos, in the order they were made."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return markdown(["stage one", "stage two", "validation, one view (%)", "minutes of both"], [
-        ["none" if row["autoencoder"] is None else f"`{row['autoencoder']}`",
-         f"`{row['classifier']}` {row.get('note', '')}".strip(),
-         f"{row['val_accuracy']:.2f}", f"{(row['seconds'] + row['autoencoder_seconds']) / 60:.0f}"]
-        for row in rows])
-
-
 def kills(path: Path) -> str:
     """What bench/kill_runs.py counted."""
     rows = files.read_json(path)["rows"]
@@ -129,15 +118,13 @@ def tables(runs: Runs) -> dict[str, str]:
     return {
         "results": results(runs), "commands": commands(RESULTS / "commands.txt"),
         "speed": speed.speed(benchmark), "answers": answers(runs, step),
-        "trials": trials(RESULTS / "search.jsonl"), "strong": paired(runs, strong, val | test | six_views),
+        "strong": paired(runs, strong, val | test | six_views),
         "final": final(runs), "machine": speed.machine(benchmark), "steps": speed.steps(benchmark),
-        "kills": kills(RESULTS / "kills.json"), "search": search(runs), "section5": section5(runs),
+        "kills": kills(RESULTS / "kills.json"), "section5": section5(runs),
         "dropout": paired(runs, dropouts, test), "conclusions": conclusions(runs, step),
         "pretraining": pretraining(runs), "rates": rates(runs),
         "unpooling": paired(runs, STAGE_ONES, error | test),
         "precision": paired(runs, ("final", "final-fp32"), val),
-        "machine_without_bf16": speed.machine(without_bf16),
-        "steps_without_bf16": speed.steps(without_bf16),
     }
 
 
