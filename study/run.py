@@ -58,14 +58,13 @@ def precision_of(stage: ModuleType, flags: list[str]) -> str:
 
 def misfit(args: argparse.Namespace, name: str) -> str:
     """Why this machine cannot go on with a row, which has one precision; "" where it can."""
-    here, found = precision_of(train_classifier, ROWS[name].classifier.split()), set()
+    here = precision_of(train_classifier, ROWS[name].classifier.split())
+    found = {run["precision"] for run in finished_of(args.results, name)}
     for seed in ROWS[name].seeds:
         log = args.work / f"{name}-{seed}/log.jsonl"
-        if log.exists() and not path_of(args.results, name, seed).exists():
+        if log.exists():
             with contextlib.suppress(ValueError, KeyError):  # a resume names the damage
                 found.add(run_log.read_log(log)[0]["precision"])
-    # after the logs, as another process may finish a run meanwhile
-    found |= {run["precision"] for run in finished_of(args.results, name)}
     others = sorted(found - {here})
     return f"it was begun in {', '.join(others)}, here it would be in {here}" if others else ""
 
