@@ -53,6 +53,13 @@ def machine(benchmark: dict) -> str:
             f"matrix product (GFLOP/s) {products}; memory copy {limit['memory copy'] / 1e9:.0f} GB/s.")
 
 
+def augmentation(benchmark: dict) -> str:
+    measured = benchmark["augmentation"]
+    share = f"{100 * measured['share']:.0f} %"
+    return (f"64 pictures are changed in {1000 * measured['seconds']:.0f} ms: {share} of a step of the "
+            f"report's network ({measured['processor']}, {measured['threads']} threads).")
+
+
 def with_batch_norm(*benchmarks: dict) -> Steps:
     """Percent that batch norm adds to a step: the median of the rounds, its interval of 95 % or more."""
     from scipy.stats import quantile_test

@@ -7,6 +7,7 @@ With --readme it also writes results/summary.json, the rows of the tables as dat
 """
 
 import argparse
+import json
 import re
 import statistics
 import sys
@@ -96,6 +97,16 @@ def commands(path: Path) -> str:
     return "\n".join(f"    {line}" for line in path.read_text().splitlines() if kept.match(line))
 
 
+def trials(path: Path) -> str:
+    """The trials that chose strong's settings, one seed on validation photos, in the order they were made."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return markdown(["stage one", "stage two", "validation, one view (%)", "minutes of both"], [
+        ["none" if row["autoencoder"] is None else f"`{row['autoencoder']}`",
+         f"`{row['classifier']}` {row.get('note', '')}".strip(),
+         f"{row['val_accuracy']:.2f}", f"{(row['seconds'] + row['autoencoder_seconds']) / 60:.0f}"]
+        for row in rows])
+
+
 def kills(path: Path) -> str:
     """What bench/kill_runs.py counted."""
     rows = files.read_json(path)["rows"]
@@ -120,6 +131,7 @@ def tables(runs: Runs) -> dict[str, str]:
         "speed": speed.speed(benchmark), "answers": answers(runs, step),
         "strong": paired(runs, strong, val | test | six_views),
         "final": final(runs), "machine": speed.machine(benchmark), "steps": speed.steps(benchmark),
+        "augmentation": speed.augmentation(benchmark), "trials": trials(RESULTS / "search.jsonl"),
         "kills": kills(RESULTS / "kills.json"), "section5": section5(runs),
         "dropout": paired(runs, dropouts, test), "conclusions": conclusions(runs, step),
         "pretraining": pretraining(runs), "rates": rates(runs),
