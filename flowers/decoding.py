@@ -1,5 +1,6 @@
 """Photos to pixels: decoding whatever Pillow reads, upright, cropped and resized."""
 
+import collections
 import contextlib
 import hashlib
 import io
@@ -7,12 +8,11 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from support.errors import UserError, counted, printable
@@ -70,9 +70,9 @@ def _open(content: bytes):
         return image.convert("RGB"), bits
 
 
-def read(path: Path, size: int, shallow: list[Path],
-         wanted: Callable[[str], bool] | None = None) -> tuple[np.ndarray | None, str]:
-    """A photo's largest centred square, upright, uint8 (size, size, 3), and the digest of its file's bytes.
+def read(path: Path, sizes: list[int], shallow: list[Path],
+         wanted: Callable[[str], bool] | None = None) -> tuple[list[np.ndarray] | None, str]:
+    """A photo's largest centred square, upright, uint8 (size, size, 3) of each size, and its file's digest.
 
     shallow gains the path of grey that uses fewer than its 16 bits. None in place of pixels where the digest
     is not wanted. UserError that names a bad file.
@@ -88,7 +88,7 @@ def read(path: Path, size: int, shallow: list[Path],
         digest = hashlib.sha256(content).hexdigest()[:16]
         if wanted and not wanted(digest):
             return None, digest
-        image, bits = _open(content)
+        opened, bits = _open(content)
     except MemoryError:
         raise
     except FileNotFoundError as error:
@@ -101,18 +101,18 @@ def read(path: Path, size: int, shallow: list[Path],
         raise UserError(f"cannot decode the photo {printable(path)}: {reason}; {then}") from error
     if bits < 16:
         shallow.append(path)
-    side = min(image.size)
-    left, top = (round((length - side) / 2) for length in image.size)
-    image = image.crop((left, top, left + side, top + side))
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)), digest
+    side = min(opened.size)
+    left, top = (round((length - side) / 2) for length in opened.size)
+    square = opened.crop((left, top, left + side, top + side))
+    return [np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)) for size in sizes], digest
 
 
 def decode(path: Path, size: int) -> np.ndarray:
     """One photo's pixels, uint8 (size, size, 3)."""
-    return read(path, size, [])[0]
+    return read(path, [size], [])[0][0]
 
 
-def try_read(path: Path, *options) -> tuple[np.ndarray | None, str] | UserError:
+def try_read(path: Path, *options) -> tuple[list[np.ndarray] | None, str] | UserError:
     """What read returns or raises."""
     try:
         return read(path, *options)
@@ -127,24 +127,33 @@ def tell_shallow(shallow: list[Path]) -> None:
               f"{shallow[0]}", file=sys.stderr, flush=True)
 
 
-def decode_all(paths: list[Path], size: int, split: str, wanted: Callable[[str], bool] | None = None,
-               ) -> tuple[torch.Tensor, list[str], list[int]]:
-    """A split's photos -> uint8 (N, 3, size, size) of those wanted, their digests, and their indices."""
-    images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
-    digests, chosen, bad, shallow = [], [], {}, []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter's lock
-        decoded = pool.map(lambda path: try_read(path, size, shallow, wanted), paths)
-        bar = tqdm(decoded, f"decoding {split} photos", len(paths), leave=False, disable=None)
-        for i, photo in enumerate(bar):
-            if isinstance(photo, UserError):
-                bad[str(paths[i])] = photo
-            elif (pixels := photo[0]) is not None:
-                images[len(chosen)] = torch.from_numpy(pixels.transpose(2, 0, 1).copy())  # -> (3, H, W)
-                digests.append(photo[1])
-                chosen.append(i)
+def _under_way(work: Callable, items: list, cores: int) -> Iterator:
+    """What work gives of each item, in order; so few are under way that what waits takes little memory."""
+    started = collections.deque()
+    with ThreadPoolExecutor(cores) as pool:  # Pillow decodes outside the interpreter's lock
+        for item in items:
+            started.append(pool.submit(work, item))
+            if len(started) > 4 * cores:
+                yield started.popleft().result()
+        yield from (each.result() for each in started)
+
+
+def decode_all(paths: list[Path], split: str, sizes: list[int], start: int = 0,
+               wanted: Callable[[str], bool] | None = None) -> Iterator[tuple[list[np.ndarray] | None, str]]:
+    """What read gives of each photo of a split, in order, from number `start` on; decoded on all cores.
+
+    UserError that names all the bad ones comes last; behind the first of them no photo is given.
+    """
+    bad, shallow = {}, []
+    decoded = _under_way(lambda path: try_read(path, sizes, shallow, wanted), paths[start:], os.cpu_count())
+    bar = tqdm(decoded, f"decoding {split} photos", len(paths), initial=start, unit=" photos", leave=False,
+               disable=None)
+    for path, photo in zip(paths[start:], bar):
+        if isinstance(photo, UserError):
+            bad[str(path)] = photo
+        elif not bad:
+            yield photo
     if bad:
         first, *others = bad
         raise UserError(str(bad[first]) + ("; as bad: " + ", ".join(others) if others else ""))
     tell_shallow(shallow)
-    # a part alone would keep, and save, the memory of all
-    return images if len(chosen) == len(paths) else images[:len(chosen)].clone(), digests, chosen
