@@ -18,6 +18,7 @@ from tqdm import tqdm
 from support.errors import UserError, counted, printable
 
 MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more
+LARGEST = 176  # pixels a side that training asks for; a large JPEG is read at no less than three times these
 FORMATS = {  # how a file of each begins, the first that fits
     "JPEG": rb"\xff\xd8\xff", "PNG": rb"\x89PNG\r\n\x1a\n", "GIF": rb"GIF8", "PDF": rb"%PDF",
     "a web page": rb"<!|<html", "WebP": rb"RIFF....WEBP", "AVIF": rb"....ftyp.*avif",
@@ -44,11 +45,16 @@ def _to_8_bits(deep: np.ndarray, mode: str, stated: int) -> tuple[np.ndarray, in
     return (deep.astype(np.int32) * 256 >> bits).astype(np.uint8), bits
 
 
-def _open(content: bytes):
-    """A file's bytes -> an RGB image, upright, and how many bits its grey uses, 16 where it has no more."""
+def _open(content: bytes, least: int):
+    """A file's bytes -> an RGB image, upright, and how many bits its grey uses, 16 where it has no more.
+
+    Of a large JPEG's sides a half, a quarter or an eighth is decoded, so that either keeps `least` pixels.
+    """
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(content)) as opened:
+        if opened.mode in ("RGB", "L"):
+            opened.draft(None, (least, least))  # does nothing to other formats
         is_deep = any(";16" in str(tile.args) for tile in opened.tile)  # in colour: grey is told by its mode
         opened.load()
         image, bits = opened, 16
@@ -88,7 +94,8 @@ def read(path: Path, sizes: list[int], shallow: list[Path],
         digest = hashlib.sha256(content).hexdigest()[:16]
         if wanted and not wanted(digest):
             return None, digest
-        opened, bits = _open(content)
+        # by each size alone, so that its pixels do not depend on which others are asked for
+        opened = {least: _open(content, least) for least in {3 * max(size, LARGEST) for size in sizes}}
     except MemoryError:
         raise
     except FileNotFoundError as error:
@@ -99,12 +106,16 @@ def read(path: Path, sizes: list[int], shallow: list[Path],
             reason = f"it is {found or ('no picture' if content else 'empty')}"
         then = "convert it to JPEG" if found in ("HEIC", "AVIF") else "replace or remove it"
         raise UserError(f"cannot decode the photo {printable(path)}: {reason}; {then}") from error
-    if bits < 16:
+    if any(bits < 16 for _, bits in opened.values()):
         shallow.append(path)
-    side = min(opened.size)
-    left, top = (round((length - side) / 2) for length in opened.size)
-    square = opened.crop((left, top, left + side, top + side))
-    return [np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)) for size in sizes], digest
+    squares = []
+    for size in sizes:
+        image, _ = opened[3 * max(size, LARGEST)]
+        side = min(image.size)
+        left, top = (round((length - side) / 2) for length in image.size)
+        square = image.crop((left, top, left + side, top + side))
+        squares.append(np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)))
+    return squares, digest
 
 
 def decode(path: Path, size: int) -> np.ndarray:
