@@ -1,6 +1,5 @@
 """Photos to pixels: decoding whatever Pillow reads, upright, cropped and resized."""
 
-import collections
 import contextlib
 import hashlib
 import io
@@ -138,32 +137,23 @@ def tell_shallow(shallow: list[Path]) -> None:
               f"{shallow[0]}", file=sys.stderr, flush=True)
 
 
-def _under_way(work: Callable, items: list, cores: int) -> Iterator:
-    """What work gives of each item, in order; so few are under way that what waits takes little memory."""
-    started = collections.deque()
-    with ThreadPoolExecutor(cores) as pool:  # Pillow decodes outside the interpreter's lock
-        for item in items:
-            started.append(pool.submit(work, item))
-            if len(started) > 4 * cores:
-                yield started.popleft().result()
-        yield from (each.result() for each in started)
-
-
 def decode_all(paths: list[Path], split: str, sizes: list[int], start: int = 0,
                wanted: Callable[[str], bool] | None = None) -> Iterator[tuple[list[np.ndarray] | None, str]]:
     """What read gives of each photo of a split, in order, from number `start` on; decoded on all cores.
 
     UserError that names all the bad ones comes last; behind the first of them no photo is given.
     """
-    bad, shallow = {}, []
-    decoded = _under_way(lambda path: try_read(path, sizes, shallow, wanted), paths[start:], os.cpu_count())
-    bar = tqdm(decoded, f"decoding {split} photos", len(paths), initial=start, unit=" photos", leave=False,
-               disable=None)
-    for path, photo in zip(paths[start:], bar):
-        if isinstance(photo, UserError):
-            bad[str(path)] = photo
-        elif not bad:
-            yield photo
+    bad, shallow, at_once = {}, [], 32 * os.cpu_count()  # so few that those decoded ahead take little memory
+    with (ThreadPoolExecutor(os.cpu_count()) as pool,  # Pillow decodes outside the interpreter's lock
+          tqdm(None, f"decoding {split} photos", len(paths), initial=start, unit=" photos", leave=False,
+               disable=None) as bar):
+        for part in (paths[first : first + at_once] for first in range(start, len(paths), at_once)):
+            for path, photo in zip(part, pool.map(lambda path: try_read(path, sizes, shallow, wanted), part)):
+                bar.update()
+                if isinstance(photo, UserError):
+                    bad[str(path)] = photo
+                elif not bad:
+                    yield photo
     if bad:
         first, *others = bad
         raise UserError(str(bad[first]) + ("; as bad: " + ", ".join(others) if others else ""))
