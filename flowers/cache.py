@@ -77,6 +77,8 @@ def _remove(folder: Path, pattern: str, kept: str = "") -> None:
 def _read(stem: Path, size: int) -> dict | None:
     """A cache, or None where there is none, or where it is damaged, which a line says; then it goes."""
     path, pixels = f"{stem}.pt", f"{stem}.pixels"
+    if not os.path.exists(path):  # Path.exists would raise where the folder may not be searched
+        return None
     try:
         content = checkpoint.load(path, "photos")
         labels, count = content["labels"], len(content["names"])
@@ -88,9 +90,8 @@ def _read(stem: Path, size: int) -> dict | None:
         if _checksums(images, every) != sums[::every]:
             raise UserError(f"{pixels} has other pixels than were written: wrong CRC")
     except (UserError, OSError) as error:
-        if os.path.exists(path):  # Path.exists would raise where the folder may not be searched
-            print(f"decoding the photos again: {error}")
-            _remove(stem.parent, glob.escape(stem.name))
+        print(f"decoding the photos again: {error}")
+        _remove(stem.parent, glob.escape(stem.name))
         return None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes to it
