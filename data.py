@@ -1,40 +1,39 @@
 """Photos to tensors: a data set's splits and class names, the cache, batches as selections of a split."""
 
-import contextlib
-import glob
 import hashlib
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from flowers import flowers102, folder, synthetic
-from support import checkpoint, machine
-from support.errors import UserError, printable
+from flowers import cache, flowers102, folder, synthetic
+from support import machine
+from support.errors import printable
 
 SPLITS = folder.SPLITS
 # A source of photos, one of these or `folder`, has find(dataset, data_dir) -> root, splits(dataset) -> names,
-# fingerprint(root, split) -> where it is and text that changes when the photos do, and read(root, split,
-# size) -> images, labels, class names, file names, digests.
+# and scan(root, split) -> where it is and text that changes when the photos do, a function -> folder.Photos.
 BUILT_IN = {"flowers102": flowers102, "synthetic": synthetic, "synthetic-30": synthetic}
-CACHE_FORMAT = 6  # to be raised when decoding.decode, or what is cached, changes
 
 
 @dataclass
 class FlowerSet:
     """One split: images uint8 (N, 3, H, W), labels int64 (N,), class names, files' names and digests."""
-    images: torch.Tensor
+    images: torch.Tensor  # from the cache a file mapped to memory: images[batch] reads its part of it
     labels: torch.Tensor
     classes: list[str]
     names: list[str]
     digests: list[str]
+    known: str = field(default="", init=False)  # its digest, where the cache has it
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def digest(self) -> str:
         """A hash of pixels and labels: two sets with the same digest train alike."""
+        if self.known:
+            return self.known
         digest = hashlib.sha256(self.images.numpy())
         digest.update(self.labels.numpy())
         return digest.hexdigest()
@@ -67,46 +66,25 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     'synthetic' (drawn by flowers.synthetic), 'synthetic-30' (its first 30 species) or a folder with train/,
     val/ and test/, each one folder a class (ImageFolder); without val/, a fifth of train/ validates.
     """
+    return load_sizes(dataset, split, data_dir, cache_dir, [size])[0]
+
+
+def load_sizes(dataset: str, split: str, data_dir: str, cache_dir: str, sizes: list[int]) -> list[FlowerSet]:
+    """As load has it, one split at several sizes: each photo is decoded once."""
     if split not in SPLITS:
         raise ValueError(f"split {split!r} has to be among {SPLITS}")
     source = BUILT_IN.get(dataset, folder)
-    root = source.find(dataset, data_dir)
-    state = [str(CACHE_FORMAT), split, str(size), *source.fingerprint(root, split)]
-    place, hashed = (hashlib.sha256(os.fsencode("\n".join(text))).hexdigest() for text in (state[3:4], state))
-    kind = f"{Path(dataset).name}-{place[:8]}-{split}-{size}-"
-    cached = Path(cache_dir, f"{kind}{hashed[:16]}.pt")
-    if (flowers := _from_cache(cached)) is None:
-        images, labels, *names = source.read(root, split, size)
-        flowers = FlowerSet(images, torch.tensor(labels), *names)
-        try:
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            checkpoint.save(cached, {"kind": "photos", **vars(flowers)})
-            print(f"wrote {cached} ({cached.stat().st_size / 1e6:.1f} MB): the next run need not decode")
-            for former in {*cached.parent.glob(f"{glob.escape(kind)}{16 * '[0-9a-f]'}.pt")} - {cached}:
-                with contextlib.suppress(PermissionError):  # Windows keeps a file that another process reads
-                    former.unlink(missing_ok=True)  # which this one replaces
-        except (UserError, OSError) as error:
-            print(f"going on without a cache: {error}")
-    if lacking := sorted({*range(len(flowers.classes))} - {*flowers.labels.tolist()}):
-        print(f"--dataset {dataset}: {len(lacking)} of {len(flowers.classes)} classes have no photo in "
-              f"{split}, as {printable(flowers.classes[lacking[0]])}")
-    return flowers
-
-
-def _from_cache(cached: Path) -> FlowerSet | None:
-    """The photos of a cache, or None where there is none, or, with a line, where it is damaged."""
-    try:
-        content = checkpoint.load(cached, "photos")
-        flowers = FlowerSet(*(content[field.name] for field in fields(FlowerSet)))
-        images, labels, count = flowers.images, flowers.labels, len(flowers.names)
-        typed = images.dtype == torch.uint8 and images.dim() == 4 and labels.dtype == torch.int64
-        if not typed or not len(images) == len(flowers.digests) == count or labels.shape != (count,):
-            raise UserError(f"{cached} has not as many labels and names as photos, or not of their types")
-        return flowers
-    except UserError as error:
-        if os.path.exists(cached):  # Path.exists would raise where the folder may not be searched
-            print(f"decoding the photos again: {error}")
-    return None
+    state, photos = source.scan(source.find(dataset, data_dir), split)
+    sets = []
+    for content in cache.load(Path(cache_dir), Path(dataset).name, split, sizes, state, photos):
+        digest = content.pop("digest")
+        sets.append(FlowerSet(**content))
+        sets[-1].known = digest
+    labels, classes = sets[0].labels, sets[0].classes
+    if lacking := sorted({*range(len(classes))} - {*labels.tolist()}):
+        print(f"--dataset {dataset}: {len(lacking)} of {len(classes)} classes have no photo in "
+              f"{split}, as {printable(classes[lacking[0]])}")
+    return sets
 
 
 def tell_duplicates(splits: dict[str, FlowerSet]) -> None:

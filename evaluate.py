@@ -150,7 +150,7 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
     """A split at 100 pixels, and for several views at augment.SQUARE: photos of the classifier's classes, if
     there are any."""
     sizes = [100, augment.SQUARE] if args.views > 1 and split != "train" else [100]
-    sets = [data.load(dataset, split, args.data_dir, args.cache_dir, size) for size in sizes]
+    sets = data.load_sizes(dataset, split, args.data_dir, args.cache_dir, sizes)
     first, names, classes = sets[0], sets[0].classes, content["classes"]
     numbers = torch.tensor([classes.index(name) if name in classes else -1 for name in names])
     labels = numbers[first.labels]  # (N,)

@@ -42,7 +42,10 @@ def resize_matrix(length: int, side: int) -> Tensor:
 
 
 class Preprocess(nn.Module):
-    """uint8 photos (B, 3, H, W) -> x (B, 3, 100, 100), as decoding.decode and data.to_input make it."""
+    """uint8 photos (B, 3, H, W) -> x (B, 3, 100, 100), as decoding.decode and data.to_input make it.
+
+    Of a JPEG with sides above 1055 to within a few grey levels, since decoding reads it reduced.
+    """
 
     def forward(self, photos: Tensor) -> Tensor:
         height, width = photos.shape[2:]

@@ -86,11 +86,11 @@ def main(args: argparse.Namespace) -> int:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), AT_ONCE):
             batch = paths[start : start + AT_ONCE]
-            tried = list(zip(batch, pool.map(lambda path: decoding.try_read(path, size, shallow), batch)))
+            tried = list(zip(batch, pool.map(lambda path: decoding.try_read(path, [size], shallow), batch)))
             for error in (got for _, got in tried if isinstance(got, UserError)):
                 print(f"predict.py: {error}", file=sys.stderr)
                 failed += 1
-            if not (photos := [(path, got[0]) for path, got in tried if not isinstance(got, UserError)]):
+            if not (photos := [(path, got[0][0]) for path, got in tried if not isinstance(got, UserError)]):
                 continue
             pixels = np.stack([image for _, image in photos]).transpose(0, 3, 1, 2)  # (N, 3, H, W)
             best = evaluate.classify(encoder, classifier, torch.from_numpy(pixels), device, precision,

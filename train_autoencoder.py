@@ -72,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
     with run_folder.open(args, "autoencoder run", PRODUCTS, recipes.RECIPES["report"]["autoencoder"]) as run:
         flowers = training.load_photos(args, run, "autoencoder")
         run.check_photos(flowers.digest())
-        images = flowers.images.to(run.device)  # uint8 (N, 3, size, size)
+        images = machine.place(flowers.images, run.device)  # uint8 (N, 3, size, size)
 
         machine.seeded_shuffle(args.seed, 0)
         model = AutoEncoder(args.batch_norm).to(run.device, memory_format=machine.memory_format(run.device))

@@ -151,7 +151,7 @@ def main(args: argparse.Namespace) -> int:
         val = data.load(args.dataset, "val", args.data_dir, args.cache_dir)
         data.tell_duplicates({"train": flowers, "val": val})
         run.check_photos(flowers.digest() + val.digest())
-        images = flowers.images.to(run.device)  # uint8 (N, 3, size, size)
+        images = machine.place(flowers.images, run.device)  # uint8 (N, 3, size, size)
         labels = flowers.labels.to(run.device)  # (N,)
 
         network, config, before = starting_network(args, flowers.classes, run.resumed)

@@ -7,17 +7,17 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from support.errors import UserError, counted, printable
 
 MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more
+LARGEST = 176  # pixels a side that training asks for; a large JPEG is read at no less than three times these
 FORMATS = {  # how a file of each begins, the first that fits
     "JPEG": rb"\xff\xd8\xff", "PNG": rb"\x89PNG\r\n\x1a\n", "GIF": rb"GIF8", "PDF": rb"%PDF",
     "a web page": rb"<!|<html", "WebP": rb"RIFF....WEBP", "AVIF": rb"....ftyp.*avif",
@@ -44,11 +44,16 @@ def _to_8_bits(deep: np.ndarray, mode: str, stated: int) -> tuple[np.ndarray, in
     return (deep.astype(np.int32) * 256 >> bits).astype(np.uint8), bits
 
 
-def _open(content: bytes):
-    """A file's bytes -> an RGB image, upright, and how many bits its grey uses, 16 where it has no more."""
+def _open(content: bytes, least: int):
+    """A file's bytes -> an RGB image, upright, and how many bits its grey uses, 16 where it has no more.
+
+    Of a large JPEG's sides a half, a quarter or an eighth is decoded, so that either keeps `least` pixels.
+    """
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(content)) as opened:
+        if opened.mode in ("RGB", "L"):
+            opened.draft(None, (least, least))  # does nothing to other formats
         is_deep = any(";16" in str(tile.args) for tile in opened.tile)  # in colour: grey is told by its mode
         opened.load()
         image, bits = opened, 16
@@ -70,9 +75,9 @@ def _open(content: bytes):
         return image.convert("RGB"), bits
 
 
-def read(path: Path, size: int, shallow: list[Path],
-         wanted: Callable[[str], bool] | None = None) -> tuple[np.ndarray | None, str]:
-    """A photo's largest centred square, upright, uint8 (size, size, 3), and the digest of its file's bytes.
+def read(path: Path, sizes: list[int], shallow: list[Path],
+         wanted: Callable[[str], bool] | None = None) -> tuple[list[np.ndarray] | None, str]:
+    """A photo's largest centred square, upright, uint8 (size, size, 3) of each size, and its file's digest.
 
     shallow gains the path of grey that uses fewer than its 16 bits. None in place of pixels where the digest
     is not wanted. UserError that names a bad file.
@@ -88,7 +93,8 @@ def read(path: Path, size: int, shallow: list[Path],
         digest = hashlib.sha256(content).hexdigest()[:16]
         if wanted and not wanted(digest):
             return None, digest
-        image, bits = _open(content)
+        # by each size alone, so that its pixels do not depend on which others are asked for
+        opened = {least: _open(content, least) for least in {3 * max(size, LARGEST) for size in sizes}}
     except MemoryError:
         raise
     except FileNotFoundError as error:
@@ -99,20 +105,24 @@ def read(path: Path, size: int, shallow: list[Path],
             reason = f"it is {found or ('no picture' if content else 'empty')}"
         then = "convert it to JPEG" if found in ("HEIC", "AVIF") else "replace or remove it"
         raise UserError(f"cannot decode the photo {printable(path)}: {reason}; {then}") from error
-    if bits < 16:
+    if any(bits < 16 for _, bits in opened.values()):
         shallow.append(path)
-    side = min(image.size)
-    left, top = (round((length - side) / 2) for length in image.size)
-    image = image.crop((left, top, left + side, top + side))
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)), digest
+    squares = []
+    for size in sizes:
+        image, _ = opened[3 * max(size, LARGEST)]
+        side = min(image.size)
+        left, top = (round((length - side) / 2) for length in image.size)
+        square = image.crop((left, top, left + side, top + side))
+        squares.append(np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)))
+    return squares, digest
 
 
 def decode(path: Path, size: int) -> np.ndarray:
     """One photo's pixels, uint8 (size, size, 3)."""
-    return read(path, size, [])[0]
+    return read(path, [size], [])[0][0]
 
 
-def try_read(path: Path, *options) -> tuple[np.ndarray | None, str] | UserError:
+def try_read(path: Path, *options) -> tuple[list[np.ndarray] | None, str] | UserError:
     """What read returns or raises."""
     try:
         return read(path, *options)
@@ -127,24 +137,24 @@ def tell_shallow(shallow: list[Path]) -> None:
               f"{shallow[0]}", file=sys.stderr, flush=True)
 
 
-def decode_all(paths: list[Path], size: int, split: str, wanted: Callable[[str], bool] | None = None,
-               ) -> tuple[torch.Tensor, list[str], list[int]]:
-    """A split's photos -> uint8 (N, 3, size, size) of those wanted, their digests, and their indices."""
-    images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
-    digests, chosen, bad, shallow = [], [], {}, []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter's lock
-        decoded = pool.map(lambda path: try_read(path, size, shallow, wanted), paths)
-        bar = tqdm(decoded, f"decoding {split} photos", len(paths), leave=False, disable=None)
-        for i, photo in enumerate(bar):
-            if isinstance(photo, UserError):
-                bad[str(paths[i])] = photo
-            elif (pixels := photo[0]) is not None:
-                images[len(chosen)] = torch.from_numpy(pixels.transpose(2, 0, 1).copy())  # -> (3, H, W)
-                digests.append(photo[1])
-                chosen.append(i)
+def decode_all(paths: list[Path], split: str, sizes: list[int], start: int = 0,
+               wanted: Callable[[str], bool] | None = None) -> Iterator[tuple[list[np.ndarray] | None, str]]:
+    """What read gives of each photo of a split, in order, from number `start` on; decoded on all cores.
+
+    UserError that names all the bad ones comes last; behind the first of them no photo is given.
+    """
+    bad, shallow, at_once = {}, [], 32 * os.cpu_count()  # so few that those decoded ahead take little memory
+    with (ThreadPoolExecutor(os.cpu_count()) as pool,  # Pillow decodes outside the interpreter's lock
+          tqdm(None, f"decoding {split} photos", len(paths), initial=start, unit=" photos", leave=False,
+               disable=None) as bar):
+        for part in (paths[first : first + at_once] for first in range(start, len(paths), at_once)):
+            for path, photo in zip(part, pool.map(lambda path: try_read(path, sizes, shallow, wanted), part)):
+                bar.update()
+                if isinstance(photo, UserError):
+                    bad[str(path)] = photo
+                elif not bad:
+                    yield photo
     if bad:
         first, *others = bad
         raise UserError(str(bad[first]) + ("; as bad: " + ", ".join(others) if others else ""))
     tell_shallow(shallow)
-    # a part alone would keep, and save, the memory of all
-    return images if len(chosen) == len(paths) else images[:len(chosen)].clone(), digests, chosen

@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from flowers import decoding, listing
@@ -29,14 +31,15 @@ def splits(dataset: str) -> tuple[str, ...]:
     return tuple(IDS_OF)
 
 
-def fingerprint(root: Path, split: str) -> list[str]:
-    """Where a split is, then what its pixels and labels depend on."""
-    files = (path for path in (*root.glob("*.mat"), *(root / "jpg").glob("*")) if path.is_file())
-    return [os.path.realpath(root), *listing.fingerprint(root, sorted(files))]
+def scan(root: Path, split: str) -> tuple[list[str], Callable[[], Photos]]:
+    """As folder.scan has it: where a split is and what its pixels and labels depend on, and its photos."""
+    files = sorted(path for path in (*root.glob("*.mat"), *(root / "jpg").glob("*")) if path.is_file())
+    names = [str(path.relative_to(root)) for path in files]
+    return [os.path.realpath(root), *listing.fingerprint(files, names)], partial(_photos, root, split)
 
 
-def read(root: Path, split: str, size: int) -> Photos:
-    """As folder.read has it, labels 0..101; UserError for a missing file."""
+def _photos(root: Path, split: str) -> Photos:
+    """The photos, labels 0..101; UserError for a missing file."""
     from scipy.io import loadmat
     from torchvision.datasets import Flowers102
 
@@ -51,9 +54,9 @@ def read(root: Path, split: str, size: int) -> Photos:
                         f"restore them, or remove {root} to have it downloaded")
     chosen = loadmat(root / "setid.mat")[IDS_OF[split]].ravel() - 1  # photos count from 1, and classes
     labels = loadmat(root / "imagelabels.mat")["labels"].ravel()[chosen] - 1  # -> 0..101
-    images, digests, _ = decoding.decode_all([photos[i] for i in chosen], size, split)
-    names = [f"jpg/{photos[i].name}" for i in chosen]
-    return images, labels.tolist(), list(Flowers102.classes), names, digests
+    chosen = [photos[i] for i in chosen]
+    return Photos(labels.tolist(), list(Flowers102.classes), [f"jpg/{photo.name}" for photo in chosen],
+                  partial(decoding.decode_all, chosen, split))
 
 
 def download(root: Path) -> None:

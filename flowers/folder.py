@@ -2,15 +2,26 @@
 
 import os
 import unicodedata
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from torch import Tensor
+import numpy as np
 
 from flowers import decoding, listing
 from support.errors import UserError, counted, few
 
 SPLITS = ("train", "val", "test")
-Photos = tuple[Tensor, list[int], list[str], list[str], list[str]]  # what a source reads of a split
+Decoded = Iterator[tuple[list[np.ndarray] | None, str]]  # as of decoding.decode_all
+
+
+class Photos(NamedTuple):
+    """What a source knows of a split's photos before it decodes them."""
+    labels: list[int]
+    classes: list[str]
+    names: list[str]  # of files
+    decode: Callable[[list[int], int], Decoded]  # (sizes, the first photo's number): those that fall to it
 
 
 def find(dataset: str, data_dir: str) -> Path:
@@ -37,8 +48,11 @@ def check_classes(dataset: str) -> None:
         print(f"--dataset {dataset}: test/ lacks {few(absent)}, so evaluate.py will judge the others")
 
 
-def fingerprint(root: Path, split: str) -> list[str]:
-    """Where a data set is, then what a split depends on; prints what is left out, refuses what is amiss."""
+def scan(root: Path, split: str) -> tuple[list[str], Callable[[], Photos]]:
+    """Where a data set is and what a split depends on, and its photos; prints what is left out.
+
+    UserError for what is amiss with the folders.
+    """
     folder, paths, labels, classes, left_out = _scan(root, split)
     if folder in (root, root / split):  # once, where train/ holds val, too
         if not classes:
@@ -58,7 +72,9 @@ def fingerprint(root: Path, split: str) -> list[str]:
         inside = [(path, kind) for path, kind in left_out if _top(folder, path) == name]
         why = f"; left out {listing.describe(inside, root)}" if inside else ""
         raise UserError(f"--dataset {root}: there is no photo in {folder / name}{why}")
-    return [os.path.realpath(root), str(_lacks_val(root)), *classes, *listing.fingerprint(root, paths)]
+    names = [str(path.relative_to(root)) for path in paths]
+    state = [os.path.realpath(root), str(_lacks_val(root)), *classes, *listing.fingerprint(paths, names)]
+    return state, lambda: Photos(labels, classes, names, partial(_decode, root, split, paths, bool(classes)))
 
 
 def validates(digest: str) -> bool:
@@ -66,17 +82,18 @@ def validates(digest: str) -> bool:
     return 5 * int(digest, 16) < 16 ** len(digest)
 
 
-def read(root: Path, split: str, size: int) -> Photos:
-    """Images uint8 (N, 3, size, size), labels, class names, file names and digests of the files' bytes."""
-    _, paths, labels, classes, _ = _scan(root, split)
-    share = _lacks_val(root) and split != "test" and classes  # (nothing validates a model without classes)
+def _decode(root: Path, split: str, paths: list[Path], has_classes: bool, sizes: list[int],
+            start: int) -> Decoded:
+    """decoding.decode_all, None for a photo of the other side where train/ holds val, too."""
+    share = _lacks_val(root) and split != "test" and has_classes  # (else nothing validates the model)
     wanted = (lambda digest: validates(digest) == (split == "val")) if share else None
-    images, digests, chosen = decoding.decode_all(paths, size, split, wanted)
-    if not chosen:
+    found = start > 0
+    for photo in decoding.decode_all(paths, split, sizes, start, wanted):
+        found |= photo[0] is not None
+        yield photo
+    if not found:
         raise UserError(f"--dataset {root}: of {counted(len(paths), 'photo')} in train/ none falls to "
                         f"{split}; add some, or a folder val/")
-    names = [str(paths[i].relative_to(root)) for i in chosen]
-    return images, [labels[i] for i in chosen], classes, names, digests
 
 
 def _lacks_val(root: Path) -> bool:

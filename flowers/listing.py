@@ -73,6 +73,6 @@ def describe(left_out: LeftOut, root: Path) -> str:
     return f"{counted(len(left_out), 'file')}: {', '.join(told)}"
 
 
-def fingerprint(root: Path, paths: list[Path]) -> list[str]:
-    """Files below root with their sizes and times of change: a cache's name stands for them."""
-    return [f"{path.relative_to(root)} {(stat := path.stat()).st_size} {stat.st_mtime_ns}" for path in paths]
+def fingerprint(paths: list[Path], names: list[str]) -> list[str]:
+    """Files' names with their sizes and times of change: a cache's name stands for them."""
+    return [f"{name} {(stat := path.stat()).st_size} {stat.st_mtime_ns}" for path, name in zip(paths, names)]

@@ -4,18 +4,20 @@ Each picture has its own pose, light, lens and background, drawn from a seed of 
 """
 
 import hashlib
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from flowers import folder
@@ -74,10 +76,12 @@ def draw(k: int, split: str, index: int, size: int = 100) -> np.ndarray:
     return np.clip(np.round(255 * canvas), 0, 255).astype(np.uint8).transpose(1, 2, 0)  # -> (H, W, 3)
 
 
-def draw_split(split: str, size: int, classes: int, count: int) -> tuple[np.ndarray, list[int], list[str]]:
-    """uint8 images (N, 3, size, size), labels and names of a split, class by class; drawn on all cores."""
-    pictures = [(k, split, i, size) for k in range(classes) for i in range(count)]
-    images = np.empty((len(pictures), 3, size, size), np.uint8)
+def draw_split(split: str, classes: int, count: int, sizes: list[int], start: int = 0) -> folder.Decoded:
+    """A split's pictures class by class, from number `start` on, drawn on all cores: uint8 (size, size, 3) of
+    each size, and the digest of the name, which the picture follows from at any size."""
+    names = names_of(split, classes, count)
+    pictures = [(k, split, i, size) for k in range(classes) for i in range(count) for size in sizes]
+    pictures = pictures[start * len(sizes):]
     # with more than one thread each, the processes would spin on the same cores
     serial = dict(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
     spawn, ignore = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
@@ -88,29 +92,28 @@ def draw_split(split: str, size: int, classes: int, count: int) -> tuple[np.ndar
         with (ONE_AT_A_TIME, script, patch.dict(os.environ, serial),
               ProcessPoolExecutor(cores, spawn, signal.signal, ignore) as pool):
             drawn = pool.map(draw, *zip(*pictures), chunksize=count)
-            bar = tqdm(drawn, f"drawing {split} flowers", len(pictures), leave=False, disable=None)
-            for i, image in enumerate(bar):
-                images[i] = image.transpose(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+            bar = tqdm(names[start:], f"drawing {split} flowers", len(names), initial=start, unit=" flowers",
+                       leave=False, disable=None)
+            for name in bar:
+                yield [*itertools.islice(drawn, len(sizes))], hashlib.sha256(name.encode()).hexdigest()[:16]
     except BrokenProcessPool as error:
         raise UserError("the drawing processes ended (out of memory?)", exit_status=1) from error
-    names = [f"{name.replace(' ', '-')}/{split}-{i:02d}"
-             for name in class_names()[:classes] for i in range(count)]
-    return images, [k for k, *_ in pictures], names
+
+
+def names_of(split: str, classes: int, count: int) -> list[str]:
+    return [f"{name.replace(' ', '-')}/{split}-{i:02d}"
+            for name in class_names()[:classes] for i in range(count)]
 
 
 def splits(dataset: str) -> tuple[str, ...]:
     return tuple(PER_CLASS)
 
 
-def fingerprint(root: Path, split: str) -> list[str]:
-    """Nowhere, then what the pixels and labels depend on: the code that draws."""
+def scan(root: Path, split: str) -> tuple[list[str], Callable[[], folder.Photos]]:
+    """As folder.scan has it: nowhere, then what pixels and labels depend on: the code that draws."""
     names = "synthetic.py", "species.py", "species.json", "blades.py"
-    return ["", *(Path(__file__).with_name(name).read_text() for name in names)]
-
-
-def read(root: Path, split: str, size: int) -> folder.Photos:
-    """As folder.read has it; the digests are of the names, which the pictures follow from at any size."""
     classes, per_class = FEW if root.name.endswith("-30") else (CLASSES, PER_CLASS)
-    images, labels, names = draw_split(split, size, classes, per_class[split])
-    digests = [hashlib.sha256(name.encode()).hexdigest()[:16] for name in names]
-    return torch.from_numpy(images), labels, class_names()[:classes], names, digests
+    of = split, classes, per_class[split]
+    labels = [k for k in range(classes) for _ in range(per_class[split])]
+    photos = partial(folder.Photos, labels, class_names()[:classes], names_of(*of), partial(draw_split, *of))
+    return ["", *(Path(__file__).with_name(name).read_text() for name in names)], photos

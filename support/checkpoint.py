@@ -29,7 +29,7 @@ FIELDS = {  # what a checkpoint of each kind must hold
     "classifier": NETWORK | {"classes": list, "dataset": str, "flags": dict},
     "autoencoder run": RUN | {"model": dict},
     "classifier run": RUN | NETWORK,
-    "photos": {"images": torch.Tensor, "labels": torch.Tensor} | dict.fromkeys(NAMES, list),
+    "photos": {"labels": torch.Tensor, "digest": str, "checksums": list} | dict.fromkeys(NAMES, list),
 }
 
 

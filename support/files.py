@@ -72,7 +72,7 @@ def lock(path: Path, wait: bool) -> Iterator[bool]:
         print(f"{path}: no locks here, so start no second process on it")
         yield True
         return
-    held, descriptor = True, os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT)
+    held, descriptor = True, os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:

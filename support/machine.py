@@ -94,6 +94,33 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
+class Streamed:
+    """Images (N, 3, S, S) that stay on the CPU; images[batch] are copied to the GPU while it computes."""
+
+    def __init__(self, images: torch.Tensor, device: torch.device):
+        self.images, self.device, self.copies = images, device, torch.cuda.Stream(device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, batch: torch.Tensor) -> torch.Tensor:
+        pinned = torch.empty(len(batch), *self.images.shape[1:], dtype=self.images.dtype, pin_memory=True)
+        torch.index_select(self.images, 0, batch, out=pinned)
+        with torch.cuda.stream(self.copies):  # beside the stream of the steps, which need not have ended
+            photos = pinned.to(self.device, non_blocking=True)
+        steps = torch.cuda.current_stream(self.device)
+        steps.wait_stream(self.copies)
+        photos.record_stream(steps)  # so that its memory is not used anew before the step is done
+        return photos
+
+
+def place(images: torch.Tensor, device: torch.device) -> torch.Tensor | Streamed:
+    """Images whose batches are on the device: as a whole, or one by one where half a GPU's room is less."""
+    if device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return Streamed(images, device)
+    return images.to(device)
+
+
 @functools.cache  # the code is that of the first call, whatever is committed while it runs
 def commit() -> str | None:
     git = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]

@@ -55,7 +55,7 @@ def test_the_cache_holds_what_a_fresh_decode_gives_and_its_name_follows_the_sour
     cached = load(folder, "train", tmp_path)
     assert torch.equal(fresh.images, cached.images) and torch.equal(fresh.labels, cached.labels)
     assert (fresh.classes, fresh.names) == (cached.classes, cached.names)
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {".pixels", ".pt"}
     assert load(folder, "train", tmp_path, size=64).images.shape[-2:] == (64, 64)
     photo = folder / "train" / "daisy" / "0.jpg"
     Image.new("RGB", (120, 120), "red").save(photo)
@@ -83,29 +83,34 @@ def test_the_cache_follows_linked_folders_and_does_not_mind_lying_in_the_data(fo
     (folder / "train" / "daisy").symlink_to(elsewhere)
     first = data.load(str(folder), "train", cache_dir=str(folder / "cache"))
     data.load(str(folder), "train", cache_dir=str(folder / "cache"))
-    assert len(list((folder / "cache").iterdir())) == 1
+    assert len(list((folder / "cache").iterdir())) == 2
     Image.new("RGB", (120, 120), "red").save(elsewhere / "0.jpg")
     assert not torch.equal(
         data.load(str(folder), "train", cache_dir=str(folder / "cache")).images[0], first.images[0]
     )
 
 
-@pytest.mark.parametrize("damage", ("a flipped bit", "a label less", "no batch of images"))
+@pytest.mark.parametrize("damage", ("a flipped bit", "a pixel less", "no pixels", "half of the rest",
+                                    "a label less", "no checksum"))
 def test_a_damaged_cache_is_rebuilt_with_a_line(damage, folder, tmp_path, capsys):
     fresh = load(folder, "train", tmp_path)
-    (cached,) = (tmp_path / "cache").iterdir()
-    if damage == "a flipped bit":
-        content = bytearray(cached.read_bytes())
-        content[len(content) // 2] ^= 1
-        cached.write_bytes(content)
+    (rest,), (pixels,) = (tmp_path.glob(f"cache/*{suffix}") for suffix in (".pt", ".pixels"))
+    saved, content = torch.load(rest, weights_only=True), pixels.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(flipped) // 2] ^= 1
+    if damage in (bad := {"a flipped bit": flipped, "a pixel less": content[:-1], "no pixels": b""}):
+        pixels.unlink()  # (fresh.images reads it)
+        pixels.write_bytes(bad[damage])
+    elif damage == "half of the rest":
+        rest.write_bytes(rest.read_bytes()[: rest.stat().st_size // 2])
     else:
-        odd = ({"labels": fresh.labels[1:]} if damage == "a label less" else
-               {"images": torch.tensor(1, dtype=torch.uint8)})
-        checkpoint.save(cached, {"kind": "photos", **vars(replace(fresh, **odd))})
+        odd = {"labels": fresh.labels[1:]} if damage == "a label less" else {"checksums": []}
+        checkpoint.save(rest, saved | odd)
+    capsys.readouterr()
     assert torch.equal(load(folder, "train", tmp_path).images, fresh.images)
-    assert "decoding the photos again" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("decoding the photos again: ") == 1
     load(folder, "train", tmp_path)
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == "" and len([*tmp_path.glob("cache/*")]) == 2
 
 
 def test_the_digest_follows_pixels_and_labels(folder, tmp_path):
@@ -177,7 +182,7 @@ def test_deep_grey_uses_its_significant_bits_in_training_and_predict_alike(
     told = f"brightened 1 grey photo whose 16 bits are not all used, as {folder}/train/rose/deep.{mode}\n"
     assert (told in capsys.readouterr().err) == (bits < 16)
     photo, shallow = folder / f"train/rose/deep.{mode}", []
-    assert np.array_equal(decoding.read(photo, 100, shallow)[0][..., 0], pixels[0])
+    assert np.array_equal(decoding.read(photo, [100], shallow)[0][0][..., 0], pixels[0])
     assert shallow == [photo] * (bits < 16)
 
 
@@ -574,16 +579,20 @@ def test_a_new_cache_removes_the_one_that_it_replaces_and_nothing_else(folder, t
     cache = tmp_path / "cache"
     twin = shutil.copytree(folder, tmp_path / "elsewhere" / folder.name)
     load(folder, "train", tmp_path)
-    (replaced,) = cache.iterdir()
+    replaced = {*cache.iterdir()}
+    (pixels,) = (path for path in replaced if path.suffix == ".pixels")
     for path, split, size in ((folder, "train", 64), (folder, "val", 100), (twin, "train", 100)):
         load(path, split, tmp_path, size=size)
     (cache / "photos-train-100-0123456789abcdef.pt").write_text("of somebody else")
-    (cache / replaced.name.replace(".pt", ".npy")).write_text("of somebody else")
+    (cache / pixels.name.replace(".pixels", ".npy")).write_text("of somebody else")
+    former = cache / f"{pixels.stem[:-16]}0123456789abcdef.pt"  # of an earlier version: one file
+    former.write_text("")
     before, printed = {*cache.iterdir()}, capsys.readouterr().out
-    assert printed.count("wrote ") == 4 and f"wrote {replaced} (0.4 MB): " in printed
+    assert printed.count("wrote ") == 4 and f"wrote {pixels} (0.4 MB) and .pt: " in printed
     (folder / "train/rose/0.jpg").unlink()
     load(folder, "train", tmp_path)
-    assert before - {*cache.iterdir()} == {replaced} and len({*cache.iterdir()} - before) == 1
+    gone = before - {*cache.iterdir()}
+    assert gone == {*replaced, former} and len({*cache.iterdir()} - before) == 2
 
 
 def test_synthetic_flowers_are_drawn_once_and_kept(tmp_path, monkeypatch):
@@ -591,10 +600,10 @@ def test_synthetic_flowers_are_drawn_once_and_kept(tmp_path, monkeypatch):
     assert (drawn.images.shape == (1020, 3, 20, 20)
             and drawn.labels.tolist() == [k for k in range(102) for _ in range(10)])
     assert drawn.classes == synthetic.class_names() and len(set(drawn.names)) == 1020
-    monkeypatch.delattr(synthetic, "draw_split")
+    monkeypatch.delattr(synthetic, "draw")
     again = data.load("synthetic", "val", cache_dir=str(tmp_path), size=20)
     assert (
-        again.digest() == drawn.digest() and again.names == drawn.names and len(list(tmp_path.iterdir())) == 1
+        again.digest() == drawn.digest() and again.names == drawn.names and len(list(tmp_path.iterdir())) == 2
     )
 
 
@@ -604,7 +613,7 @@ def test_synthetic_30_is_the_beginning_of_synthetic(tmp_path):
     assert len(few) == 300 and few.classes == all_.classes[:30] and few.names == all_.names[:300]
     assert torch.equal(few.images, all_.images[:300]) and torch.equal(few.labels, all_.labels[:300])
     test = data.load("synthetic-30", "test", cache_dir=str(tmp_path), size=8)
-    assert torch.bincount(test.labels).tolist() == 30 * [20] and len(list(tmp_path.iterdir())) == 3
+    assert torch.bincount(test.labels).tolist() == 30 * [20] and len(list(tmp_path.iterdir())) == 6
 
 
 def test_linked_folders_are_followed(folder, tmp_path, capsys):

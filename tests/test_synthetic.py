@@ -67,18 +67,21 @@ def test_pictures_use_the_range_without_being_lost_at_either_end():
     assert (pictures == 255).mean() < 0.1 and (pictures == 0).mean() < 0.15
 
 
-def test_a_split_is_drawn_class_after_class_with_names():
-    images, labels, names = synthetic.draw_split("val", 24, 102, 2)
-    assert images.shape == (204, 3, 24, 24) and images.dtype == np.uint8
-    assert labels == [k for k in range(102) for _ in range(2)]
-    assert names[5] == synthetic.class_names()[2].replace(" ", "-") + "/val-01" and len(set(names)) == 204
-    for i in (0, 5, 203):
-        assert np.array_equal(images[i], synthetic.draw(i // 2, "val", i % 2, 24).transpose(2, 0, 1))
+def test_a_split_is_drawn_class_after_class_with_names_at_some_sizes_from_any_picture_on():
+    photos = synthetic.scan(Path("synthetic"), "val")[1]()
+    assert photos.labels == [k for k in range(102) for _ in range(10)]
+    assert photos.names[21] == synthetic.class_names()[2].replace(" ", "-") + "/val-01"
+    assert len(set(photos.names)) == 1020
+    drawn = [*synthetic.draw_split("val", 102, 2, [8, 24], start=100)]
+    assert len({digest for _, digest in drawn}) == 104
+    for i in (100, 105, 203):
+        for size, image in zip((8, 24), drawn[i - 100][0]):
+            assert np.array_equal(image, synthetic.draw(i // 2, "val", i % 2, size))
 
 
 @pytest.mark.parametrize("how", ("a script without a guard", "piped into python", "in a thread"))
 def test_flowers_are_drawn_from_anywhere(how, tmp_path):
-    draw = "print(synthetic.draw_split('val', 8, 102, 1)[0].shape)"
+    draw = "print(sum(image.shape[0] for (image,), _ in synthetic.draw_split('val', 102, 1, [8])))"
     code = f"from flowers import synthetic\n{draw}\n"
     if how == "in a thread":
         code = f"import threading\nthread = threading.Thread(target=lambda: {draw})\n" \
@@ -88,7 +91,7 @@ def test_flowers_are_drawn_from_anywhere(how, tmp_path):
     command, piped = ("-", code) if how == "piped into python" else (script, None)
     done = subprocess.run([sys.executable, command], input=piped, cwd=tmp_path, env=OURS, capture_output=True,
                           text=True)
-    assert (done.returncode, done.stdout) == (0, "(102, 3, 8, 8)\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "816\n"), done.stderr
 
 
 def test_pixels_are_the_recorded_ones_to_within_a_grey_level_on_any_processor():
