@@ -19,7 +19,7 @@ short: .venv/installed
 		--head pooled --autoencoder $(SHORT)/autoencoder/autoencoder.pt --out $(SHORT)/classifier --overwrite $(FLAGS)
 	$(VENV) evaluate.py --classifier $(SHORT)/classifier/classifier.pt --views 1 $(FLAGS)
 	@echo "open $(SHORT)/autoencoder/reconstruction_003.png and $(SHORT)/classifier/confused.png; next, name the flower in a photo"
-	@echo "of your own: python predict.py --classifier $(SHORT)/classifier/classifier.pt PHOTO, or train on real ones: make flowers"
+	@echo "of your own: $(VENV) predict.py --classifier $(SHORT)/classifier/classifier.pt PHOTO, or train on real ones: make flowers"
 
 test: .venv/installed
 	$(VENV) -m ruff check --quiet .

@@ -82,8 +82,8 @@ def load_sizes(dataset: str, split: str, data_dir: str, cache_dir: str, sizes: l
         sets[-1].known = digest
     labels, classes = sets[0].labels, sets[0].classes
     if lacking := sorted({*range(len(classes))} - {*labels.tolist()}):
-        print(f"--dataset {dataset}: {len(lacking)} of {len(classes)} classes have no photo in "
-              f"{split}, as {printable(classes[lacking[0]])}")
+        print(f"--dataset {dataset}: there is no photo in {split} for {len(lacking)} of {len(classes)} "
+              f"classes, as {printable(classes[lacking[0]])}")
     return sets
 
 

@@ -65,7 +65,8 @@ def main(args: argparse.Namespace) -> int:
     program.model.metadata_props["classes"] = json.dumps(content["classes"])
     with files.atomic(args.out) as temporary:
         program.save(temporary)
-    print(f"wrote {args.out}: logits of {len(content['classes'])} classes, by their names in it")
+    count = len(content["classes"])
+    print(f"wrote {args.out}: from photos to logits of {count} classes, whose names it holds")
     return 0
 
 

@@ -46,7 +46,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--label-smoothing", type=number(float, 0, 1), help="of a label, over all classes (%(default)s)")
     add("--class-weights", choices=("none", "balanced"), default="none",
         help="balanced: a class of few photos counts as much as one of many (%(default)s)")
-    add("--keep", choices=("best", "last"), default="last", help="epoch; best: on validation (%(default)s)")
+    add("--keep", choices=("best", "last"), default="last",
+        help="which epoch's weights; best: of those that are validated, every fifth (%(default)s)")
     add("--average", type=number(float, 0, 1), help="of averaged weights, kept a step (%(default)s; 0: off)")
     args = recipes.parse(parser, "classifier", argv)
     if args.autoencoder is None:  # settled here, so that log and checkpoint record what was done

@@ -52,8 +52,8 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
             raise UserError(f"--dataset {args.dataset}: there is {found}; want two classes or more, each a "
                             f"folder of its own in train/")
         if few := (counts < 5).nonzero().flatten().tolist():
-            print(f"{len(few)} of {len(counts)} classes have under 5 training photos, as "
-                  f"{printable(flowers.classes[few[0]])} with {counts[few[0]]}: expect little of them")
+            print(f"expect little of {len(few)} of {len(counts)} classes: there are under 5 training photos, "
+                  f"as {counts[few[0]]} of {printable(flowers.classes[few[0]])}")
     steps = len(data.batches(len(flowers), args.batch_size))
     args.epochs = run.flags["epochs"] = recipes.epochs(args, stage, steps, run.resumed)
     return flowers

@@ -19,10 +19,11 @@ from support.errors import UserError, counted, printable
 MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more
 LARGEST = 176  # pixels a side that training asks for; a large JPEG is read at no less than three times these
 FORMATS = {  # how a file of each begins, the first that fits
-    "JPEG": rb"\xff\xd8\xff", "PNG": rb"\x89PNG\r\n\x1a\n", "GIF": rb"GIF8", "PDF": rb"%PDF",
-    "a web page": rb"<!|<html", "WebP": rb"RIFF....WEBP", "AVIF": rb"....ftyp.*avif",
-    "HEIC": rb"....ftyp.*(hei[cxm]|hevc|mif1|msf1)", "a film": rb"....ftyp"}
-READ = ("JPEG", "PNG", "GIF", "WebP")  # of those, by Pillow
+    "JPEG": rb"\xff\xd8\xff", "PNG": rb"\x89PNG\r\n\x1a\n", "GIF": rb"GIF8", "TIFF": rb"II\*\0|MM\0\*",
+    "BMP": rb"BM....\0\0\0\0", "PDF": rb"%PDF", "a web page": rb"\s*<!|\s*<html", "WebP": rb"RIFF....WEBP",
+    "AVIF": rb"....ftyp.*avif",
+    "HEIC": rb"....ftyp.*(hei[a-z]|hev[a-z]|mif1|msf1)", "a film": rb"....ftyp"}
+READ = ("JPEG", "PNG", "GIF", "WebP", "TIFF", "BMP")  # of those, by Pillow
 
 
 def format_of(content: bytes) -> str:
@@ -37,11 +38,22 @@ def _to_8_bits(deep: np.ndarray, mode: str, stated: int) -> tuple[np.ndarray, in
         return np.round(255 * deep).astype(np.uint8), 16
     if mode == "F" or mode == "I" and not (least >= 0 and 255 < most < 65536):
         kind = "floating-point numbers beyond 0 and 1" if mode == "F" else "32-bit numbers of no stated range"
-        raise ValueError(f"its pixels are {kind}; save it with 8 or 16 bits")
+        raise UserError(f"its pixels are {kind}; save it with 8 or 16 bits")
     bits = stated if 8 <= stated <= 16 else 12
     if most >= 2**bits:  # as PNG's standard has it, scaled to all 16
         bits = 16
     return (deep.astype(np.int32) * 256 >> bits).astype(np.uint8), bits
+
+
+def _bare(content: bytes) -> bytes:
+    """A PNG's bytes without what may be damaged while its pixels are sound: texts, profiles, gamma."""
+    kept, at = [content[:8]], 8
+    while at + 12 <= len(content):  # a chunk: its length, kind, content, CRC
+        end = at + 12 + int.from_bytes(content[at : at + 4])
+        if content[at + 4 : at + 5].isupper() or content[at + 4 : at + 8] == b"tRNS":
+            kept.append(content[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def _open(content: bytes, least: int):
@@ -68,8 +80,8 @@ def _open(content: bytes, least: int):
                 stated = int(np.max(opened.tag_v2.get(281, 0))).bit_length()  # MaxSampleValue
             grey, bits = _to_8_bits(np.asarray(image), image.mode, stated)
             image = Image.fromarray(grey)
-        elif is_deep and np.max(image.convert("RGB")) < 16:  # Pillow kept the upper 8 bits of each
-            raise ValueError("its colours have 16 bits each and use 12 or fewer; save it with 8")
+        elif is_deep and 0 < np.max(image.convert("RGB")) < 16:  # Pillow kept the upper 8 bits of each
+            raise UserError("its colours have 16 bits each and use 12 or fewer; save it with 8")
         if image.has_transparency_data:  # on white, as a page shows it
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
         return image.convert("RGB"), bits
@@ -94,17 +106,25 @@ def read(path: Path, sizes: list[int], shallow: list[Path],
         if wanted and not wanted(digest):
             return None, digest
         # by each size alone, so that its pixels do not depend on which others are asked for
-        opened = {least: _open(content, least) for least in {3 * max(size, LARGEST) for size in sizes}}
+        leasts = {3 * max(size, LARGEST) for size in sizes}
+        try:
+            opened = {least: _open(content, least) for least in leasts}
+        except Exception:
+            if format_of(content) != "PNG":
+                raise
+            opened = {least: _open(_bare(content), least) for least in leasts}
     except MemoryError:
         raise
     except FileNotFoundError as error:
         raise UserError(f"there is no photo {printable(path)}") from error
     except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
-        reason, found = error, format_of(content)
+        reason, found = str(error), format_of(content)
         if isinstance(error, UnidentifiedImageError):  # its words are of our buffer
-            reason = f"it is {found or ('no picture' if content else 'empty')}"
-        then = "convert it to JPEG" if found in ("HEIC", "AVIF") else "replace or remove it"
-        raise UserError(f"cannot decode the photo {printable(path)}: {reason}; {then}") from error
+            reason = f"its {found} data is damaged" if found in READ else \
+                f"it is {found or ('no picture' if content else 'empty')}"
+        if not isinstance(error, UserError):
+            reason += "; convert it to JPEG" if found in ("HEIC", "AVIF") else "; replace or remove it"
+        raise UserError(f"cannot decode the photo {printable(path)}: {reason}") from error
     if any(bits < 16 for _, bits in opened.values()):
         shallow.append(path)
     squares = []

@@ -115,6 +115,12 @@ def _folders(folder: Path) -> list[str]:
 
 def _scan(root: Path, split: str) -> tuple[Path, list[Path], list[int], list[str], listing.LeftOut]:
     """A split's folder, photos, labels, class names, none of train without a folder of one, and the rest."""
+    for path in (root, *map(root.joinpath, SPLITS)):
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"--dataset {root}: {path} is a dead link; mend or remove it")
+    if not root.is_dir():
+        raise UserError(f"--dataset {root}: there is no such folder; want flowers102, synthetic, or a folder "
+                        f"with train/, val/ and test/ in it")
     bare = split != "val" and not any((root / name).is_dir() for name in SPLITS)
     folder = root if bare else root / ("train" if split == "val" and _lacks_val(root) else split)
     classes, (photos, left_out) = _folders(folder), listing.below(folder)

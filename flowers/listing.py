@@ -29,15 +29,18 @@ def kind_of(path: Path, hidden: bool) -> str:
     as_photo = (format_ in Image.OPEN or format_ == "MPO") and format_ not in NO_PHOTOS
     if suffix == ".icloud":
         return "placeholder of a cloud folder"
-    if hidden or path.name.startswith("."):  # ._a.jpg is what macOS notes about a.jpg
-        return "hidden photo" if as_photo and not path.name.startswith("._") else ""
+    if path.name.startswith("._"):  # ._a.jpg is what macOS notes about a.jpg
+        return ""
     if not os.path.isfile(path):
         return "pipe or device" if os.path.exists(path) else "dead link"
     with open(path, "rb") as file:
         found = decoding.format_of(file.read(40))
     if found in KINDS:
         return found
-    return PHOTO if as_photo or found in decoding.READ else suffix or "without a suffix"
+    is_photo = as_photo or found in decoding.READ
+    if hidden or path.name.startswith("."):
+        return "hidden photo" if is_photo else ""
+    return PHOTO if is_photo else suffix or "without a suffix"
 
 
 def below(folder: Path) -> tuple[list[Path], LeftOut]:

@@ -115,7 +115,8 @@ class Run:
         if epoch % save_every == 0 or epoch == total or self.stopped:
             self._save_last(epoch)
         if self.stopped:
-            print(f"stopped after epoch {epoch}; the same flags with --resume (no --overwrite) continue")
+            print(f"stopped after epoch {epoch}; the same flags with --resume (no --overwrite) continue, with "
+                  f"--resume --epochs {epoch} they hand over what is there")
 
     def _left(self, epoch: int) -> str:
         """How long the epochs after this one will take, by the last five, this process's where it has any."""
@@ -139,7 +140,8 @@ class Run:
         path = self.out / f"{kind}.pt"
         checkpoint.save(path, {"kind": kind, "epoch": epoch, "dataset": self.flags["dataset"],
                                "flags": self.flags, "environment": self.environment, **content})
-        which = f", of epoch {epoch}," if epoch < self.flags["epochs"] else ""
+        is_best = self.flags.get("keep") == "best"
+        which = f", of epoch {epoch}," if is_best or epoch < self.flags["epochs"] else ""
         print(f"wrote {path}{which} after {time.perf_counter() - self.start:.1f} s")
 
     def exit_status(self) -> int:

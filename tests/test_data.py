@@ -280,7 +280,8 @@ HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
 def test_content_decides_what_a_photo_is_and_not_its_name(folder, tmp_path, capsys):
     plain, rose = load(folder, "train", tmp_path), folder / "train/rose"
     photo = Image.open(rose / "0.jpg")
-    odd = {"phone.HEIC": "JPEG", "web.heic": "WEBP", "screen.jpg": "PNG", "nameless": "JPEG"}
+    odd = {"phone.HEIC": "JPEG", "web.heic": "WEBP", "screen.jpg": "PNG", "nameless": "JPEG",
+           "scan.heic": "TIFF", "paint": "BMP"}
     for name, true_format in odd.items():
         photo.save(rose / name, true_format)
     (rose / "IMG_1.HEIC").write_bytes(HEIC)
@@ -303,6 +304,27 @@ def test_content_decides_what_a_photo_is_and_not_its_name(folder, tmp_path, caps
 def test_what_only_has_a_photos_name_is_refused_with_its_true_format(content, words, folder, tmp_path):
     (folder / "train/rose/a.jpg").write_bytes(content)
     with pytest.raises(UserError, match=f"cannot decode the photo .*/train/rose/a.jpg: {words}"):
+        load(folder, "train", tmp_path)
+
+
+def test_a_png_whose_pixels_are_sound_is_read_whatever_its_other_parts_say(tmp_path):
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8))
+    photo.save(tmp_path / "whole.png")
+    whole = (tmp_path / "whole.png").read_bytes()
+    for odd in (b"\0\0\0\x04tEXta\0bcWRNG", b"\0\0\0\x01gAMA\0" + struct.pack(">I", zlib.crc32(b"gAMA\0"))):
+        (tmp_path / "odd.png").write_bytes(whole[:33] + odd + whole[33:])  # behind IHDR
+        assert np.array_equal(decoding.decode(tmp_path / "odd.png", 100), np.asarray(photo))
+    (tmp_path / "bad.png").write_bytes(whole[:100] + b"xxxx" + whole[104:])
+    with pytest.raises(UserError, match="bad.png: (its PNG data is damaged|broken)"):
+        decoding.decode(tmp_path / "bad.png", 100)
+
+
+@pytest.mark.parametrize("link", ("photos", "val", "test"))
+def test_a_dead_link_in_the_place_of_a_folder_is_named(link, folder, tmp_path):
+    where = folder if link == "photos" else folder / link
+    where.rename(tmp_path / "moved")
+    where.symlink_to("gone")
+    with pytest.raises(UserError, match=f"{where} is a dead link; mend or remove it"):
         load(folder, "train", tmp_path)
 
 
@@ -418,7 +440,7 @@ def test_classes_without_a_photo_on_one_side_are_counted_and_no_photo_at_all_is_
     flowers = load(root, "val", tmp_path)
     lacking = [name for label, name in enumerate("abcdefghij") if label not in flowers.labels]
     assert 0 < len(lacking) < 10
-    assert (f"--dataset {root}: {len(lacking)} of 10 classes have no photo in val, as {lacking[0]}\n"
+    assert (f"--dataset {root}: there is no photo in val for {len(lacking)} of 10 classes, as {lacking[0]}\n"
             in capsys.readouterr().out)
     for name in flowers.names:
         (root / name).unlink()

@@ -279,7 +279,7 @@ def test_balanced_class_weights_let_a_rare_class_count_as_much_as_a_common_one(d
     flags = [*HERE, *POOLED, "--batch-size", "16", "--epochs", "1", "--class-weights", "balanced"]
     done = run_script(tmp_path, "train_classifier", *flags, "--out", "run")
     assert done.returncode == 0, done.stderr
-    assert "2 of 3 classes have under 5 training photos, as daisy with 4" in done.stdout
+    assert "expect little of 2 of 3 classes: there are under 5 training photos, as 4 of daisy" in done.stdout
     flowers = data.load(str(tmp_path / "photos"), "train", cache_dir=str(tmp_path / "cache"))
     assert torch.bincount(flowers.labels).tolist() == [4, 2, 10]
     machine.seeded_shuffle(0, 0)
