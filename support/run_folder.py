@@ -115,8 +115,8 @@ class Run:
         if epoch % save_every == 0 or epoch == total or self.stopped:
             self._save_last(epoch)
         if self.stopped:
-            print(f"stopped after epoch {epoch}; the same flags with --resume (no --overwrite) continue, with "
-                  f"--resume --epochs {epoch} they hand over what is there")
+            print(f"stopped after epoch {epoch}; the same flags with --resume (no --overwrite) continue, and "
+                  f"with --epochs {epoch}, too, hand over what is there")
 
     def _left(self, epoch: int) -> str:
         """How long the epochs after this one will take, by the last five, this process's where it has any."""

@@ -485,15 +485,16 @@ def faulty(train: Path) -> str:
     """Plant in a train/ one file of each kind that is left out; what is said of them."""
     for name in ("rose/a.jpg", "rose/b.jpg", "daisy/a.jpg", "lily"):
         (train / name).symlink_to("gone")
-    for name in ("@tulip/0.jpg", "@tulip/1.jpg", ".rose/0.jpg", "@tulip/notes.txt", "rose/.kept.jpg"):
+    for name in ("@tulip/0.jpg", "@tulip/1.jpg", ".rose/0.jpg", "rose/.kept.jpg"):
         (train / name).parent.mkdir(exist_ok=True)
         shutil.copy(train / "rose/0.jpg", train / name)
-    for name in ("rose/IMG_1.HEIC", "rose/IMG_2.heic", "tulip/IMG_3.heif"):
+    (train / "@tulip/notes.txt").write_text("notes")
+    for name in ("@tulip/IMG_0.HEIC", "rose/IMG_1.HEIC", "rose/IMG_2.heic", "tulip/IMG_3.heif"):
         (train / name).write_bytes(HEIC)
     for name in ("rose/.IMG_4.jpg.icloud", "tulip/IMG_5.HEIC.icloud"):
         (train / name).write_bytes(b"bplist00")
-    return ("left out 13 files: 4 dead links ({0}daisy/a.jpg, ...), 4 hidden photos ({0}.rose/0.jpg, ...; "
-            "rename what begins with . or @), 3 HEIC ({0}rose/IMG_1.HEIC, ...; convert them to JPEG), "
+    return ("left out 14 files: 4 HEIC ({0}@tulip/IMG_0.HEIC, ...; convert them to JPEG), 4 dead links "
+            "({0}daisy/a.jpg, ...), 4 hidden photos ({0}.rose/0.jpg, ...; rename what begins with . or @), "
             "2 placeholders of a cloud folder ({0}rose/.IMG_4.jpg.icloud, ...; download the photos "
             "themselves)\n")
 
