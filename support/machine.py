@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import math
 import os
 import platform
 import re
@@ -40,8 +41,11 @@ def choose_device(name: str) -> torch.device:
     if name not in found:
         raise UserError(
             f"--device {name}: this machine has none that PyTorch can use (it has {', '.join(found)})")
+    number, most = distributed.local_rank(), {"cuda": torch.cuda.device_count(), "mps": 1}.get(name, math.inf)
+    if distributed.count() > 1 and number >= most:
+        raise UserError(f"--device {name}: {most} of this machine, for as many processes; start no more")
     if name == "cuda":  # each process of torchrun has its own
-        return torch.device(name, distributed.local_rank() % torch.cuda.device_count())
+        return torch.device(name, number % most)
     return torch.device(name)
 
 
@@ -67,6 +71,8 @@ def set_up(device_name: str, precision_name: str, deterministic: bool = False) -
     keep_memory()
     torch.backends.cudnn.allow_tf32 = False  # else cuDNN rounds what fp32 convolutions multiply to ten bits
     device = choose_device(device_name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if deterministic and device.type != "cpu":  # a CPU has no other algorithms
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before cuBLAS starts, as the next line's docs ask
         torch.use_deterministic_algorithms(True)
@@ -104,14 +110,15 @@ def commit() -> str | None:
 
 
 def describe(device: torch.device, precision: str) -> dict:
-    """What a log needs for its numbers to be repeated: commit, versions, device, precision, threads."""
+    """What a log needs for its numbers to be repeated: commit, versions, device, precision, threads, ..."""
     versions = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
     return {"commit": commit(), "versions": versions, "device": str(device), "processor": processor(device),
-            "precision": precision, "threads": torch.get_num_threads()}
+            "precision": precision, "threads": torch.get_num_threads(), "processes": distributed.count()}
 
 
 def seeded_shuffle(seed: int, epoch: int) -> torch.Generator:
     """Seed all randomness of an epoch (0: first weights) by these two alone; the shuffle's generator."""
     shuffle_seed, torch_seed = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint64).tolist()
-    torch.manual_seed(torch_seed)  # dropout and initial weights, on every device
+    own = distributed.rank() if epoch else 0  # processes begin with the same weights, but drop out their own
+    torch.manual_seed(torch_seed ^ own)  # dropout and initial weights, on every device
     return torch.Generator().manual_seed(shuffle_seed)
