@@ -43,14 +43,14 @@ def train_one_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, images: 
     shuffle = machine.seeded_shuffle(args.seed, epoch)
     batches = data.batches(len(images), args.batch_size, shuffle)
     draws = augment.draw(batches, shuffle, images.device, args.smallest_crop) if args.augment else []
-    mine, draws, factors = training.own_parts(batches, draws)  # under torchrun; else all of them
+    mine, draws, scale = training.own_parts(batches, draws)  # under torchrun; else all of them
     for i, batch in enumerate(run.progress(mine, epoch)):  # indices (B,)
         step, photos = (epoch - 1) * len(batches) + i, images[batch]  # (B, 3, S, S)
         training.set_learning_rate(optimizer, args.schedule, step, args.epochs * len(batches))
         x = augment.augment(photos, draws[i]) if draws else augment.plain(photos)  # (B, 3, 100, 100)
         with machine.autocast(x.device, run.precision):
             _, x_hat = model(x)  # (B, 3, 100, 100)
-        loss = factors[i] * F.mse_loss(x_hat.float(), x)
+        loss = scale[i] * F.mse_loss(x_hat.float(), x)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -117,7 +117,7 @@ def train_one_epoch(network: nn.Module, averaged: nn.Sequential | None, optimize
     shuffle = machine.seeded_shuffle(args.seed, epoch)
     batches = data.batches(len(images), args.batch_size, shuffle)
     draws = augment.draw(batches, shuffle, images.device, args.smallest_crop) if args.augment else []
-    mine, draws, factors = training.own_parts(batches, draws)  # under torchrun; else all of them
+    mine, draws, scale = training.own_parts(batches, draws)  # under torchrun; else all of them
     for i, batch in enumerate(run.progress(mine, epoch)):  # indices (B,)
         step, photos, y = (epoch - 1) * len(batches) + i, images[batch], labels[batch]  # (B, 3, S, S), (B,)
         training.set_learning_rate(optimizer, args.schedule, step, args.epochs * len(batches))
@@ -130,10 +130,9 @@ def train_one_epoch(network: nn.Module, averaged: nn.Sequential | None, optimize
         if draws:  # each picture has the label of its partner, too, by its share
             own = cross_entropy(logits, y, reduction="none")  # (B,)
             other = cross_entropy(logits, labels[batches[i]][draws[i].partner], reduction="none")  # (B,)
-            loss = (share * own + (1 - share) * other).mean()
+            loss = scale[i] * (share * own + (1 - share) * other).mean()
         else:
-            loss = cross_entropy(logits, y, reduction="mean" if weights is None else "none").mean()
-        loss = factors[i] * loss
+            loss = scale[i] * cross_entropy(logits, y, reduction="mean" if weights is None else "none").mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

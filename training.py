@@ -62,10 +62,10 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
 
 
 def own_parts(batches: list[Tensor], draws: list[augment.Draws]) -> tuple[list, list, list[float]]:
-    """Of each batch this process's images, draws, and the factor of its loss; alone, all of it and 1."""
+    """Of each batch this process's images, draws, and what scales its loss; alone, all of it and 1."""
     mine = [distributed.part(batch) for batch in batches]
-    factors = [distributed.count() * len(own) / len(batch) for own, batch in zip(mine, batches)]
-    return mine, [augment.Draws(*map(distributed.part, each)) for each in draws], factors
+    scale = [distributed.count() * len(own) / len(batch) for own, batch in zip(mine, batches)]
+    return mine, [augment.Draws(*map(distributed.part, each)) for each in draws], scale
 
 
 def class_weights(flowers: data.FlowerSet) -> Tensor:

@@ -1,4 +1,4 @@
-"""Batch norm of several processes on CPUs, for which PyTorch has none: nn.SyncBatchNorm is for GPUs alone."""
+"""Batch norm of several processes on CPUs, where nn.SyncBatchNorm does not work."""
 
 import torch
 import torch.distributed as dist
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def synchronise(model: nn.Module) -> nn.Module:
-    """Let the batch norm inside a model take its mean and variance of all processes' images, in training."""
+    """Let batch norm inside the model take mean and variance over all processes, in training."""
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             layer.__class__ = SyncBatchNorm
@@ -15,7 +15,7 @@ def synchronise(model: nn.Module) -> nn.Module:
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """As nn.SyncBatchNorm, for x (B, C, H, W) or (B, C)."""
+    """As nn.SyncBatchNorm, for x (B, C, H, W) or (B, C), of a B that may differ between processes."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:

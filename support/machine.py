@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import functools
-import math
 import os
 import platform
 import re
@@ -41,9 +40,9 @@ def choose_device(name: str) -> torch.device:
     if name not in found:
         raise UserError(
             f"--device {name}: this machine has none that PyTorch can use (it has {', '.join(found)})")
-    number, most = distributed.local_rank(), {"cuda": torch.cuda.device_count(), "mps": 1}.get(name, math.inf)
-    if distributed.count() > 1 and number >= most:
-        raise UserError(f"--device {name}: {most} of this machine, for as many processes; start no more")
+    number, most = distributed.local_rank(), torch.cuda.device_count() or 1
+    if name != "cpu" and number >= most and distributed.count() > 1:
+        raise UserError(f"--device {name}: this machine has {most}, so start no more processes than that")
     if name == "cuda":  # each process of torchrun has its own
         return torch.device(name, number % most)
     return torch.device(name)
@@ -80,10 +79,11 @@ def set_up(device_name: str, precision_name: str, deterministic: bool = False) -
 
 
 def say(device: torch.device, precision: str) -> str:
-    """Device, threads and precision in words."""
+    """Device, threads, precision and processes in words."""
     threads = torch.get_num_threads()
     counted = f", {threads} thread{'s' * (threads > 1)}" if device.type == "cpu" else ""
-    return f"on {device} ({processor(device)}{counted}) in {precision}"
+    processes = f", {distributed.count()} processes" if distributed.count() > 1 else ""
+    return f"on {device} ({processor(device)}{counted}) in {precision}{processes}"
 
 
 def processor(device: torch.device) -> str:

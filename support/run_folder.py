@@ -47,7 +47,7 @@ class Run:
         self.environment = machine.describe(self.device, self.precision)
         self.last, self.log = args.out / "last.pt", args.out / "log.jsonl"
         self.locks, self.lock = locks, None  # the lock ends with `locks`
-        self.resumed = distributed.from_first(self._find_last)  # what last.pt holds
+        self.resumed = distributed.from_first(self._claim_folder)  # what last.pt holds
         if self.resumed:
             self.resumed["flags"] = former | self.resumed["flags"]  # former: what earlier versions lack
         self.epochs_done = self.resumed["epoch"] if self.resumed else 0
@@ -148,11 +148,6 @@ class Run:
         """After an interrupt: what a shell expects of a process that a signal ended."""
         return 128 + self.stopped
 
-    def _find_last(self) -> dict | None:
-        """Claim the folder; what its last.pt holds, to resume."""
-        self._claim_folder()
-        return checkpoint.load(self.last, self.kind) if self.flags["resume"] else None
-
     def _begin_folder(self, header: dict) -> list[dict]:
         """Write the first last.pt and the log's header, or cut the log; its rows of epochs that are done."""
         if not self.resumed:
@@ -164,8 +159,8 @@ class Run:
             path.unlink(missing_ok=True)  # it may match two patterns
         return run_log.start_log(self.log, header, self.epochs_done)
 
-    def _claim_folder(self, begin: bool = False) -> None:
-        """Lock the folder, made to begin; UserError where the flags do not go with what it holds."""
+    def _claim_folder(self, begin: bool = False) -> dict | None:
+        """Lock the folder, made to begin; what last.pt holds, to resume. UserError where flags do not go."""
         if self.lock is None and (begin or self.out.is_dir()):
             self.lock = self.locks.enter_context(claim(self.out))  # first: what the checks find stays so
         other = "classifier" if self.kind == "autoencoder run" else "autoencoder"
@@ -178,6 +173,7 @@ class Run:
         if found and not resume and not self.flags["overwrite"]:
             how = "--resume continues it, " if self.last.exists() else ""
             raise UserError(f"{self.out} holds a run already ({found[0].name}); {how}--overwrite replaces it")
+        return checkpoint.load(self.last, self.kind) if resume else None
 
     def _present(self, *patterns: str) -> list[Path]:
         return [path for pattern in patterns for path in self.out.glob(pattern)]
