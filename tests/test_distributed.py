@@ -223,13 +223,9 @@ def test_an_interrupt_of_torchrun_ends_all_processes_after_the_same_epoch(alone,
     assert len(run_log.read_log(tmp_path / "run/log.jsonl")[1]) == done
 
 
-@pytest.mark.parametrize("flags,line", (
-    (["--dataset", "nowhere"], "there is no nowhere/train/"), (["--epochs", "0"], "out of range")))
-def test_what_all_processes_refuse_is_said_once(flags, line, alone, tmp_path):
-    (tmp_path / "photos").symlink_to(alone / "photos")
-    command = torchrun(2, ROOT / "train_autoencoder.py", *HERE, *flags)
+def test_what_all_processes_refuse_is_said_once(tmp_path):
+    command = torchrun(2, ROOT / "train_autoencoder.py", *HERE, "--dataset", "nowhere")
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode != 0 and done.stdout == ""
-    (said,) = (each for each in done.stderr.splitlines() if each.startswith("train_autoencoder.py: "))
-    assert line in said
-    assert "[rank" not in done.stderr
+    assert done.returncode != 0 and done.stdout == "" and "[rank" not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("train_autoencoder.py: "))
+    assert "there is no nowhere/train/" in line
