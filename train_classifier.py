@@ -123,13 +123,13 @@ def train_one_epoch(network: nn.Module, averaged: nn.Sequential | None, optimize
         training.set_learning_rate(optimizer, args.schedule, step, args.epochs * len(batches))
         x = augment.augment(photos, draws[i]) if draws else augment.plain(photos)  # (B, 3, 100, 100)
         if draws:
-            partners = distributed.joined(x, len(batches[i]))[draws[i].partner]  # (B, 3, 100, 100)
-            x, share = augment.cutmix(x, draws[i], partners)  # share (B,): how much of a picture is its own
+            x_all, y_all = (distributed.joined(own, len(batches[i])) for own in (x, y))  # of the whole batch
+            x, share = augment.cutmix(x, draws[i], x_all[draws[i].partner])  # share (B,): how much is its own
         with machine.autocast(x.device, run.precision):
             logits = network(x).float()  # (B, classes)
         if draws:  # each picture has the label of its partner, too, by its share
             own = cross_entropy(logits, y, reduction="none")  # (B,)
-            other = cross_entropy(logits, labels[batches[i]][draws[i].partner], reduction="none")  # (B,)
+            other = cross_entropy(logits, y_all[draws[i].partner], reduction="none")  # (B,)
             loss = scale[i] * (share * own + (1 - share) * other).mean()
         else:
             loss = scale[i] * cross_entropy(logits, y, reduction="mean" if weights is None else "none").mean()
