@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import augment
 import data
 from models import HEADS, AutoEncoder, Encoder
-from support import checkpoint, errors, figures, files, machine, run_folder
+from support import checkpoint, distributed, figures, files, machine, run_folder
 from support.errors import UserError, counted, few
 
 PRODUCTS = ("evaluation.json", "predictions.csv", "per_class.csv", "confusion.png", "confused.png")
@@ -42,7 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, nn.Module, dict]:
     """Encoder and classifier in eval mode, rebuilt from a classifier.pt, and the rest of its content."""
-    content = checkpoint.load(path, "classifier")
+    content = distributed.from_first(checkpoint.load, path, "classifier")
     config, batch_norm = content["config"], {"batch_norm": content["config"].get("batch_norm")}
     encoder = checkpoint.rebuild(Encoder, batch_norm, content.pop("encoder"), path)
     head = HEADS.get(str(content.get("head", "report")))  # files of earlier versions do not say it
@@ -59,7 +59,7 @@ def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, nn.Modul
 
 def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dict]:
     """An autoencoder in eval mode, rebuilt from an autoencoder.pt, and the rest of its content."""
-    content = checkpoint.load(path, "autoencoder")
+    content = distributed.from_first(checkpoint.load, path, "autoencoder")
     model = checkpoint.rebuild(AutoEncoder, content["config"], content.pop("model"), path)
     return model.to(device, memory_format=machine.memory_format(device)).eval(), content
 
@@ -72,12 +72,12 @@ def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: 
     classifier.eval()
     probabilities = []
     with machine.autocast(device, precision):  # around the loop: it casts the weights once
-        for batch in data.batches(len(images), BATCH_SIZE):
+        for batch in distributed.part(data.batches(len(images), BATCH_SIZE)):
             photos = images[batch].to(device)  # (B, 3, S, S)
             seen = augment.views(photos, views) if views > 1 else [augment.plain(photos)]  # (B, 3, 100, 100)
             likely = [classifier(encoder(x)).float().softmax(1) for x in seen]  # (B, classes) each
             probabilities.append(torch.stack(likely).mean(0).cpu())  # (B, classes)
-    return torch.cat(probabilities)
+    return torch.cat(distributed.gathered(probabilities))
 
 
 @torch.no_grad()
@@ -91,10 +91,10 @@ def reconstruct(model: AutoEncoder, x: Tensor, precision: str) -> Tensor:
 def reconstruction_error(model: AutoEncoder, images: Tensor, device: torch.device, precision: str) -> float:
     """Mean squared error per value of uint8 images (N, 3, H, W), in [0, 1] units; model in eval mode."""
     total = 0.0
-    for batch in data.batches(len(images), BATCH_SIZE):
+    for batch in distributed.part(data.batches(len(images), BATCH_SIZE)):
         x = data.to_input(images[batch], device)  # (B, 3, H, W)
         total += F.mse_loss(reconstruct(model, x, precision), x).item() * len(batch)
-    return total / len(images)
+    return distributed.total(torch.tensor(total, dtype=torch.float64)).item() / len(images)
 
 
 def accuracy(encoder: nn.Module, classifier: nn.Module, flowers: data.FlowerSet, device: torch.device,
@@ -150,7 +150,7 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
     """A split at 100 pixels, and for several views at augment.SQUARE: photos of the classifier's classes, if
     there are any."""
     sizes = [100, augment.SQUARE] if args.views > 1 and split != "train" else [100]
-    sets = data.load_sizes(dataset, split, args.data_dir, args.cache_dir, sizes)
+    sets = distributed.in_turn(data.load_sizes, dataset, split, args.data_dir, args.cache_dir, sizes)
     first, names, classes = sets[0], sets[0].classes, content["classes"]
     numbers = torch.tensor([classes.index(name) if name in classes else -1 for name in names])
     labels = numbers[first.labels]  # (N,)
@@ -209,6 +209,8 @@ def main(args: argparse.Namespace) -> int:
             columns = flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist()
             rows += [[split, name, classes[i], i, classes[j], j, f"{p:.4f}"]
                      for name, i, j, p in zip(*columns)]
+        if distributed.rank() > 0:
+            return 0
         print_summaries(splits, args.views)
         files.write_csv(out / "predictions.csv", rows)
         show_where_it_goes_wrong(out, split, flowers, predicted.numpy())  # of the last split: test, or val
@@ -221,4 +223,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args())
+    distributed.run(main, parse_args)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 import augment
 import data
@@ -22,7 +22,7 @@ import evaluate
 import recipes
 import training
 from models import AutoEncoder
-from support import errors, figures, machine, run_folder, run_log
+from support import distributed, figures, machine, run_folder, run_log
 
 PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # --overwrite removes them, too
 
@@ -35,7 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return recipes.parse(parser, "autoencoder", argv)
 
 
-def train_one_epoch(model: AutoEncoder, optimizer: torch.optim.Optimizer, images: Tensor, epoch: int,
+def train_one_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, epoch: int,
                     args: argparse.Namespace, run: run_folder.Run) -> dict:
     """One pass over the training images, uint8 (N, 3, S, S), a step a batch; returns the log's row."""
     start, losses = time.perf_counter(), []
@@ -43,13 +43,14 @@ def train_one_epoch(model: AutoEncoder, optimizer: torch.optim.Optimizer, images
     shuffle = machine.seeded_shuffle(args.seed, epoch)
     batches = data.batches(len(images), args.batch_size, shuffle)
     draws = augment.draw(batches, shuffle, images.device, args.smallest_crop) if args.augment else []
-    for i, batch in enumerate(run.progress(batches, epoch)):  # indices (B,)
+    mine, draws, scale = training.own_parts(batches, draws)  # under torchrun; else all of them
+    for i, batch in enumerate(run.progress(mine, epoch)):  # indices (B,)
         step, photos = (epoch - 1) * len(batches) + i, images[batch]  # (B, 3, S, S)
         training.set_learning_rate(optimizer, args.schedule, step, args.epochs * len(batches))
         x = augment.augment(photos, draws[i]) if draws else augment.plain(photos)  # (B, 3, 100, 100)
         with machine.autocast(x.device, run.precision):
             _, x_hat = model(x)  # (B, 3, 100, 100)
-        loss = F.mse_loss(x_hat.float(), x)
+        loss = scale[i] * F.mse_loss(x_hat.float(), x)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -76,13 +77,14 @@ def main(args: argparse.Namespace) -> int:
 
         machine.seeded_shuffle(args.seed, 0)
         model = AutoEncoder(args.batch_norm).to(run.device, memory_format=machine.memory_format(run.device))
+        trained = distributed.data_parallel(model, run.device)
         optimizer = training.make_optimizer(args.optimizer, [{"params": list(model.parameters())}],
                                             args.learning_rate, args.weight_decay)
 
         run.begin({"model": model, "optimizer": optimizer}, splits={"train": len(flowers)})
         for epoch in run.epochs(args.epochs):
-            row = train_one_epoch(model, optimizer, images, epoch, args, run)
-            if run.is_due(epoch):
+            row = train_one_epoch(trained, optimizer, images, epoch, args, run)
+            if run.is_due(epoch) and distributed.rank() == 0:
                 draw(model, images, run.precision, args.out, epoch)
             run.end_epoch(epoch, row, "mean squared error")
         if run.stopped:
@@ -93,4 +95,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args())
+    distributed.run(main, parse_args)

@@ -13,6 +13,7 @@ import argparse
 import copy
 import functools
 import time
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ import recipes
 import training
 from flowers import folder
 from models import DROPOUTS_AFTER, HEADS, AutoEncoder, Encoder
-from support import checkpoint, errors, machine, run_folder, run_log
+from support import checkpoint, distributed, machine, run_folder, run_log
 from support.flags import number
 
 PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite removes them, too
@@ -62,7 +63,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def starting_network(args: argparse.Namespace, classes: list[str],
-                     resumed: dict | None = None) -> tuple[nn.ModuleDict, dict, list[str]]:
+                     resumed: dict | None = None) -> tuple[nn.Sequential, dict, list[str]]:
     """Both networks before the first step, which a resumed run fills itself; the classifier's config, and the
     digests of the photos that trained one before."""
     path, cpu, earlier, saved = args.autoencoder, torch.device("cpu"), None, {}
@@ -73,7 +74,7 @@ def starting_network(args: argparse.Namespace, classes: list[str],
         encoder = Encoder(resumed["config"].get("batch_norm", True))
     elif path is None:
         print("encoder from random weights (--autoencoder FILE starts from a trained one)")
-    elif checkpoint.peek(path).get("kind") == "classifier":
+    elif distributed.from_first(checkpoint.peek, path).get("kind") == "classifier":
         encoder, earlier, saved = evaluate.load_classifier(path, cpu)
     else:
         autoencoder, saved = evaluate.load_autoencoder(path, cpu)
@@ -89,50 +90,52 @@ def starting_network(args: argparse.Namespace, classes: list[str],
         print(f"{whence} from {path}, trained by the recipe {saved.get('flags', {}).get('recipe', 'report')}")
     if saved.get("dataset", args.dataset) != args.dataset:
         print(f"transfer: it was trained with --dataset {saved['dataset']}, not {args.dataset}")
-    network = nn.ModuleDict({"encoder": encoder, "classifier": classifier})
+    encoder.requires_grad_(not args.freeze_encoder)
+    network = nn.Sequential(OrderedDict(encoder=encoder, classifier=classifier))
     return network, config, (resumed or saved).get("digests", [])
 
 
-def make_optimizer(network: nn.ModuleDict, images: Tensor, args: argparse.Namespace,
+def make_optimizer(network: nn.Sequential, images: Tensor, args: argparse.Namespace,
                    run: run_folder.Run) -> torch.optim.Optimizer:
     """The optimizer of both parts; a frozen encoder gets batch norm's statistics of the images, once."""
-    groups = [{"params": list(network["classifier"].parameters())}]
+    groups = [{"params": list(network.classifier.parameters())}]
     if not args.freeze_encoder:
-        groups.append({"params": list(network["encoder"].parameters()), "lr": args.encoder_learning_rate})
+        groups.append({"params": list(network.encoder.parameters()), "lr": args.encoder_learning_rate})
     elif args.autoencoder is None and args.batch_norm and not run.resumed:
         print("frozen random encoder: its batch norm is measured once, on the training images")
         order = data.batches(len(images), args.batch_size, machine.seeded_shuffle(args.seed, 0))
-        training.measure_batch_norm(network["encoder"], images, order, run.precision)
-    network["encoder"].requires_grad_(not args.freeze_encoder)
+        training.measure_batch_norm(network.encoder, images, order, run.precision)
     return training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
 
 
-def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, optimizer: torch.optim.Optimizer,
+def train_one_epoch(network: nn.Module, averaged: nn.Sequential | None, optimizer: torch.optim.Optimizer,
                     images: Tensor, labels: Tensor, weights: Tensor | None, epoch: int,
                     args: argparse.Namespace, run: run_folder.Run) -> dict:
     """One pass over the images, uint8 (N, 3, S, S), of classes with weights (classes,); the log's row."""
     start, losses, correct = time.perf_counter(), [], 0
-    encoder, classifier = network["encoder"], network["classifier"]
+    encoder, classifier = getattr(network, "module", network)  # of what DistributedDataParallel wraps
     cross_entropy = functools.partial(F.cross_entropy, weight=weights, label_smoothing=args.label_smoothing)
     encoder.train(not args.freeze_encoder)  # in eval mode its batch norm stays as it is, too
     classifier.train()
     shuffle = machine.seeded_shuffle(args.seed, epoch)
     batches = data.batches(len(images), args.batch_size, shuffle)
     draws = augment.draw(batches, shuffle, images.device, args.smallest_crop) if args.augment else []
-    for i, batch in enumerate(run.progress(batches, epoch)):  # indices (B,)
+    mine, draws, scale = training.own_parts(batches, draws)  # under torchrun; else all of them
+    for i, batch in enumerate(run.progress(mine, epoch)):  # indices (B,)
         step, photos, y = (epoch - 1) * len(batches) + i, images[batch], labels[batch]  # (B, 3, S, S), (B,)
         training.set_learning_rate(optimizer, args.schedule, step, args.epochs * len(batches))
         x = augment.augment(photos, draws[i]) if draws else augment.plain(photos)  # (B, 3, 100, 100)
         if draws:
-            x, share = augment.cutmix(x, draws[i])  # share (B,): how much of a picture is its own
+            x_all, y_all = (distributed.joined(own, len(batches[i])) for own in (x, y))  # of the whole batch
+            x, share = augment.cutmix(x, draws[i], x_all[draws[i].partner])  # share (B,): how much is its own
         with machine.autocast(x.device, run.precision):
-            logits = classifier(encoder(x)).float()  # (B, classes)
+            logits = network(x).float()  # (B, classes)
         if draws:  # each picture has the label of its partner, too, by its share
             own = cross_entropy(logits, y, reduction="none")  # (B,)
-            other = cross_entropy(logits, y[draws[i].partner], reduction="none")  # (B,)
-            loss = (share * own + (1 - share) * other).mean()
+            other = cross_entropy(logits, y_all[draws[i].partner], reduction="none")  # (B,)
+            loss = scale[i] * (share * own + (1 - share) * other).mean()
         else:
-            loss = cross_entropy(logits, y, reduction="mean" if weights is None else "none").mean()
+            loss = scale[i] * cross_entropy(logits, y, reduction="mean" if weights is None else "none").mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -142,14 +145,14 @@ def train_one_epoch(network: nn.ModuleDict, averaged: nn.ModuleDict | None, opti
         correct += (logits.argmax(1) == y).sum()
     cost = run_log.epoch_cost(losses, batches, epoch, args.learning_rate)
     return {"cost": cost, "seconds": round(time.perf_counter() - start, 3),
-            "train_accuracy": 100 * int(correct) / len(images)}
+            "train_accuracy": 100 * int(distributed.total(correct)) / len(images)}
 
 
 def main(args: argparse.Namespace) -> int:
     with run_folder.open(args, "classifier run", PRODUCTS, recipes.RECIPES["report"]["classifier"]) as run:
         folder.check_classes(args.dataset)
         flowers = training.load_photos(args, run, "classifier")
-        val = data.load(args.dataset, "val", args.data_dir, args.cache_dir)
+        val = distributed.in_turn(data.load, args.dataset, "val", args.data_dir, args.cache_dir)
         data.tell_duplicates({"train": flowers, "val": val})
         run.check_photos(flowers.digest() + val.digest())
         images = machine.place(flowers.images, run.device)  # uint8 (N, 3, size, size)
@@ -158,22 +161,24 @@ def main(args: argparse.Namespace) -> int:
         network, config, before = starting_network(args, flowers.classes, run.resumed)
         digests = list(dict.fromkeys(flowers.digests + before))  # of all photos that trained the network
         network.to(run.device, memory_format=machine.memory_format(run.device))
+        trained = distributed.data_parallel(network, run.device)
         optimizer = make_optimizer(network, images, args, run)
         averaged = copy.deepcopy(network) if args.average else None
         product = averaged or network  # what is validated and handed over
         best = copy.deepcopy(product) if args.keep == "best" else None
         weights = training.class_weights(flowers).to(run.device) if args.class_weights != "none" else None
 
-        copies = {"": network, "averaged_": averaged or {}, "best_": best or {}}
-        parts = {f"{prefix}{name}": part for prefix, each in copies.items() for name, part in each.items()}
+        copies = {"": network, "averaged_": averaged, "best_": best}
+        parts = {f"{prefix}{name}": part for prefix, each in copies.items() if each
+                 for name, part in each.named_children()}
         run.begin({**parts, "optimizer": optimizer}, {"train": len(flowers), "val": len(val)}, config=config,
                   head=args.head, digests=digests)
         for epoch in run.epochs(args.epochs):
-            row = train_one_epoch(network, averaged, optimizer, images, labels, weights, epoch, args, run)
+            row = train_one_epoch(trained, averaged, optimizer, images, labels, weights, epoch, args, run)
             row["val_accuracy"] = None
             if run.is_due(epoch):
                 judged = training.settled(product, images, args, run.precision)
-                row["val_accuracy"] = evaluate.accuracy(*judged.values(), val, run.device, run.precision)
+                row["val_accuracy"] = evaluate.accuracy(*judged, val, run.device, run.precision)
             if best and run.best_epoch(row | {"epoch": epoch}) == epoch:
                 best.load_state_dict(judged.state_dict())
             run.end_epoch(epoch, row, "cross-entropy (nats)")
@@ -183,9 +188,10 @@ def main(args: argparse.Namespace) -> int:
         epoch = run.best_epoch() if best else None  # None: a run stopped before any was measured, too
         product = best if epoch else training.settled(product, images, args, run.precision)
         run.hand_over(epoch or args.epochs, config=config, head=args.head, classes=flowers.classes,
-                      digests=digests, **{name: part.state_dict() for name, part in product.items()})
+                      digests=digests, encoder=product.encoder.state_dict(),
+                      classifier=product.classifier.state_dict())
     return 0
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args())
+    distributed.run(main, parse_args)

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import update_bn
 import augment
 import data
 import recipes
-from support import machine, run_folder
+from support import distributed, machine, run_folder
 from support.errors import UserError, printable
 from support.flags import add_run, number
 
@@ -42,7 +42,7 @@ def parser_of(doc: str, out: str) -> argparse.ArgumentParser:
 def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> data.FlowerSet:
     """The training photos; settles --epochs by them. UserError where photos, or classes, are too few."""
     size = augment.SQUARE if args.augment else 100
-    flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, size)
+    flowers = distributed.in_turn(data.load, args.dataset, "train", args.data_dir, args.cache_dir, size)
     if len(flowers) < 2:
         raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     if stage == "classifier":
@@ -54,9 +54,19 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
         if few := (counts < 5).nonzero().flatten().tolist():
             print(f"expect little of {len(few)} of {len(counts)} classes: there are under 5 training photos, "
                   f"as {counts[few[0]]} of {printable(flowers.classes[few[0]])}")
-    steps = len(data.batches(len(flowers), args.batch_size))
-    args.epochs = run.flags["epochs"] = recipes.epochs(args, stage, steps, run.resumed)
+    sizes = [len(batch) for batch in data.batches(len(flowers), args.batch_size)]
+    if min(sizes) < distributed.count():
+        raise UserError(f"--batch-size {args.batch_size}: a batch of {min(sizes)} photos is too small for "
+                        f"{distributed.count()} processes")
+    args.epochs = run.flags["epochs"] = recipes.epochs(args, stage, len(sizes), run.resumed)
     return flowers
+
+
+def own_parts(batches: list[Tensor], draws: list[augment.Draws]) -> tuple[list, list, list[float]]:
+    """Of each batch this process's images, draws, and what scales its loss; alone, all of it and 1."""
+    mine = [distributed.part(batch) for batch in batches]
+    scale = [distributed.count() * len(own) / len(batch) for own, batch in zip(mine, batches)]
+    return mine, [augment.Draws(*map(distributed.part, each)) for each in draws], scale
 
 
 def class_weights(flowers: data.FlowerSet) -> Tensor:
@@ -106,20 +116,20 @@ def measure_batch_norm(model: nn.Module, images: Tensor, batches: list[Tensor], 
                        before: nn.Module | None = None) -> None:
     """Set batch norm's statistics to their mean over batches of uint8 images (N, 3, S, S), after `before`."""
     with machine.autocast(images.device, precision):
-        inputs = (augment.plain(images[batch]) for batch in batches)
+        inputs = (augment.plain(images[distributed.part(batch)]) for batch in batches)
         update_bn(map(before, inputs) if before else inputs, model)
 
 
-def settled(model: nn.ModuleDict, images: Tensor, args: argparse.Namespace, precision: str) -> nn.ModuleDict:
+def settled(model: nn.Sequential, images: Tensor, args: argparse.Namespace, precision: str) -> nn.Sequential:
     """The model; of a strong run of few steps a copy, whose batch norm is measured anew on plain images."""
     batches = math.ceil(len(images) / args.batch_size)
     if args.recipe != "strong" or args.epochs * batches >= recipes.FEW_STEPS:
         return model
     model = copy.deepcopy(model)
-    model["classifier"].dropout.p = 0.0  # as when it is used
+    model.classifier.dropout.p = 0.0  # as when it is used
     order = data.batches(len(images), math.ceil(len(images) / batches), machine.seeded_shuffle(args.seed, 0))
-    encoder = model["encoder"].eval()  # and so it stays
+    encoder = model.encoder.eval()  # and so it stays
     if not args.freeze_encoder:
         measure_batch_norm(encoder, images, order, precision)
-    measure_batch_norm(model["classifier"], images, order, precision, before=encoder)
+    measure_batch_norm(model.classifier, images, order, precision, before=encoder)
     return model

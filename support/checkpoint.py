@@ -181,4 +181,5 @@ def rounding(environment) -> dict:
     environment = environment if isinstance(environment, dict) else {}
     versions = environment.get("versions")
     torch_version = versions.get("torch") if isinstance(versions, dict) else None
-    return {"torch": torch_version, **{name: environment.get(name) for name in ("processor", "threads")}}
+    return {"torch": torch_version, **{name: environment.get(name) for name in ("processor", "threads")},
+            "processes": environment.get("processes", 1)}

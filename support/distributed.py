@@ -1,8 +1,112 @@
-"""What differs where torchrun starts several processes of one script."""
+"""One script in several processes, as torchrun starts them: each trains on its part of every batch.
 
+In a single process these functions return what they are given, or what the function they are given returns.
+"""
+
+import contextlib
 import os
+import re
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
+
+from support import batch_norm, errors
+
+TIMEOUT, PATIENCE = timedelta(minutes=10), timedelta(hours=2)  # for a step; for photos to be decoded
+LOST = re.compile("gloo|nccl|connection|timed out", re.IGNORECASE)  # as PyTorch says that a process is gone
 
 
 def local_rank() -> int:
     """The number of this process among those of its machine, as torchrun counts; 0 without torchrun."""
     return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def rank() -> int:
+    """The number of this process among those that work together; 0 prints and writes for all."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def count() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def run(main: Callable, parse_args: Callable) -> None:
+    """errors.run, of a script that works alone or, where torchrun started it, with the other processes."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        errors.run(main, parse_args())
+    errors.run(lambda _: _work_together(main, parse_args), None)
+
+
+def _work_together(main: Callable, parse_args: Callable) -> int:
+    store, number, processes = next(rendezvous("env://", timeout=TIMEOUT))
+    try:
+        dist.init_process_group(store=store, rank=number, world_size=processes, timeout=TIMEOUT)
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere if number else sys.stdout):
+            status = main(from_first(parse_args))  # its folder has the recipe of a run that is resumed
+        dist.destroy_process_group()
+        return status
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        with contextlib.suppress(dist.DistError):  # the store may be gone, too
+            if store.add("failed", 1) > 1:
+                sys.exit(1)  # the first to fail has said why, and its end made the others fail
+        if isinstance(error, RuntimeError) and LOST.search(str(error)):
+            raise errors.UserError(f"another process ended, or was silent for {TIMEOUT}; --resume continues "
+                                   f"a training run from its last.pt", exit_status=1) from error
+        raise
+
+
+def from_first(function: Callable, *args):
+    """What a function returns, called by the first process alone and sent to the others."""
+    result = [function(*args) if rank() == 0 else None]
+    if count() > 1:
+        dist.broadcast_object_list(result)
+    return result[0]
+
+
+def in_turn(function: Callable, *args):
+    """What a function returns, called by each machine's first process, then by others, for what it caches."""
+    result = function(*args) if local_rank() == 0 else None
+    if count() > 1:
+        dist.barrier(dist.new_group(timeout=PATIENCE, backend="gloo"))
+    return result if local_rank() == 0 else function(*args)
+
+
+def part(whole: Tensor | list) -> Tensor | list:
+    """This process's part of a tensor's rows or of a list; they lie in order, and differ by one at most."""
+    return whole[len(whole) * rank() // count() : len(whole) * (rank() + 1) // count()]
+
+
+def gathered(own: list) -> list:
+    """The lists of all processes as one, in order."""
+    parts = [own] * count()
+    if count() > 1:
+        dist.all_gather_object(parts, own)
+    return [each for part in parts for each in part]
+
+
+def total(own: Tensor) -> Tensor:
+    """The sum over all processes."""
+    if count() > 1:
+        dist.all_reduce(own := own.clone())
+    return own
+
+
+def joined(own: Tensor, size: int) -> Tensor:
+    """The tensor of so many rows, of which each process has its `part`."""
+    if count() > 1:
+        part(whole := own.new_zeros(size, *own.shape[1:])).copy_(own)
+        own = total(whole)
+    return own
+
+
+def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model to call in training: gradients and batch norm's statistics are those of the whole batch."""
+    if count() == 1:
+        return model
+    convert = nn.SyncBatchNorm.convert_sync_batchnorm if device.type == "cuda" else batch_norm.synchronise
+    return nn.parallel.DistributedDataParallel(convert(model), gradient_as_bucket_view=True)

@@ -40,8 +40,11 @@ def choose_device(name: str) -> torch.device:
     if name not in found:
         raise UserError(
             f"--device {name}: this machine has none that PyTorch can use (it has {', '.join(found)})")
+    number, most = distributed.local_rank(), torch.cuda.device_count() or 1
+    if name != "cpu" and number >= most and distributed.count() > 1:
+        raise UserError(f"--device {name}: this machine has {most}, so start no more processes than that")
     if name == "cuda":  # each process of torchrun has its own
-        return torch.device(name, distributed.local_rank() % torch.cuda.device_count())
+        return torch.device(name, number % most)
     return torch.device(name)
 
 
@@ -67,6 +70,8 @@ def set_up(device_name: str, precision_name: str, deterministic: bool = False) -
     keep_memory()
     torch.backends.cudnn.allow_tf32 = False  # else cuDNN rounds what fp32 convolutions multiply to ten bits
     device = choose_device(device_name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if deterministic and device.type != "cpu":  # a CPU has no other algorithms
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before cuBLAS starts, as the next line's docs ask
         torch.use_deterministic_algorithms(True)
@@ -74,9 +79,10 @@ def set_up(device_name: str, precision_name: str, deterministic: bool = False) -
 
 
 def say(device: torch.device, precision: str) -> str:
-    """Device, threads and precision in words."""
+    """Device, threads, precision and processes in words."""
     threads = f", {counted(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else ""
-    return f"on {device} ({processor(device)}{threads}) in {precision}"
+    processes = f", {distributed.count()} processes" if distributed.count() > 1 else ""
+    return f"on {device} ({processor(device)}{threads}) in {precision}{processes}"
 
 
 def processor(device: torch.device) -> str:
@@ -98,20 +104,13 @@ class Streamed:
     """Images (N, 3, S, S) that stay on the CPU; images[batch] are copied to the GPU while it computes."""
 
     def __init__(self, images: torch.Tensor, device: torch.device):
-        self.images, self.device, self.copies = images, device, torch.cuda.Stream(device)
+        self.images, self.device = images, device
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, batch: torch.Tensor) -> torch.Tensor:
-        pinned = torch.empty(len(batch), *self.images.shape[1:], dtype=self.images.dtype, pin_memory=True)
-        torch.index_select(self.images, 0, batch, out=pinned)
-        with torch.cuda.stream(self.copies):  # beside the stream of the steps, which need not have ended
-            photos = pinned.to(self.device, non_blocking=True)
-        steps = torch.cuda.current_stream(self.device)
-        steps.wait_stream(self.copies)
-        photos.record_stream(steps)  # so that its memory is not used anew before the step is done
-        return photos
+        return self.images[batch].pin_memory().to(self.device, non_blocking=True)  # steps before may go on
 
 
 def place(images: torch.Tensor, device: torch.device) -> torch.Tensor | Streamed:
@@ -130,14 +129,15 @@ def commit() -> str | None:
 
 
 def describe(device: torch.device, precision: str) -> dict:
-    """What a log needs for its numbers to be repeated: commit, versions, device, precision, threads."""
+    """What a log needs for its numbers to be repeated: commit, versions, device, precision, threads, ..."""
     versions = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
     return {"commit": commit(), "versions": versions, "device": str(device), "processor": processor(device),
-            "precision": precision, "threads": torch.get_num_threads()}
+            "precision": precision, "threads": torch.get_num_threads(), "processes": distributed.count()}
 
 
 def seeded_shuffle(seed: int, epoch: int) -> torch.Generator:
     """Seed all randomness of an epoch (0: first weights) by these two alone; the shuffle's generator."""
     shuffle_seed, torch_seed = np.random.SeedSequence((seed, epoch)).generate_state(2, np.uint64).tolist()
-    torch.manual_seed(torch_seed)  # dropout and initial weights, on every device
+    own = distributed.rank() if epoch else 0  # processes begin with the same weights, but drop out their own
+    torch.manual_seed(torch_seed ^ own)  # dropout and initial weights, on every device
     return torch.Generator().manual_seed(shuffle_seed)

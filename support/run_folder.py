@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 from tqdm import tqdm
 
-from support import checkpoint, figures, files, machine, run_log
+from support import checkpoint, distributed, figures, files, machine, run_log
 from support.errors import UserError, counted, interrupts
 from support.resume import check_resume
 
@@ -20,6 +20,9 @@ SAVE_EVERY = {"autoencoder run": 1, "classifier run": 10}  # epochs; the report'
 @contextlib.contextmanager
 def claim(out: Path) -> Iterator[bool]:
     """Make a folder where there is none, and lock it while the block runs. UserError where another has it."""
+    if distributed.rank() > 0:  # the first process has it for all
+        yield True
+        return
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -44,16 +47,17 @@ class Run:
         self.environment = machine.describe(self.device, self.precision)
         self.last, self.log = args.out / "last.pt", args.out / "log.jsonl"
         self.locks, self.lock = locks, None  # the lock ends with `locks`
-        self._claim_folder()
-        self.resumed = checkpoint.load(self.last, kind) if args.resume else None  # what last.pt holds
+        self.resumed = distributed.from_first(self._claim_folder)  # what last.pt holds
         if self.resumed:
             self.resumed["flags"] = former | self.resumed["flags"]  # former: what earlier versions lack
         self.epochs_done = self.resumed["epoch"] if self.resumed else 0
-        self.stopped = False  # whether an interrupt ended the epochs
+        self.stopped = 0  # the signal that ended the epochs
 
     def check_photos(self, digest: str) -> None:
         """Note which photos this run trains on. A resume refuses others, and flags that change the result."""
-        self.photos = digest
+        self.photos = distributed.from_first(lambda: digest)
+        if self.photos != digest:
+            raise UserError("the photos here are not those of the first process")
         if self.resumed:
             check_resume(self.resumed, self.flags, self.environment, digest, self.last)
 
@@ -68,15 +72,8 @@ class Run:
             for name, part in parts.items():
                 checkpoint.load_state(part, self.resumed.pop(name), self.last)
             print(f"resuming {self.last} after epoch {self.epochs_done}")
-        else:
-            self._claim_folder(begin=True)  # again: a run may have appeared since
-            self._save_last(0)  # first: where it does not fit on the disk, the old run stays
-        # what a killed save left; before the first epoch a replaced run's, too: their removal may be killed
-        former = () if self.epochs_done else ("log.jsonl", *self.products)
-        for path in self._present(files.TEMPORARY, *former):
-            path.unlink(missing_ok=True)  # it may match two patterns
         header = {"flags": self.flags, **self.environment, "dataset": self.flags["dataset"], "splits": splits}
-        self.rows = run_log.start_log(self.log, header, self.epochs_done)  # of the epochs that are done
+        self.rows = distributed.from_first(self._begin_folder, header)  # of the epochs that are done
 
     def epochs(self, total: int) -> Iterator[int]:
         """The epochs that are left, 1 to total; ends early after an interrupt."""
@@ -90,8 +87,8 @@ class Run:
         """The batches, under a bar of images that shows the cost of the epoch before and the time left."""
         before = {"cost": f"{self.rows[-1]['cost']:.4f}",
                   "left": self._left(epoch - 1)} if self.rows else None
-        with tqdm(None, f"epoch {epoch}", sum(map(len, batches)), leave=False, unit=" images", disable=None,
-                  postfix=before) as bar:
+        with tqdm(None, f"epoch {epoch}", sum(map(len, batches)), leave=False, unit=" images",
+                  disable=distributed.rank() > 0 or None, postfix=before) as bar:
             for batch in batches:
                 yield batch
                 bar.update(len(batch))
@@ -106,8 +103,11 @@ class Run:
         self.rows.append({"epoch": epoch, **row})
         if epoch == self.epochs_done + 1 < total:
             print(f"{counted(total - epoch, 'more epoch')} will take about {self._left(epoch)}", flush=True)
+        # read once: the signal may come at any moment
+        self.stopped = max(distributed.gathered(self.caught[:1]), default=0)
+        if distributed.rank() > 0:
+            return
         run_log.log_row(self.log, self.rows[-1])
-        self.stopped = bool(self.caught)  # read once: the signal may come at any moment
         if self.is_due(epoch) or self.stopped:
             # before the save, so that a run killed in between draws it again
             figures.curves(self.out / "curve.png", self.rows, cost)
@@ -136,6 +136,8 @@ class Run:
 
     def hand_over(self, epoch: int, **content) -> None:
         """Write the run's product, the weights of an epoch and what else the next scripts need."""
+        if distributed.rank() > 0:
+            return
         kind = self.kind.removesuffix(" run")
         path = self.out / f"{kind}.pt"
         checkpoint.save(path, {"kind": kind, "epoch": epoch, "dataset": self.flags["dataset"],
@@ -146,10 +148,21 @@ class Run:
 
     def exit_status(self) -> int:
         """After an interrupt: what a shell expects of a process that a signal ended."""
-        return 128 + self.caught[0]
+        return 128 + self.stopped
 
-    def _claim_folder(self, begin: bool = False) -> None:
-        """Lock the folder, made to begin; UserError where the flags do not go with what it holds."""
+    def _begin_folder(self, header: dict) -> list[dict]:
+        """Write the first last.pt and the log's header, or cut the log; its rows of epochs that are done."""
+        if not self.resumed:
+            self._claim_folder(begin=True)  # again: a run may have appeared since
+            self._save_last(0)  # first: where it does not fit on the disk, the old run stays
+        # what a killed save left; before the first epoch a replaced run's, too: their removal may be killed
+        former = () if self.epochs_done else ("log.jsonl", *self.products)
+        for path in self._present(files.TEMPORARY, *former):
+            path.unlink(missing_ok=True)  # it may match two patterns
+        return run_log.start_log(self.log, header, self.epochs_done)
+
+    def _claim_folder(self, begin: bool = False) -> dict | None:
+        """Lock the folder, made to begin; what last.pt holds, to resume. UserError where flags do not go."""
         if self.lock is None and (begin or self.out.is_dir()):
             self.lock = self.locks.enter_context(claim(self.out))  # first: what the checks find stays so
         other = "classifier" if self.kind == "autoencoder run" else "autoencoder"
@@ -162,6 +175,7 @@ class Run:
         if found and not resume and not self.flags["overwrite"]:
             how = "--resume continues it, " if self.last.exists() else ""
             raise UserError(f"{self.out} holds a run already ({found[0].name}); {how}--overwrite replaces it")
+        return checkpoint.load(self.last, self.kind) if resume else None
 
     def _present(self, *patterns: str) -> list[Path]:
         return [path for pattern in patterns for path in self.out.glob(pattern)]

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from support import files
+from support import distributed, files
 from support.errors import UserError
 
 # of each process that resumes, kept in the header
-RESUMED = ("commit", "versions", "device", "processor", "precision", "threads")
+RESUMED = ("commit", "versions", "device", "processor", "precision", "threads", "processes")
 
 
 def start_log(path: Path, header: dict, epochs_done: int) -> list[dict]:
@@ -38,7 +38,8 @@ def start_log(path: Path, header: dict, epochs_done: int) -> list[dict]:
 def epoch_cost(losses: list[Tensor], batches: list[Tensor], epoch: int, learning_rate: float) -> float:
     """The mean loss over an epoch's images, from each batch's (B,); UserError where it is not finite."""
     # the losses stay on the device until here, since a GPU waits for each that is read
-    total = sum(loss * len(batch) for loss, batch in zip(torch.stack(losses).tolist(), batches))
+    means = distributed.total(torch.stack(losses)) / distributed.count()  # over processes
+    total = sum(loss * len(batch) for loss, batch in zip(means.tolist(), batches))
     cost = total / sum(map(len, batches))
     if not math.isfinite(cost):
         raise UserError(f"the loss is {cost} in epoch {epoch}, learning rate {learning_rate}; "

@@ -353,6 +353,6 @@ def test_of_a_classifier_with_the_other_head_a_start_takes_what_fits(drawn):
     args = train_classifier.parse_args(["--autoencoder", str(drawn / "runs/classifier/classifier.pt")])
     network, *_ = train_classifier.starting_network(args, ["daisy", "rose", "tulip"])
     saved = torch.load(drawn / "runs/classifier/classifier.pt", weights_only=True)["classifier"]
-    found = network["classifier"].state_dict()
+    found = network.classifier.state_dict()
     assert {name for name, value in saved.items() if name in found and torch.equal(value, found[name])} == {
         name for name in saved if not name.startswith("linear")}

@@ -371,7 +371,7 @@ def test_the_encoder_starts_from_the_autoencoder_or_from_random_weights(pipeline
 
     def start(*flags):
         args = train_classifier.parse_args(["--recipe", "report", "--dataset", "photos", *flags])
-        return train_classifier.starting_network(args, ["rose"])[0]["encoder"].state_dict()
+        return train_classifier.starting_network(args, ["rose"])[0].encoder.state_dict()
 
     pretrained, fresh = start("--autoencoder", "runs/autoencoder/autoencoder.pt"), start()
     assert all(torch.equal(weight, saved[f"encoder.{name}"]) for name, weight in pretrained.items())
@@ -406,7 +406,7 @@ def test_a_frozen_encoder_stays_as_it_began(source, recipe, pipeline, tmp_path, 
     kept = torch.load(tmp_path / "classifier.pt", weights_only=True)["encoder"]
     machine.seeded_shuffle(0, 0)
     args = train_classifier.parse_args(list(map(str, flags)))
-    began = train_classifier.starting_network(args, ["rose"])[0]["encoder"]
+    began = train_classifier.starting_network(args, ["rose"])[0].encoder
     for name, value in began.state_dict().items():
         assert torch.equal(kept[name], value) == bool(
             source or not name.endswith(("running_mean", "running_var", "tracked"))), name

@@ -1,0 +1,42 @@
+"""Batch norm of several processes on CPUs, where nn.SyncBatchNorm does not work."""
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def synchronise(model: nn.Module) -> nn.Module:
+    """Let batch norm inside the model take mean and variance over all processes, in training."""
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.__class__ = SyncBatchNorm
+    return model
+
+
+class SyncBatchNorm(nn.BatchNorm2d):
+    """As nn.SyncBatchNorm, for x (B, C, H, W) or (B, C), of a B that may differ between processes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+        wide = x.to(torch.promote_types(x.dtype, torch.float32)).movedim(1, -1)  # -> (B, H, W, C) or (B, C)
+        dist.all_reduce(n := torch.tensor(wide[..., 0].numel()))
+
+        def mean_of(values: Tensor) -> Tensor:  # (B, H, W, C) or (B, C) -> (C,)
+            dist.all_reduce(sums := values.flatten(0, -2).sum(0))
+            return sums / n
+
+        with torch.no_grad():
+            mean = mean_of(wide)
+            variance = mean_of((wide - mean).square())
+            self.num_batches_tracked += 1
+            share = self.momentum or 1 / self.num_batches_tracked  # None: the mean over batches
+            self.running_mean.lerp_(mean, share)
+            self.running_var.lerp_(variance * n / (n - 1), share)
+        normal = (wide - mean) * (variance + self.eps).rsqrt()
+        if normal.requires_grad:  # the gradient's way through mean and variance
+            fixed = normal.detach()
+            normal.register_hook(lambda slope: slope - mean_of(slope) - fixed * mean_of(slope * fixed))
+        return (normal * self.weight + self.bias).movedim(-1, 1).to(x.dtype)

@@ -1,0 +1,232 @@
+"""Guards training in several processes: real ones, started by torchrun, against one process alone."""
+
+import copy
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import OURS, ROOT, run_script
+
+import evaluate  # noqa: F401 (for the worker)
+import train_autoencoder
+import train_classifier
+from bench.kill_runs import draw_folder
+from support import distributed, run_log
+
+HERE = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--precision", "fp32",
+        "--batch-size", "9", "--epochs", "2", "--optimizer", "sgd", "--learning-rate", "0.01"]
+POOLED = [*HERE, "--head", "pooled", "--dropout", "0"]
+RUNS = {  # without batch norm, whose rounding grows from step to step
+    "autoencoder-report": ["--recipe", "report", "--no-batch-norm", *HERE],
+    "autoencoder-strong": ["--no-batch-norm", *HERE],
+    "classifier-report": ["--recipe", "report", "--no-batch-norm", *POOLED],
+    "classifier-still": [*POOLED, "--learning-rate", "1e-30"],  # batch norm is measured at the end
+    "classifier-strong": ["--no-batch-norm", "--keep", "best", "--class-weights", "balanced", *POOLED]}
+SCRIPTS = {"autoencoder": train_autoencoder, "classifier": train_classifier}
+EVALUATION = ["--classifier", "classifier-strong/classifier.pt", "--cache-dir", "cache", "--device", "cpu",
+              "--precision", "fp32", "--autoencoder", "autoencoder-strong/autoencoder.pt", "--out", "tables"]
+# What torchrun starts in the tests that compare: all runs, one after another, and which photos were seen.
+WORKER = """
+import argparse, json, test_distributed as t
+from support import distributed, run_folder
+
+def watched(self, batches, epoch):
+    seen.append([index for batch in batches for index in batch.tolist()])
+    return iter(batches)
+
+def main(args):
+    for name, flags in t.RUNS.items():
+        script = t.SCRIPTS[name.split("-")[0]]
+        script.main(script.parse_args([*flags, "--out", name]))
+    t.evaluate.main(t.evaluate.parse_args(t.EVALUATION))
+    t.check_batch_norm()
+    everyones = distributed.gathered([seen])
+    if distributed.rank() == 0:
+        open("seen.json", "w").write(json.dumps(everyones))
+    return 0
+
+seen, run_folder.Run.progress = [], watched
+distributed.run(main, argparse.Namespace)
+"""
+
+
+def torchrun(processes: int, *command) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+            str(processes), *map(str, command)]
+
+
+def check_batch_norm() -> None:
+    """In each process: steps of a small net, in float64, are those of one process with whole batches."""
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten(),
+        torch.nn.Linear(144, 5), torch.nn.BatchNorm1d(5), torch.nn.Linear(5, 1)).double()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
+    alone = copy.deepcopy(net)
+    together = distributed.data_parallel(net, torch.device("cpu"))
+    for size in (7, 5):
+        x = torch.randn(size, 3, 8, 8, generator=generator, dtype=torch.float64)
+        mine = distributed.part(x)
+        alone(x).square().mean().backward()
+        (distributed.count() * len(mine) / size * together(mine).square().mean()).backward()
+        for here, there in zip(net.parameters(), alone.parameters()):
+            torch.testing.assert_close(here.grad, there.grad, rtol=1e-9, atol=1e-9)
+        for here, there in zip(net.buffers(), alone.buffers()):
+            torch.testing.assert_close(here, there, rtol=1e-12, atol=1e-12)
+        with torch.no_grad():
+            for parameter in (*net.parameters(), *alone.parameters()):
+                parameter -= 0.01 * parameter.grad
+    torch.testing.assert_close(together.eval()(x), alone.eval()(x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """The folder of what one process makes of each of RUNS, and of their evaluation."""
+    root = tmp_path_factory.mktemp("alone")
+    draw_folder(root / "photos")
+    for name, flags in RUNS.items():
+        done = run_script(root, f"train_{name.split('-')[0]}", *flags, "--out", name)
+        assert done.returncode == 0, done.stderr
+    assert run_script(root, "evaluate", *EVALUATION).returncode == 0
+    return root
+
+
+def weights_of(path: Path) -> torch.Tensor:
+    """All weights and statistics of a product, as one row."""
+    content = torch.load(path, weights_only=True)
+    parts = [content[part] for part in ("model", "encoder", "classifier") if part in content]
+    return torch.cat([value.flatten().float() for part in parts for value in part.values()])
+
+
+@pytest.fixture(scope="module", params=(2, 3))
+def together(request, alone, tmp_path_factory) -> tuple[int, Path]:
+    """The same of so many processes."""
+    root = tmp_path_factory.mktemp("together")
+    (root / "photos").symlink_to(alone / "photos")
+    (root / "worker.py").write_text(WORKER)
+    paths = {**OURS, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    done = subprocess.run(torchrun(request.param, "worker.py"), cwd=root, env=paths, capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(done.stdout.count(f"wrote {name}/") == 1 for name in RUNS)  # the first process prints
+    return request.param, root
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_processes_train_as_one_does(name, alone, together):
+    """The log, and weights after four steps of 9 and 3 photos: what SGD adds to them are the gradients."""
+    processes, root = together
+    product = f"{name}/{name.split('-')[0]}.pt"
+    one, many = weights_of(alone / product), weights_of(root / product)
+    # statistics of millions of values in float32: one process, too, rounds them in its own way
+    torch.testing.assert_close(many, one, rtol=1e-4, atol=2e-5 if name == "classifier-still" else 2e-6)
+    (begun, *log), (header, *rows) = (
+        map(json.loads, (folder / name / "log.jsonl").read_text().splitlines()) for folder in (alone, root))
+    assert (begun["processes"], header["processes"]) == (1, processes)
+    for row, expected in zip(rows, log, strict=True):
+        assert row.keys() == expected.keys()
+        assert row["cost"] == pytest.approx(expected["cost"], rel=1e-5)
+        assert row.get("val_accuracy") == expected.get("val_accuracy")
+        assert row.get("train_accuracy") == expected.get("train_accuracy")
+    assert sorted(os.listdir(root / name)) == sorted(os.listdir(alone / name))
+
+
+def test_each_photo_is_seen_once_an_epoch_by_one_process(together):
+    processes, root = together
+    everyones = json.loads((root / "seen.json").read_text())  # of each process, of each epoch: its photos
+    assert len(everyones) == processes and len(everyones[0]) == 2 * len(RUNS)
+    for parts in zip(*everyones):
+        assert sorted(index for part in parts for index in part) == list(range(12))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 2  # one a batch
+
+
+def test_an_evaluation_by_processes_is_that_of_one(alone, together):
+    _, root = together
+    one, many = (json.loads((folder / "tables/evaluation.json").read_text()) for folder in (alone, root))
+    for split, expected in one["splits"].items():
+        for name, value in expected.items():
+            assert many["splits"][split][name] == pytest.approx(value, rel=1e-4), name
+    for name in ("per_class.csv", "predictions.csv"):
+        one, many = ((folder / "tables" / name).read_text().splitlines() for folder in (alone, root))
+        assert [line.rpartition(",")[0] for line in many] == [line.rpartition(",")[0] for line in one]
+
+
+def test_parts_hold_a_batch_in_order_and_differ_by_one(monkeypatch):
+    for size in (0, 1, 9, 64):
+        for processes in (1, 2, 3, 8):
+            monkeypatch.setattr(distributed, "count", lambda processes=processes: processes)
+            parts = []
+            for number in range(processes):
+                monkeypatch.setattr(distributed, "rank", lambda number=number: number)
+                parts.append(distributed.part(list(range(size))))
+            assert [each for part in parts for each in part] == list(range(size))
+            assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def start(root: Path, *flags) -> subprocess.Popen:
+    """train_autoencoder.py in two processes that have finished the third epoch and saved it."""
+    command = torchrun(2, ROOT / "train_autoencoder.py", *RUNS["autoencoder-report"], "--epochs", "100000",
+                       "--save-every", "1", "--out", "run", *flags)
+    job = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    job.printed = ""
+    for line in job.stdout:
+        job.printed += line
+        if re.match("Epoch : [4-9] ", line):
+            break
+    return job
+
+
+def children(pid: int) -> list[int]:
+    return [int(number) for number in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
+def test_a_run_goes_from_one_process_to_two_that_are_killed_and_back(alone, tmp_path):
+    """The killed process's peer says so in a line, and no process stays; what was saved goes on."""
+    (tmp_path / "photos").symlink_to(alone / "photos")
+    flags = [*RUNS["autoencoder-report"], "--out", "run"]
+    assert run_script(tmp_path, "train_autoencoder", *flags, "--epochs", "2").returncode == 0
+    job = start(tmp_path, "--resume")
+    assert "was made with processes 1, this is 2\n" in job.printed
+    assert "resuming run/last.pt after epoch 2\n" in job.printed
+    workers, killed = children(job.pid), time.monotonic()
+    os.kill(workers[1], signal.SIGKILL)
+    _, complaints = job.communicate(timeout=60)
+    assert job.returncode == 1 and time.monotonic() - killed < 40
+    ours = [line for line in complaints.splitlines() if line.startswith("train_autoencoder.py: ")]
+    assert len(ours) == 1 and "another process ended" in ours[0] and "--resume" in ours[0]
+    assert "[rank" not in complaints  # no traceback of ours
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    done = torch.load(tmp_path / "run/last.pt", weights_only=True)["epoch"]
+    assert done >= 3
+    resumed = run_script(tmp_path, "train_autoencoder", *flags, "--resume", "--epochs", done + 1)
+    assert resumed.returncode == 0 and "was made with processes 2, this is 1\n" in resumed.stdout
+    header, rows = run_log.read_log(tmp_path / "run/log.jsonl")
+    assert [row["epoch"] for row in rows] == list(range(1, done + 2))
+    assert [resume["processes"] for resume in header["resumes"]] == [2, 1]
+
+
+def test_an_interrupt_of_torchrun_ends_all_processes_after_the_same_epoch(alone, tmp_path):
+    (tmp_path / "photos").symlink_to(alone / "photos")
+    job = start(tmp_path)
+    job.send_signal(signal.SIGTERM)
+    printed, complaints = job.communicate(timeout=60)
+    assert "stopped after epoch" in printed and "train_autoencoder.py: error" not in complaints
+    done = torch.load(tmp_path / "run/last.pt", weights_only=True)["epoch"]
+    assert len(run_log.read_log(tmp_path / "run/log.jsonl")[1]) == done
+
+
+def test_what_all_processes_refuse_is_said_once(tmp_path):
+    command = torchrun(2, ROOT / "train_autoencoder.py", *HERE, "--dataset", "nowhere")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0 and done.stdout == "" and "[rank" not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("train_autoencoder.py: "))
+    assert "there is no nowhere/train/" in line
