@@ -10,11 +10,9 @@ Writes nothing but what --figure names.
 
 import argparse
 import contextlib
-import glob
 import json
 import os
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,23 +45,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def pattern_of(name: Path) -> str:
-    """A name as a pattern, but for the folders that are there, as downloads[2]/ in downloads[2]/*.jpg."""
-    there = next(folder for folder in name.parents if folder.exists())
-    return os.path.join(glob.escape(str(there)), name.relative_to(there))
-
-
-def find(named: list[Path]) -> Iterator[Path]:
-    """The files named, and the photos in the folders named; a line tells of other files."""
-    for name in named:  # as *.jpg, where the shell left that, as Windows' does
-        matches = [] if os.path.lexists(name) else sorted(glob.glob(pattern_of(name), recursive=True))
-        for path in map(Path, matches or [name]):
-            photos, left_out = listing.below(path) if path.is_dir() else ([path], [])
-            if left_out:
-                print(f"predict.py: {path}: left out {listing.describe(left_out, path)}", file=sys.stderr)
-            yield from photos
-
-
 def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
     if as_json:
         names = [{"name": name, "probability": round(p, 6)} for name, p in likely]
@@ -79,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
         device, precision = machine.set_up(args.device, args.precision)
         print(f"naming flowers with {args.classifier} {machine.say(device, precision)}")
         encoder, classifier, content = evaluate.load_classifier(args.classifier, device)
-    if not (paths := list(find(args.photos))):
+    if not (paths := list(listing.find(args.photos))):
         raise UserError(f"no photos in {few(args.photos)}")
 
     failed, rows, shallow, size = 0, [], [], 100 if args.views == 1 else augment.SQUARE

@@ -1,7 +1,10 @@
 """Which files below a folder are photos, by name or else by content, and which are left out, by kind."""
 
+import glob
 import os
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from flowers import decoding
@@ -33,14 +36,15 @@ def kind_of(path: Path, hidden: bool) -> str:
         return ""
     if not os.path.isfile(path):
         return "pipe or device" if os.path.exists(path) else "dead link"
-    with open(path, "rb") as file:
-        found = decoding.format_of(file.read(40))
-    if found in KINDS:
-        return found
-    is_photo = as_photo or found in decoding.READ
+    if not as_photo:  # (else decoding says what is wrong with it)
+        with open(path, "rb") as file:
+            found = decoding.format_of(file.read(40))
+        if found in KINDS:
+            return found
+        as_photo = found in decoding.READ
     if hidden or path.name.startswith("."):
-        return "hidden photo" if is_photo else ""
-    return PHOTO if is_photo else suffix or "without a suffix"
+        return "hidden photo" if as_photo else ""
+    return PHOTO if as_photo else suffix or "without a suffix"
 
 
 def below(folder: Path) -> tuple[list[Path], LeftOut]:
@@ -63,6 +67,23 @@ def below(folder: Path) -> tuple[list[Path], LeftOut]:
             except OSError:
                 left_out.append((path, "that cannot be read"))
     return sorted(photos), sorted(left_out)
+
+
+def find(named: list[Path]) -> Iterator[Path]:
+    """The files named, and the photos in the folders named; a line on stderr tells what is left out."""
+    for name in named:  # as *.jpg, where the shell left that, as Windows' does
+        matches = [] if os.path.lexists(name) else sorted(glob.glob(_pattern_of(name), recursive=True))
+        for path in map(Path, matches or [name]):
+            photos, left_out = below(path) if path.is_dir() else ([path], [])
+            if left_out:
+                print(f"{path}: left out {describe(left_out, path)}", file=sys.stderr)
+            yield from photos
+
+
+def _pattern_of(name: Path) -> str:
+    """A name as a pattern, but for the folders that are there, as downloads[2]/ in downloads[2]/*.jpg."""
+    there = next(folder for folder in name.parents if folder.exists())
+    return os.path.join(glob.escape(str(there)), name.relative_to(there))
 
 
 def describe(left_out: LeftOut, root: Path) -> str:

@@ -17,10 +17,9 @@ from PIL import Image, PngImagePlugin
 
 import data
 import flowers.folder
-import predict
 import train_autoencoder
 import train_classifier
-from flowers import decoding, synthetic
+from flowers import decoding, listing, synthetic
 from support import checkpoint
 from support.errors import UserError
 
@@ -285,12 +284,11 @@ def test_content_decides_what_a_photo_is_and_not_its_name(folder, tmp_path, caps
     for name, true_format in odd.items():
         photo.save(rose / name, true_format)
     (rose / "IMG_1.HEIC").write_bytes(HEIC)
-    (rose / "IMG_2.jpg").write_bytes(HEIC)
     (rose / "film.avi").write_bytes(b"RIFF\0\0\0\0AVI LIST")
     capsys.readouterr()
     flowers = load(folder, "train", tmp_path)
     assert {*flowers.names} - {*plain.names} == {f"train/rose/{name}" for name in odd}
-    told = "left out 3 files: 2 HEIC (train/rose/IMG_1.HEIC, ...; convert them to JPEG), 1 .avi (train/rose/"
+    told = "left out 2 files: 1 .avi (train/rose/film.avi), 1 HEIC (train/rose/IMG_1.HEIC; convert"
     assert told in capsys.readouterr().out
     exact = flowers.images[flowers.names.index("train/rose/screen.jpg")], plain.images[plain.names.index(
         "train/rose/0.jpg")]
@@ -298,6 +296,7 @@ def test_content_decides_what_a_photo_is_and_not_its_name(folder, tmp_path, caps
 
 
 @pytest.mark.parametrize("content,words", (
+    (HEIC, "it is HEIC; convert it to JPEG"),
     (b"\0\0\0\x18ftypavif\0\0\0\0avif", "it is AVIF; convert it to JPEG"),
     (b"<!DOCTYPE html>", "it is a web page; replace or remove"),
     (b"", "it is empty; replace"), (b"%PDF-1.7", "it is PDF; replace"), (b"a\n", "it is no picture; rep")))
@@ -518,8 +517,8 @@ def test_a_pipe_does_not_stop_the_reading_and_a_name_of_two_lines_stands_in_one(
 
 def test_predict_tells_the_same_of_a_folder(folder, capsys):
     told = faulty(folder / "train")
-    assert len(list(predict.find([folder / "train"]))) == 12
-    assert f"predict.py: {folder}/train: {told.format('')}" == capsys.readouterr().err
+    assert len(list(listing.find([folder / "train"]))) == 12
+    assert f"{folder}/train: {told.format('')}" == capsys.readouterr().err
 
 
 def test_photos_that_no_class_or_split_takes_are_told_of(folder, tmp_path, capsys):
