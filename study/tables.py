@@ -107,15 +107,6 @@ def trials(path: Path) -> str:
         for row in rows])
 
 
-def kills(path: Path) -> str:
-    """What bench/kill_runs.py counted."""
-    rows = files.read_json(path)["rows"]
-    counts = "; ".join(f"{row['stage']}: {row['kills']} kills, {row['while saving']} of them while a "
-                       f"checkpoint was written" for row in rows)
-    outcome = "not every resume" if any(row["differences"] for row in rows) else "every resume"
-    return f"{counts}: {outcome} ended bit-identical to an uninterrupted run."
-
-
 def tables(runs: Runs) -> dict[str, str]:
     """The text between each pair of markers, by their name."""
     val, test = {"validation accuracy (%)": val_accuracy}, {"test accuracy (%)": accuracy_on("test")}
@@ -132,8 +123,8 @@ def tables(runs: Runs) -> dict[str, str]:
         "strong": paired(runs, strong, val | test | six_views),
         "final": final(runs), "machine": speed.machine(benchmark), "steps": speed.steps(benchmark),
         "augmentation": speed.augmentation(benchmark), "trials": trials(RESULTS / "search.jsonl"),
-        "kills": kills(RESULTS / "kills.json"), "section5": section5(runs),
-        "dropout": paired(runs, dropouts, test), "conclusions": conclusions(runs, step),
+        "section5": section5(runs), "dropout": paired(runs, dropouts, test),
+        "conclusions": conclusions(runs, step),
         "pretraining": pretraining(runs), "rates": rates(runs),
         "unpooling": paired(runs, STAGE_ONES, error | test),
         "precision": paired(runs, ("final", "final-fp32"), val),

@@ -12,8 +12,8 @@ from unittest import mock
 
 import pytest
 
-from bench.kill_runs import draw_folder
 from support import errors, machine
+from tests.kills import draw_folder
 
 ROOT = Path(__file__).parent.parent
 

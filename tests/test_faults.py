@@ -17,12 +17,12 @@ from PIL import Image
 import data
 import train_autoencoder
 import train_classifier
-from bench import kill_runs
 from flowers import decoding
 from study import rows
 from study import run as study_run
 from support import checkpoint, files, machine, run_folder, run_log
 from support.errors import UserError
+from tests.kills import same
 
 # --- damaged and hostile checkpoints ---
 
@@ -49,7 +49,7 @@ def loads(damaged: bytes, content: dict, folder: Path) -> bool:
     except UserError as error:
         assert str(path) in str(error) and error.exit_status == 2
         return False
-    assert kill_runs.same(found, content)
+    assert same(found, content)
     return True
 
 

@@ -16,9 +16,9 @@ import pytest
 from conftest import COMMON, OURS, ROOT, assert_one_line, contents, draw_folder, run_script
 
 import data
-from bench import kill_runs
 from support import checkpoint, errors, files, run_log
 from support.errors import UserError
+from tests.kills import differences
 
 # as Python's output is by default
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -59,7 +59,7 @@ def test_a_full_disk_is_one_line_and_the_old_checkpoint_stays(trained, tmp_path)
         ).returncode
         == 0
     )
-    assert kill_runs.differences(trained / "runs/autoencoder", run) == []
+    assert differences(trained / "runs/autoencoder", run) == []
 
 
 def test_a_log_that_cannot_grow_is_named():
@@ -278,4 +278,4 @@ def test_a_terminal_shows_bars_which_change_no_bit(trained, tmp_path):
         pass
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert all(bar in shown for bar in (b"\r", b"decoding train photos", b"epoch 1", b"images/s", b"cost="))
-    assert kill_runs.differences(trained / "runs/autoencoder", tmp_path / "run") == []
+    assert differences(trained / "runs/autoencoder", tmp_path / "run") == []

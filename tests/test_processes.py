@@ -18,10 +18,10 @@ from conftest import COMMON, OURS, ROOT, assert_one_line, contents, run_script
 import evaluate
 import train_autoencoder
 import train_classifier
-from bench import kill_runs
 from study import run as study_run
 from support import checkpoint, errors, files, machine, run_log
 from support.errors import UserError
+from tests.kills import kill_runs, same
 
 PRECISION = machine.choose_precision("auto", machine.choose_device("auto"))
 
@@ -52,15 +52,15 @@ def start_changed(change: str, root: Path, out: Path, **pipes) -> subprocess.Pop
                                                                   "--autoencoder", "none",
                                                                   "--keep", "best"])))
 def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, flags, tmp_path):
-    """Killed while it saves, the autoencoder then anywhere; kill_runs.py kills each stage twenty times."""
-    result = kill_runs.kill_runs(stage, kills, tmp_path, *flags)
-    assert result["while saving"] >= 1
-    assert result["differences"] == []
+    """Killed while it saves, then, where it is killed twice, anywhere."""
+    while_saving, differences = kill_runs(stage, kills, tmp_path, *flags)
+    assert while_saving >= 1
+    assert differences == []
     assert not list((tmp_path / "killed").glob("*.tmp*"))  # what the kills while saving left
     assert (tmp_path / "killed/curve.png").exists()
     products = [torch.load(tmp_path / run / f"{stage}.pt", weights_only=True) for run in ("whole", "killed")]
     for name in {"epoch", "model", "encoder", "classifier"} & products[0].keys():
-        assert kill_runs.same(*(product[name] for product in products)), name
+        assert same(*(product[name] for product in products)), name
 
 
 @pytest.mark.parametrize("stage,number,status", (

@@ -16,10 +16,10 @@ import data
 import evaluate
 import train_autoencoder
 import train_classifier
-from bench import kill_runs
 from support import machine
 from support.errors import UserError
 from tests import reference
+from tests.kills import differences
 
 FILES = {
     "autoencoder": {"last.pt", "autoencoder.pt", "log.jsonl", "curve.png", "reconstruction_005.png",
@@ -251,7 +251,7 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, first
         run(stage, *flags, "--resume", "--seed", "1")
     run(stage, *flags, "--resume")
     unlike = ("seconds", "val_accuracy")  # measured where the first run ended
-    assert kill_runs.differences(root / "runs" / folder, tmp_path, unlike) == []
+    assert differences(root / "runs" / folder, tmp_path, unlike) == []
     last, theirs = (rows(run / "log.jsonl")[-1] for run in (tmp_path, root / "runs" / folder))
     assert last.get("val_accuracy") == theirs.get("val_accuracy")
 
@@ -268,7 +268,7 @@ def test_a_deterministic_run_on_a_gpu_repeats_its_bits(stage, pipeline, tmp_path
         done = subprocess.run([sys.executable, ROOT / f"train_{stage}.py", *flags], cwd=root,
                               capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    assert kill_runs.differences(tmp_path / "once", tmp_path / "again") == []
+    assert differences(tmp_path / "once", tmp_path / "again") == []
 
 
 @pytest.mark.parametrize(

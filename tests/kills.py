@@ -1,17 +1,9 @@
-"""Kill training runs at random moments and compare what their resumes end with to an uninterrupted run.
+"""What the tests of kills and resumes share: photos to train on, killed runs, and how two runs differ."""
 
-    python -m bench.kill_runs --kills 2     # about a minute
-    python -m bench.kill_runs --kills 20    # about 8 minutes; writes results/kills.json
-
-Each stage trains on drawn photos in processes of its own. Every other SIGKILL meets one that is saving.
-"""
-
-import argparse
 import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -19,19 +11,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from support import errors, files, machine, resume, run_log
+from support import resume, run_log
 
 ROOT = Path(__file__).parent.parent
 FLAGS = ["--recipe=report", "--dataset=photos", "--cache-dir=cache", "--device=cpu", "--batch-size=6",
          "--save-every=1"]
 SAVING = "last.pt.*.tmp*"  # What lies in a run's folder while it saves.
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="of each stage (%(default)s)")
-    parser.add_argument("--results", type=Path, default="results", help="of kills.json (%(default)s)")
-    return parser.parse_args(argv)
 
 
 def draw_folder(root: Path) -> Path:
@@ -84,8 +69,9 @@ def halt_while_saving(child: subprocess.Popen, run: Path) -> None:
         time.sleep(0.001)  # The process works in between.
 
 
-def kill_runs(stage: str, kills: int, folder: Path, *flags: str) -> dict:
-    """Kill a stage's run so many times, resume it; counts, and what differs from an uninterrupted run."""
+def kill_runs(stage: str, kills: int, folder: Path, *flags: str) -> tuple[int, list[str]]:
+    """Kill a stage's run so many times and resume it: how many kills met it saving, and what differs from an
+    uninterrupted run. Every other kill waits until it saves."""
     draw_folder(folder / "photos")
     killed, epochs, delays = folder / "killed", 2 * kills + 2, random.Random(0)
     whole = start(stage, folder, "whole", epochs, *flags)
@@ -94,8 +80,8 @@ def kill_runs(stage: str, kills: int, folder: Path, *flags: str) -> dict:
     epoch_seconds = (time.perf_counter() - begun) / (epochs - 1)
     while_saving = 0
     for i in range(kills):
-        resume = ["--resume"] if (killed / "last.pt").exists() else []
-        child = start(stage, folder, "killed", epochs, *flags, *resume)
+        how = ["--resume"] if (killed / "last.pt").exists() else []
+        child = start(stage, folder, "killed", epochs, *flags, *how)
         time.sleep(delays.uniform(0, epoch_seconds))
         if i % 2 == 0:
             halt_while_saving(child, killed)
@@ -103,20 +89,4 @@ def kill_runs(stage: str, kills: int, folder: Path, *flags: str) -> dict:
         assert child.wait() == -signal.SIGKILL, "it ended before it could be killed so many times"
         while_saving += any(killed.glob(SAVING))
     assert start(stage, folder, "killed", epochs, *flags, "--resume").wait() == 0, "the resume failed"
-    return {"stage": stage, "kills": kills, "while saving": while_saving, "epochs": epochs,
-            "differences": differences(folder / "whole", killed)}
-
-
-def main(args: argparse.Namespace) -> int:
-    rows = []
-    for stage in ("autoencoder", "classifier"):
-        with tempfile.TemporaryDirectory() as folder:
-            rows.append(kill_runs(stage, args.kills, Path(folder)))
-            print(rows[-1], flush=True)
-    about = machine.describe(torch.device("cpu"), "auto")
-    files.write_json(args.results / "kills.json", about | {"rows": rows})
-    return int(any(row["differences"] for row in rows))
-
-
-if __name__ == "__main__":
-    errors.run(main, parse_args())
+    return while_saving, differences(folder / "whole", killed)
