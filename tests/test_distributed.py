@@ -17,8 +17,8 @@ from conftest import OURS, ROOT, run_script
 import evaluate  # noqa: F401 (for the worker)
 import train_autoencoder
 import train_classifier
-from bench.kill_runs import draw_folder
 from support import distributed, run_log
+from tests.kills import draw_folder
 
 HERE = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--precision", "fp32",
         "--batch-size", "9", "--epochs", "2", "--optimizer", "sgd", "--learning-rate", "0.01"]

@@ -526,7 +526,8 @@ def test_an_experiment_that_fails_is_named_and_the_others_go_on(tmp_path, capsys
     failed = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in failed] == ["== first, seed 0", "== second, seed 0"]
     assert all(
-        f"{tmp_path}/{name}: there is no such folder" in line for name, line in zip(("first", "second"), failed)
+        f"{tmp_path}/{name}: there is no such folder" in line
+        for name, line in zip(("first", "second"), failed)
     )
 
 

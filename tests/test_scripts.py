@@ -81,7 +81,7 @@ def test_the_lines_are_the_reports_and_one_says_on_what_and_how_long_a_run_train
         begun = [line for line in printed[f"train_{stage}"] if line.startswith("training")]
         assert len(begun) == 1
         assert re.fullmatch(rf"training on 12 photos for {epochs} epochs, {where}", begun[0])
-        after = [line for line in printed[f"train_{stage}"] if "that are left" in line]
+        after = [line for line in printed[f"train_{stage}"] if "more epoch" in line]
         assert len(after) == 1
         assert re.fullmatch(rf"{epochs - 1} more epochs? will take about \d+ s", after[0])
     epochs = [line for line in printed["train_autoencoder"] if line.startswith("Epoch")]
