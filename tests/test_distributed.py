@@ -29,6 +29,7 @@ RUNS = {  # without batch norm, whose rounding grows from step to step
     "classifier-report": ["--recipe", "report", "--no-batch-norm", *POOLED],
     "classifier-still": [*POOLED, "--learning-rate", "1e-30"],  # batch norm is measured at the end
     "classifier-strong": ["--no-batch-norm", "--keep", "best", "--class-weights", "balanced", *POOLED]}
+OF = {2: [*RUNS], 3: ["autoencoder-strong", "classifier-strong"]}  # what so many processes run
 SCRIPTS = {"autoencoder": train_autoencoder, "classifier": train_classifier}
 EVALUATION = ["--classifier", "classifier-strong/classifier.pt", "--cache-dir", "cache", "--device", "cpu",
               "--precision", "fp32", "--autoencoder", "autoencoder-strong/autoencoder.pt", "--out", "tables"]
@@ -42,9 +43,9 @@ def watched(self, batches, epoch):
     return iter(batches)
 
 def main(args):
-    for name, flags in t.RUNS.items():
+    for name in t.OF[distributed.count()]:
         script = t.SCRIPTS[name.split("-")[0]]
-        script.main(script.parse_args([*flags, "--out", name]))
+        script.main(script.parse_args([*t.RUNS[name], "--out", name]))
     t.evaluate.main(t.evaluate.parse_args(t.EVALUATION))
     t.check_batch_norm()
     everyones = distributed.gathered([seen])
@@ -106,7 +107,7 @@ def weights_of(path: Path) -> torch.Tensor:
     return torch.cat([value.flatten().float() for part in parts for value in part.values()])
 
 
-@pytest.fixture(scope="module", params=(2, 3))
+@pytest.fixture(scope="module", params=OF)
 def together(request, alone, tmp_path_factory) -> tuple[int, Path]:
     """The same of so many processes."""
     root = tmp_path_factory.mktemp("together")
@@ -116,33 +117,34 @@ def together(request, alone, tmp_path_factory) -> tuple[int, Path]:
     done = subprocess.run(torchrun(request.param, "worker.py"), cwd=root, env=paths, capture_output=True,
                           text=True)
     assert done.returncode == 0, done.stderr
-    assert all(done.stdout.count(f"wrote {name}/") == 1 for name in RUNS)  # the first process prints
+    assert all(done.stdout.count(f"wrote {name}/") == 1 for name in OF[request.param])  # by the first one
     return request.param, root
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_processes_train_as_one_does(name, alone, together):
+def test_processes_train_as_one_does(alone, together):
     """The log, and weights after four steps of 9 and 3 photos: what SGD adds to them are the gradients."""
     processes, root = together
-    product = f"{name}/{name.split('-')[0]}.pt"
-    one, many = weights_of(alone / product), weights_of(root / product)
-    # statistics of millions of values in float32: one process, too, rounds them in its own way
-    torch.testing.assert_close(many, one, rtol=1e-4, atol=2e-5 if name == "classifier-still" else 2e-6)
-    (begun, *log), (header, *rows) = (
-        map(json.loads, (folder / name / "log.jsonl").read_text().splitlines()) for folder in (alone, root))
-    assert (begun["processes"], header["processes"]) == (1, processes)
-    for row, expected in zip(rows, log, strict=True):
-        assert row.keys() == expected.keys()
-        assert row["cost"] == pytest.approx(expected["cost"], rel=1e-5)
-        assert row.get("val_accuracy") == expected.get("val_accuracy")
-        assert row.get("train_accuracy") == expected.get("train_accuracy")
-    assert sorted(os.listdir(root / name)) == sorted(os.listdir(alone / name))
+    for name in OF[processes]:
+        product = f"{name}/{name.split('-')[0]}.pt"
+        one, many = weights_of(alone / product), weights_of(root / product)
+        # statistics of millions of values in float32: one process, too, rounds them in its own way
+        torch.testing.assert_close(many, one, rtol=1e-4, atol=2e-5 if name == "classifier-still" else 2e-6)
+        (begun, *log), (header, *rows) = (
+            map(json.loads, (folder / name / "log.jsonl").read_text().splitlines())
+            for folder in (alone, root))
+        assert (begun["processes"], header["processes"]) == (1, processes)
+        for row, expected in zip(rows, log, strict=True):
+            assert row.keys() == expected.keys()
+            assert row["cost"] == pytest.approx(expected["cost"], rel=1e-5)
+            assert row.get("val_accuracy") == expected.get("val_accuracy")
+            assert row.get("train_accuracy") == expected.get("train_accuracy")
+        assert sorted(os.listdir(root / name)) == sorted(os.listdir(alone / name))
 
 
 def test_each_photo_is_seen_once_an_epoch_by_one_process(together):
     processes, root = together
     everyones = json.loads((root / "seen.json").read_text())  # of each process, of each epoch: its photos
-    assert len(everyones) == processes and len(everyones[0]) == 2 * len(RUNS)
+    assert len(everyones) == processes and len(everyones[0]) == 2 * len(OF[processes])
     for parts in zip(*everyones):
         assert sorted(index for part in parts for index in part) == list(range(12))
         assert max(map(len, parts)) - min(map(len, parts)) <= 2  # one a batch
