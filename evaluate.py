@@ -147,8 +147,7 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
 
 
 def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> list[data.FlowerSet]:
-    """A split at 100 pixels, and for several views at augment.SQUARE: photos of the classifier's classes, if
-    there are any."""
+    """A split's photos of the classifier's classes, at 100 pixels and for views at SQUARE; [] for none."""
     sizes = [100, augment.SQUARE] if args.views > 1 and split != "train" else [100]
     sets = distributed.in_turn(data.load_sizes, dataset, split, args.data_dir, args.cache_dir, sizes)
     first, names, classes = sets[0], sets[0].classes, content["classes"]
@@ -163,7 +162,8 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
     if absent := [name for name in classes if name not in names]:
         print(f"{split}: there is no photo of {few(absent)}, which {args.classifier} knows, too")
     if names != classes:
-        sets = [data.FlowerSet(each.images[kept], labels[kept], classes, [each.names[i] for i in kept],
+        sets = [data.FlowerSet(each.images if len(kept) == len(labels) else each.images[kept],
+                               labels[kept], classes, [each.names[i] for i in kept],
                                [first.digests[i] for i in kept]) for each in sets]
     trained_on = set(content.get("digests", []))
     if split != "train" and (seen := sum(digest in trained_on for digest in sets[0].digests)):
@@ -213,7 +213,7 @@ def main(args: argparse.Namespace) -> int:
             return 0
         print_summaries(splits, args.views)
         files.write_csv(out / "predictions.csv", rows)
-        show_where_it_goes_wrong(out, split, flowers, predicted.numpy())  # of the last split: test, or val
+        show_where_it_goes_wrong(out, split, flowers, predicted.numpy())  # of the last, mostly test
         seconds = round(time.perf_counter() - start, 2)
         files.write_json(out / "evaluation.json", {
             "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"],

@@ -43,7 +43,7 @@ def train_one_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, images: 
     shuffle = machine.seeded_shuffle(args.seed, epoch)
     batches = data.batches(len(images), args.batch_size, shuffle)
     draws = augment.draw(batches, shuffle, images.device, args.smallest_crop) if args.augment else []
-    mine, draws, scale = training.own_parts(batches, draws)  # under torchrun; else all of them
+    mine, draws, scale = training.own_parts(batches, draws)  # this process's, of each batch; alone all
     for i, batch in enumerate(run.progress(mine, epoch)):  # indices (B,)
         step, photos = (epoch - 1) * len(batches) + i, images[batch]  # (B, 3, S, S)
         training.set_learning_rate(optimizer, args.schedule, step, args.epochs * len(batches))

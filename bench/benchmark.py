@@ -182,8 +182,9 @@ def main(args: argparse.Namespace) -> int:
     about = machine.describe(device, machine.choose_precision("auto", device))
     about |= {"limits": limits(args.rounds, device), "batch_size": args.batch_size, "rounds": args.rounds}
     rows, changed = steps(args, device), augmentation(args, device)
-    files.write_json(args.results / "benchmark.json", {"steps": about | {"rows": rows},
-                                                       "augmentation": about | changed})
+    path = args.results / "benchmark.json"
+    former = files.read_json(path) if path.exists() else {}  # it holds what earlier versions measured, too
+    files.write_json(path, former | {"steps": about | {"rows": rows}, "augmentation": about | changed})
     print(*rows, changed, sep="\n")
     return 0
 

@@ -56,7 +56,7 @@ def load(folder: Path, name: str, split: str, sizes: list[int], state: list[str]
                 _remove(folder, glob.escape(stem.name))
             if isinstance(error, UserError) and error.exit_status == 2:  # of the photos, not of writing
                 raise
-            print(f"going on without a cache: {error}")
+            print(f"going on without a cache, in memory: {error}")
         if None in found.values():
             found |= _in_memory([*lacking], decodable)
     return [found[size] for size in sizes]

@@ -49,7 +49,7 @@ def _bare(content: bytes) -> bytes:
     """A PNG's bytes without what may be damaged while its pixels are sound: texts, profiles, gamma."""
     kept, at = [content[:8]], 8
     while at + 12 <= len(content):  # a chunk: its length, kind, content, CRC
-        end = at + 12 + int.from_bytes(content[at : at + 4])
+        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
         if content[at + 4 : at + 5].isupper() or content[at + 4 : at + 8] == b"tRNS":
             kept.append(content[at:end])
         at = end

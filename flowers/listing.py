@@ -63,7 +63,7 @@ def below(folder: Path) -> tuple[list[Path], LeftOut]:
                     inner = [each for each in path.iterdir() if each.name not in OF_SYSTEMS]
                     aside = {each for each in inner if each.name.startswith(HIDDEN) and os.path.isdir(each)}
                     ahead += [each for each in inner if each not in aside]
-                    hidden += aside
+                    hidden += sorted(aside)
             except OSError:
                 left_out.append((path, "that cannot be read"))
     return sorted(photos), sorted(left_out)

@@ -114,7 +114,7 @@ def level(runs: Runs, name: str, value: Value) -> Difference:
 def signed(difference: Difference, unit: str = "") -> str:
     mean, low, high, compared = difference
     text = f"{mean:+.2f} {bounds(low, high)} {unit}".rstrip()
-    return f"{text}, {compared}" if compared else text
+    return f"{text} ({compared})" if compared else text
 
 
 def paired(runs: Runs, names: Sequence[str], measures: dict[str, Value]) -> str:

@@ -37,9 +37,10 @@ def count() -> int:
 
 def run(main: Callable, parse_args: Callable) -> None:
     """errors.run, of a script that works alone or, where torchrun started it, with the other processes."""
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if "RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
         errors.run(main, parse_args())
-    errors.run(lambda _: _work_together(main, parse_args), None)
+    else:
+        errors.run(lambda _: _work_together(main, parse_args), None)
 
 
 def _work_together(main: Callable, parse_args: Callable) -> int:
@@ -69,7 +70,7 @@ def from_first(function: Callable, *args):
 
 
 def in_turn(function: Callable, *args):
-    """What a function returns, called by each machine's first process, then by others, for what it caches."""
+    """What a function returns; a machine's first process calls it before the others, which find its cache."""
     result = function(*args) if local_rank() == 0 else None
     if count() > 1:
         dist.barrier(dist.new_group(timeout=PATIENCE, backend="gloo"))

@@ -114,7 +114,7 @@ class Streamed:
 
 
 def place(images: torch.Tensor, device: torch.device) -> torch.Tensor | Streamed:
-    """Images whose batches are on the device: as a whole, or one by one where half a GPU's room is less."""
+    """Images on the device; where they take over half of a GPU's free memory, a batch once it is read."""
     if device.type == "cuda" and images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return Streamed(images, device)
     return images.to(device)

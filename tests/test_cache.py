@@ -128,7 +128,8 @@ def test_a_photo_more_than_the_disk_takes_is_foreseen(tmp_path, capsys):
     photos = Photos([], ["rose"], range(10**13), decode)
     with pytest.raises((RuntimeError, MemoryError)):  # nor will memory
         cache.load(tmp_path, "a", "train", [100], ["here"], lambda: photos)
-    assert "going on without a cache: " in (printed := capsys.readouterr().out) and " GB more, " in printed
+    printed = capsys.readouterr().out
+    assert "going on without a cache, in memory: " in printed and " GB more, " in printed
     assert not [*tmp_path.iterdir()]
 
 

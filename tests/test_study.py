@@ -116,9 +116,9 @@ def test_a_difference_says_where_its_rows_have_not_the_same_precision():
     for run in runs["adam"]:
         run["precision"] = "fp32"
     assert intervals.signed(intervals.gap(runs, "adam", "sgd")) == (
-        "+1.00 (every run), fp32 against bf16")
+        "+1.00 (every run) (fp32 against bf16)")
     runs["adam"][0]["precision"] = "bf16"
-    assert intervals.signed(intervals.gap(runs, "adam", "sgd")).endswith(", bf16 and fp32 against bf16")
+    assert intervals.signed(intervals.gap(runs, "adam", "sgd")).endswith(" (bf16 and fp32 against bf16)")
 
 
 def test_the_reports_one_run_is_held_against_where_ours_would_lie():
