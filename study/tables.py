@@ -58,15 +58,15 @@ def results(runs: Runs) -> str:
             ("pretrained", "the report's recipe", "stage one", " --recipe report --autoencoder FILE")):
         if took := [minutes(run, ROWS[name]) for run in runs[name]]:
             one_view, six = (cell(runs, name, of("test")) for of in (accuracy_on, intervals.over_views))
-            seeds = f"{len(took)} seed" + ("s" if len(took) > 1 else "")
-            rows.append([f"{title}, {seeds}", start, one_view, six, f"{statistics.mean(took):.0f}",
-                         f"`{command}{typed}`"])
+            on = " or ".join(sorted({run["processor"].split(",")[0] for run in runs[name]}))
+            rows.append([f"{title}, {errors.counted(len(took), 'seed')}", start, one_view, six,
+                         f"{statistics.mean(took):.0f}, {on}", f"`{command}{typed}`"])
     rows.append(["the report, one run", "stage one by its text, random weights by its code",
                  f"{report()['final'][0]:.2f}", "", "", ""])
     ours, theirs = (signed(gap(runs, name, base), "points") for name, base in (
         ("strong-pooled-stage-one", "strong-pooled"), ("pretrained", "final")))
     return markdown(["", "the encoder starts from", "test accuracy, one view (%) [95 %]",
-                     "over six views", "minutes (AMD EPYC, 1 or 2 cores)", "command"], rows) + (
+                     "over six views", "minutes, on 1 or 2 cores of", "command"], rows) + (
         "\n\nStage one learns to rebuild a photo from a code of 6400 numbers. To start from it and not from "
         f"random weights changes test accuracy (one view, shared seeds) by {ours} with the pooled head, and "
         f"by {theirs} with the report's recipe.")
@@ -112,7 +112,8 @@ def tables(runs: Runs) -> dict[str, str]:
     val, test = {"validation accuracy (%)": val_accuracy}, {"test accuracy (%)": accuracy_on("test")}
     error = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
     six_views = {"test accuracy over six views (%)": intervals.over_views("test")}
-    strong = [name for name in runs if name.startswith("strong") and runs[name]]
+    strong = sorted((name for name in runs if name.startswith("strong") and runs[name]),
+                    key=lambda name: -len(runs[name]))  # the others are compared with the first
     dropouts = ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear")
     benchmark = files.read_json(RESULTS / "benchmark.json")
     without_bf16 = files.read_json(RESULTS / "without-bf16/benchmark.json")
