@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV = .venv/bin/python
 SHORT = runs/short
 # the longest test files, to begin with: each runs on one core as a whole
-LONGEST = tests/test_processes.py tests/test_scripts.py tests/test_limits.py
+LONGEST = tests/test_processes.py tests/test_scripts.py tests/test_distributed.py tests/test_limits.py
 # modules once compiled are kept, whatever the environment says: a script starts in half the time
 export PYTHONDONTWRITEBYTECODE =
 resume = $(if $(wildcard $(1)/last.pt),--resume)

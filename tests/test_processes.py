@@ -46,8 +46,7 @@ def start_changed(change: str, root: Path, out: Path, **pipes) -> subprocess.Pop
 # --- kills and interrupts ---
 
 
-@pytest.mark.parametrize("stage,kills,flags", (("autoencoder", 2, ["--deterministic"]),
-                                               ("classifier", 1, ["--optimizer", "sgd"]),
+@pytest.mark.parametrize("stage,kills,flags", (("autoencoder", 1, ["--deterministic"]),
                                                ("classifier", 2, ["--recipe", "strong", "--head", "pooled",
                                                                   "--autoencoder", "none",
                                                                   "--keep", "best"])))
