@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import data
+from flowers import decoding
 from support import errors, files, machine
 
-SQUARE = 176  # pixels a side of what is augmented, so that a zoomed crop stays sharp at 100
+SQUARE = decoding.LARGEST  # pixels a side of what is augmented, so that a zoomed crop stays sharp at 100
 Draws = namedtuple("Draws", "crop colour box partner", defaults=[None] * 3)  # what is random in a batch
 YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 VIEWS = ((1, 1, 0.5, 0.5), (0.85**2, 1, 0.5, 0.5), (0.7**2, 1, 0.5, 0.5),  # area, aspect, row and column

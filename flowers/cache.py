@@ -62,6 +62,13 @@ def load(folder: Path, name: str, split: str, sizes: list[int], state: list[str]
     return [found[size] for size in sizes]
 
 
+def digest_of(images: np.ndarray, labels: torch.Tensor) -> str:
+    """A hash of pixels, uint8 (N, 3, size, size), and labels (N,): photos with the same one train alike."""
+    digest = hashlib.sha256(images)
+    digest.update(labels.numpy())
+    return digest.hexdigest()
+
+
 def _hash(parts: list[str]) -> str:
     return hashlib.sha256(os.fsencode("\n".join(parts))).hexdigest()
 
@@ -176,9 +183,8 @@ def _build(stems: dict[int, Path], photos: Photos) -> None:
 def _finish(stem: Path, size: int, photos: Photos, records: np.ndarray) -> None:
     """Write the .pt, so that the cache counts."""
     images = np.memmap(f"{stem}.pixels", np.uint8, "r", shape=(len(records), 3, size, size))
-    digest, facts = hashlib.sha256(images), _facts(photos, records)  # as data.FlowerSet.digest has it
-    digest.update(facts["labels"].numpy())
-    facts |= {"digest": digest.hexdigest(), "checksums": _checksums(images)}
+    facts = _facts(photos, records)
+    facts |= {"digest": digest_of(images, facts["labels"]), "checksums": _checksums(images)}
     checkpoint.save(f"{stem}.pt", {"kind": "photos", **facts})
     Path(f"{stem}.done").unlink(missing_ok=True)
     print(f"wrote {stem}.pixels ({images.nbytes / 1e6:.1f} MB) and .pt: the next run need not decode")

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from support.errors import UserError, counted, printable
 
 MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more
-LARGEST = 176  # pixels a side that training asks for; a large JPEG is read at no less than three times these
+LARGEST = 176  # pixels a side that augment.py asks for; a large JPEG is read at three times these or more
 FORMATS = {  # how a file of each begins, the first that fits
     "JPEG": rb"\xff\xd8\xff", "PNG": rb"\x89PNG\r\n\x1a\n", "GIF": rb"GIF8", "TIFF": rb"II\*\0|MM\0\*",
     "BMP": rb"BM....\0\0\0\0", "PDF": rb"%PDF", "a web page": rb"\s*<!|\s*<html", "WebP": rb"RIFF....WEBP",

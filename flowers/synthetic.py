@@ -112,8 +112,12 @@ def splits(dataset: str) -> tuple[str, ...]:
 def scan(root: Path, split: str) -> tuple[list[str], Callable[[], folder.Photos]]:
     """As folder.scan has it: nowhere, then what pixels and labels depend on: the code that draws."""
     names = "synthetic.py", "species.py", "species.json", "blades.py"
+    state = ["", *(Path(__file__).with_name(name).read_text() for name in names)]
+    return state, partial(_photos, root, split)
+
+
+def _photos(root: Path, split: str) -> folder.Photos:
     classes, per_class = FEW if root.name.endswith("-30") else (CLASSES, PER_CLASS)
     of = split, classes, per_class[split]
     labels = [k for k in range(classes) for _ in range(per_class[split])]
-    photos = partial(folder.Photos, labels, class_names()[:classes], names_of(*of), partial(draw_split, *of))
-    return ["", *(Path(__file__).with_name(name).read_text() for name in names)], photos
+    return folder.Photos(labels, class_names()[:classes], names_of(*of), partial(draw_split, *of))
