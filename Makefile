@@ -23,7 +23,7 @@ short: .venv/installed
 
 test: .venv/installed
 	$(VENV) -m ruff check --quiet .
-	OMP_NUM_THREADS=1 $(VENV) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -o tmp_path_retention_policy=none \
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -o tmp_path_retention_policy=failed \
 		$(LONGEST) $(filter-out $(LONGEST),$(wildcard tests/test_*.py))
 
 flowers: .venv/installed

@@ -23,6 +23,7 @@ PHOTOS = ROOT.parent / "shared"
 OURS = {**os.environ, "PYTHONPATH": str(ROOT)}  # the environment of a process whose code imports our modules
 COMMON = ["--recipe", "report", "--dataset", "photos", "--cache-dir", "cache", "--device", "cpu",
           "--batch-size", "6"]
+HEADS = {"autoencoder": [], "classifier": ["--head", "pooled"]}  # the report's fills gigabytes
 
 
 def run_script(folder: Path, name: str, *flags) -> subprocess.CompletedProcess:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import COMMON, assert_one_line, contents, draw_folder, run_script
+from conftest import COMMON, HEADS, assert_one_line, contents, draw_folder, run_script
 from PIL import Image
 
 import data
@@ -315,7 +315,7 @@ def test_an_autoencoder_of_another_data_set_is_transfer_and_a_classifier_of_othe
 ):
     other, autoencoder = draw_folder(tmp_path / "other"), ["--autoencoder", "runs/autoencoder/autoencoder.pt"]
     done = run_script(trained, "train_classifier", *COMMON, *autoencoder, "--dataset", other,
-                      "--optimizer", "sgd", "--epochs", "1", "--out", tmp_path)
+                      *HEADS["classifier"], "--epochs", "1", "--out", tmp_path)
     assert done.returncode == 0 and done.stdout.count("transfer: ") == 1
     assert "trained with --dataset photos" in done.stdout
     for split in data.SPLITS:
@@ -357,7 +357,7 @@ def test_a_resume_elsewhere_says_that_the_bits_may_differ(trained, tmp_path):
 def test_a_resume_goes_on_in_another_precision_or_on_another_device(stage, device, trained, tmp_path):
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU")
-    flags = [*COMMON, "--out", tmp_path, "--autoencoder", "none"][:-2 if stage == "autoencoder" else None]
+    flags = [*COMMON, *HEADS[stage], "--out", tmp_path]
     begun = run_script(trained, f"train_{stage}", *flags, "--epochs", "1", "--device", device, "--precision",
                        "bf16")
     assert begun.returncode == 0, begun.stderr
@@ -484,7 +484,7 @@ def test_a_cache_with_other_content_is_rebuilt_with_a_line(folder, tmp_path, cap
 
 @pytest.mark.parametrize("stage,model", (("autoencoder", "model"), ("classifier", "classifier")))
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(stage, model, trained, tmp_path):
-    flags = [*COMMON, "--out", tmp_path, "--optimizer", "sgd", "--learning-rate", "1e30",
+    flags = [*COMMON, *HEADS[stage], "--out", tmp_path, "--optimizer", "sgd", "--learning-rate", "1e30",
              "--save-every", "1", "--epochs", "2"]
     assert_one_line(run_script(trained, f"train_{stage}", *flags), 1, "epoch 1", "1e+30")
     content = torch.load(tmp_path / "last.pt", weights_only=True, mmap=True)

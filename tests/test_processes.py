@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import COMMON, OURS, ROOT, assert_one_line, contents, run_script
+from conftest import COMMON, HEADS, OURS, ROOT, assert_one_line, contents, run_script
 
 import evaluate
 import train_autoencoder
@@ -65,7 +65,7 @@ def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, 
 @pytest.mark.parametrize("stage,number,status", (
     ("autoencoder", signal.SIGTERM, 143), ("classifier", signal.SIGINT, 130)))
 def test_an_interrupt_finishes_the_epoch_says_so_and_can_be_resumed(stage, number, status, trained, tmp_path):
-    flags = [*COMMON, "--optimizer", "sgd", "--epochs", "100000", "--save-every", "100000",
+    flags = [*COMMON, *HEADS[stage], "--optimizer", "sgd", "--epochs", "100000", "--save-every", "100000",
              "--out", str(tmp_path / "run")]
     child = subprocess.Popen([sys.executable, ROOT / f"train_{stage}.py", *flags], cwd=trained,
                              stdout=subprocess.PIPE, text=True)
@@ -97,7 +97,8 @@ def test_after_a_stage_interrupts_are_what_they_were():
 def test_a_stage_runs_in_a_thread(stage, trained, tmp_path, monkeypatch):
     """As in a web server: its signals are the caller's affair."""
     monkeypatch.chdir(trained)
-    args = stage.parse_args([*COMMON, "--epochs", "1", "--out", str(tmp_path)])
+    head = HEADS[stage.__name__.removeprefix("train_")]
+    args = stage.parse_args([*COMMON, *head, "--epochs", "1", "--out", str(tmp_path)])
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(stage.main, args).result() == 0
 
@@ -181,7 +182,7 @@ def test_a_run_that_appears_while_the_photos_are_loaded_is_not_replaced(trained,
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
 def test_an_evaluation_does_not_write_into_a_folder_that_a_run_has(trained, tmp_path):
-    flags = [*COMMON, "--epochs", "1", "--out", tmp_path / "run"]
+    flags = [*COMMON, *HEADS["classifier"], "--epochs", "1", "--out", tmp_path / "run"]
     assert run_script(trained, "train_classifier", *flags).returncode == 0
     before = contents(tmp_path / "run")
     evaluation = "--cache-dir", "cache", "--classifier", tmp_path / "run/classifier.pt"
@@ -205,7 +206,7 @@ def test_a_stages_lock_ends_with_its_main(trained, tmp_path, monkeypatch):
     """As in a notebook: each stage twice in one process that lives on, then a script as another process."""
     monkeypatch.chdir(trained)
     for _ in range(2):
-        flags = [*COMMON, "--epochs", "1", "--out", str(tmp_path), "--head", "pooled", "--overwrite"]
+        flags = [*COMMON, "--epochs", "1", *HEADS["classifier"], "--out", str(tmp_path), "--overwrite"]
         train_classifier.main(train_classifier.parse_args(flags))
         evaluation = "--cache-dir", "cache", "--classifier", str(tmp_path / "classifier.pt"), "--views", "1"
         evaluate.main(evaluate.parse_args(evaluation))
@@ -231,7 +232,7 @@ def test_a_killed_run_is_finished_once_by_two_processes_and_keeps_all_that_it_te
     (tmp_path / "tiny.py").write_text(
         f"from study import rows, run as study_run; from support import errors\n"
         f"rows.ROWS['tiny'] = rows.Row("
-        f"'', {classifier + ' --optimizer sgd'!r}, {autoencoder!r}, seeds=(0,))\n"
+        f"'', {classifier + ' --head pooled'!r}, {autoencoder!r}, seeds=(0,))\n"
         f"errors.run(study_run.main, "
         f"study_run.parse_args('--only tiny --results kept --work work'.split()))\n"
     )

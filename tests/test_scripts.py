@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, assert_one_line, draw_folder, run_script
+from conftest import HEADS, ROOT, assert_one_line, draw_folder, run_script
 
 import augment
 import data
@@ -233,26 +233,24 @@ def test_a_run_is_not_replaced_unasked(pipeline):
         )
 
 
-@pytest.mark.parametrize("stage,folder,first,flags", (
-    (train_autoencoder, "autoencoder", 4, AUTOENCODER),
-    (train_classifier, "classifier", 1, CLASSIFIER),
-))
-def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, folder, first, flags, pipeline, tmp_path,
+@pytest.mark.parametrize("stage,first,flags", (
+    (train_autoencoder, 4, AUTOENCODER), (train_classifier, 1, [*CLASSIFIER, *HEADS["classifier"]])))
+def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, first, flags, pipeline, tmp_path,
                                                             monkeypatch):
-    """Against the pipeline's own run, in another process: stopped after `first` epochs, then continued."""
-    root, _ = pipeline
-    monkeypatch.chdir(root)
-    flags = [*COMMON, *flags, "--out", tmp_path]
+    """Stopped after `first` epochs, then continued."""
+    monkeypatch.chdir(pipeline[0])
+    run(stage, *COMMON, *flags, "--out", tmp_path / "whole")
+    flags = [*COMMON, *flags, "--out", tmp_path / "stopped"]
     run(stage, *flags, "--epochs", first)
-    with open(tmp_path / "log.jsonl", "a") as log:
+    with open(tmp_path / "stopped/log.jsonl", "a") as log:
         # as if killed between an epoch's row and its checkpoint
         log.write('{"epoch": ' + f"{first + 1}" + ', "cost": 9.9}\n{"epo')
     with pytest.raises(UserError, match="--seed is 1, but .* was made with 0"):
         run(stage, *flags, "--resume", "--seed", "1")
     run(stage, *flags, "--resume")
     unlike = ("seconds", "val_accuracy")  # measured where the first run ended
-    assert differences(root / "runs" / folder, tmp_path, unlike) == []
-    last, theirs = (rows(run / "log.jsonl")[-1] for run in (tmp_path, root / "runs" / folder))
+    assert differences(tmp_path / "whole", tmp_path / "stopped", unlike) == []
+    last, theirs = (rows(tmp_path / run / "log.jsonl")[-1] for run in ("stopped", "whole"))
     assert last.get("val_accuracy") == theirs.get("val_accuracy")
 
 
@@ -345,7 +343,8 @@ def test_overwrite_removes_the_old_run_but_not_before_the_new_one_can_begin(pipe
     assert after == {"last.pt", "autoencoder.pt", "log.jsonl", "curve.png", "reconstruction_001.png"}
 
 
-@pytest.mark.parametrize("stage,flags", ((train_autoencoder, []), (train_classifier, ["--dropout", "0"])))
+@pytest.mark.parametrize("stage,flags", ((train_autoencoder, []),
+                                         (train_classifier, ["--dropout", "0", *HEADS["classifier"]])))
 def test_each_epoch_has_a_shuffle_of_its_own(stage, flags, folder, tmp_path):
     """The weights stand still, so the cost follows only which photos batch norm sees together."""
     flags = [*flags, "--recipe", "report", "--optimizer", "sgd", "--learning-rate", "1e-30", "--epochs", "3",
@@ -390,8 +389,7 @@ def test_a_frozen_encoder_stays_as_it_began(source, recipe, pipeline, tmp_path, 
         *(source or ["--autoencoder", "none"]),
         "--recipe",
         recipe,
-        "--optimizer",
-        "sgd",
+        *HEADS["classifier"],
         "--epochs",
         "1",
         "--freeze-encoder",
