@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from flowers import cache, flowers102, folder, synthetic
+from flowers import cache, decoding, flowers102, folder, synthetic
 from support import machine
 from support.errors import printable
 
@@ -24,6 +24,7 @@ class FlowerSet:
     classes: list[str]
     names: list[str]
     digests: list[str]
+    brightened: list[str] | tuple = ()  # names of grey photos that do not use their 16 bits
     known: str = field(default="", init=False)  # its digest, where the cache has it
 
     def __len__(self) -> int:
@@ -71,10 +72,10 @@ def load_sizes(dataset: str, split: str, data_dir: str, cache_dir: str, sizes: l
     source = BUILT_IN.get(dataset, folder)
     state, photos = source.scan(source.find(dataset, data_dir), split)
     sets = []
-    for content in cache.load(Path(cache_dir), Path(dataset).name, split, sizes, state, photos):
-        digest = content.pop("digest")
+    for content, known in cache.load(Path(cache_dir), Path(dataset).name, split, sizes, state, photos):
         sets.append(FlowerSet(**content))
-        sets[-1].known = digest
+        sets[-1].known = known
+    decoding.tell_brightened(sets[0].brightened)
     labels, classes = sets[0].labels, sets[0].classes
     if lacking := sorted({*range(len(classes))} - {*labels.tolist()}):
         print(f"--dataset {dataset}: there is no photo in {split} for {len(lacking)} of {len(classes)} "
@@ -82,11 +83,15 @@ def load_sizes(dataset: str, split: str, data_dir: str, cache_dir: str, sizes: l
     return sets
 
 
-def tell_duplicates(splits: dict[str, FlowerSet]) -> None:
-    """Print how many photos of a split are, byte for byte and under any name, in another one, too."""
+def tell_duplicates(splits: dict[str, FlowerSet], dataset: str) -> None:
+    """Print how many photos of a split, or of a folder's test/, are in another, under any name."""
     first, pairs = {}, []
-    for split, flowers in splits.items():
-        for digest, name in zip(flowers.digests, flowers.names):
+    known = {split: zip(flowers.digests, flowers.names) for split, flowers in splits.items()}
+    if dataset not in BUILT_IN:  # training does not load its test/
+        names = [name for flowers in splits.values() for name in flowers.names]
+        known.setdefault("test", folder.likely_copies(dataset, names))
+    for split, photos in known.items():
+        for digest, name in photos:
             if (found := first.setdefault(digest, (split, name)))[0] != split:
                 pairs.append(f"{found[1]} ({found[0]}) and {name} ({split})")
     if pairs:

@@ -191,7 +191,7 @@ def main(args: argparse.Namespace) -> int:
         if not photos:
             raise UserError(f"--dataset {dataset}: {args.classifier} knows none of its classes, but "
                             f"{few(classes)}")
-        data.tell_duplicates({split: flowers for split, (flowers, *_) in photos.items()})
+        data.tell_duplicates({split: flowers for split, (flowers, *_) in photos.items()}, dataset)
         if "test" not in photos:
             print(f"--dataset {dataset}: no test photos, so tables and figures are of {[*photos][-1]} images")
         splits = {}

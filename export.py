@@ -65,8 +65,7 @@ def main(args: argparse.Namespace) -> int:
     program.model.metadata_props["classes"] = json.dumps(content["classes"])
     with files.atomic(args.out) as temporary:
         program.save(temporary)
-    count = len(content["classes"])
-    print(f"wrote {args.out}: from photos to logits of {count} classes, whose names it holds")
+    print(f"wrote {args.out}: photos to logits of {len(content['classes'])} classes, whose names it holds")
     return 0
 
 

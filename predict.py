@@ -22,7 +22,7 @@ import torch
 import augment
 import evaluate
 from flowers import decoding, listing
-from support import errors, machine
+from support import errors, figures, machine
 from support.errors import UserError, few, printable
 
 AT_ONCE = 64  # photos decoded, then classified, then printed
@@ -63,33 +63,33 @@ def main(args: argparse.Namespace) -> int:
     if not (paths := list(listing.find(args.photos))):
         raise UserError(f"no photos in {few(args.photos)}")
 
-    failed, rows, shallow, size = 0, [], [], 100 if args.views == 1 else augment.SQUARE
+    failed, rows, brightened, size = 0, [], [], 100 if args.views == 1 else augment.SQUARE
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(paths), AT_ONCE):
             batch = paths[start : start + AT_ONCE]
-            tried = list(zip(batch, pool.map(lambda path: decoding.try_read(path, [size], shallow), batch)))
+            tried = list(zip(batch, pool.map(lambda path: decoding.try_read(path, [size]), batch)))
             for error in (got for _, got in tried if isinstance(got, UserError)):
                 print(f"predict.py: {error}", file=sys.stderr)
                 failed += 1
-            if not (photos := [(path, got[0][0]) for path, got in tried if not isinstance(got, UserError)]):
+            read = [(path, got) for path, got in tried if not isinstance(got, UserError)]
+            if not read:
                 continue
-            pixels = np.stack([image for _, image in photos]).transpose(0, 3, 1, 2)  # (N, 3, H, W)
+            brightened += [path for path, got in read if got.brightened]
+            pixels = np.stack([got.squares[0] for _, got in read]).transpose(0, 3, 1, 2)  # (N, 3, H, W)
             best = evaluate.classify(encoder, classifier, torch.from_numpy(pixels), device, precision,
                                      args.views).topk(min(5, len(content["classes"])))  # of (N, 5) each
             likely = [[(content["classes"][i], p) for i, p in zip(*row)]
                       for row in zip(best.indices.tolist(), best.values.tolist())]
-            for (path, image), names in zip(photos, likely):
+            for (path, got), names in zip(read, likely):
                 show(path, names, args.json)
-                rows.append((path.name, image, names))
+                rows.append((path.name, got.squares[0], names))
             del rows[ON_THE_FIGURE:]
             sys.stdout.flush()
 
-    decoding.tell_shallow(shallow)
+    decoding.tell_brightened(brightened, sys.stderr)
     if args.figure and not rows:
         print(f"predict.py: no photo could be read, so {args.figure} was not written", file=sys.stderr)
     elif args.figure:
-        from support import figures
-
         figures.predictions(args.figure, rows)
         print(f"wrote {args.figure}, with {len(rows)} of {len(paths) - failed} photos", file=sys.stderr)
     if failed:

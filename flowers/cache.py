@@ -20,24 +20,25 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flowers.folder import Decoded, Photos
+from flowers.decoding import Decoded
+from flowers.folder import Photos
 from support import checkpoint, files
 from support.errors import UserError
 
-FORMAT = 7  # to be raised when decoding.decode, or what is cached, changes
+FORMAT = 8  # to be raised when decoding.decode, or what is cached, changes
 CHUNK = 256  # photos that are written, and have a checksum, together
 CHECKED = 2**29  # bytes of pixels that a start compares with their checksums: all, or of more a sample
-RECORD = np.dtype([("number", np.uint64), ("digest", np.uint64)])  # of a photo: its place in the split
+RECORD = np.dtype([("number", np.uint64), ("digest", np.uint64), ("brightened", bool)])  # of a photo
 SUFFIXES = (".pt", ".pixels", ".done")
-FIELDS = ("labels", "classes", "names", "digests", "digest")  # of a split; digest: of its pixels and labels
+FIELDS = ("labels", "classes", "names", "digests", "brightened")  # of data.FlowerSet
 
 
 def load(folder: Path, name: str, split: str, sizes: list[int], state: list[str],
-         photos: Callable[[], Photos]) -> list[dict]:
-    """FIELDS and images of a split at some sizes; those that the cache lacks are decoded together.
+         photos: Callable[[], Photos]) -> list[tuple[dict, str]]:
+    """FIELDS and images, and a digest, of a split at some sizes; what the cache lacks is decoded together.
 
     state: where the photos are, then what their pixels and labels depend on. An older cache of these photos
-    goes. Where none can be written, images are in memory and digest is ''.
+    goes. Where none can be written, images are in memory and the digest is ''.
     """
     kinds = {size: f"{name}-{_hash(state[:1])[:8]}-{split}-{size}-" for size in sizes}
     stems = {size: folder / (kind + _hash([str(FORMAT), split, str(size), *state])[:16])
@@ -81,7 +82,7 @@ def _remove(folder: Path, pattern: str, kept: str = "") -> None:
                 path.unlink()
 
 
-def _read(stem: Path, size: int) -> dict | None:
+def _read(stem: Path, size: int) -> tuple[dict, str] | None:
     """A cache, or None where there is none, or where it is damaged, which a line says; then it goes."""
     path, pixels = f"{stem}.pt", f"{stem}.pixels"
     if not os.path.exists(path):  # Path.exists would raise where the folder may not be searched
@@ -102,7 +103,8 @@ def _read(stem: Path, size: int) -> dict | None:
         return None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes to it
-        return {"images": torch.from_numpy(images), **{name: content[name] for name in FIELDS}}
+        fields = {"images": torch.from_numpy(images), **{name: content[name] for name in FIELDS}}
+    return fields, content["digest"]
 
 
 def _checksums(images: np.ndarray, every: int = 1) -> list[int]:
@@ -110,24 +112,25 @@ def _checksums(images: np.ndarray, every: int = 1) -> list[int]:
     return [zlib.crc32(images[i : i + CHUNK]) for i in range(0, len(images), every * CHUNK)]
 
 
-def _chunks(decoded: Decoded, start: int = 0) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+def _chunks(decoded: Iterator[Decoded], start: int = 0) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     """Of photos that are kept, CHUNK at a time: RECORDs (n,), and of each size pixels (n, 3, size, size)."""
-    kept = ((number, *photo) for number, photo in enumerate(decoded, start) if photo[0] is not None)
+    kept = ((number, *photo) for number, photo in enumerate(decoded, start) if photo.squares is not None)
     while chunk := [*itertools.islice(kept, CHUNK)]:
-        numbers, photos, digests = zip(*chunk)
-        records = [(number, int(digest, 16)) for number, digest in zip(numbers, digests)]
+        numbers, photos, digests, brightened = zip(*chunk)
+        records = [*zip(numbers, (int(digest, 16) for digest in digests), brightened)]
         yield np.array(records, RECORD), [np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
                                           for images in zip(*photos)]  # (n, H, W, 3) -> (n, 3, H, W)
 
 
-def _facts(photos: Photos, records: np.ndarray, digest: str = "") -> dict:
+def _facts(photos: Photos, records: np.ndarray) -> dict:
     """FIELDS of the photos of some RECORDs (N,)."""
     numbers, digests = records["number"].tolist(), [f"{each:016x}" for each in records["digest"].tolist()]
-    names = [photos.names[i] for i in numbers]
-    return dict(zip(FIELDS, (torch.tensor(photos.labels)[numbers], photos.classes, names, digests, digest)))
+    names, labels = [photos.names[i] for i in numbers], torch.tensor(photos.labels)[numbers]
+    brightened = [*itertools.compress(names, records["brightened"])]
+    return dict(zip(FIELDS, (labels, photos.classes, names, digests, brightened)))
 
 
-def _in_memory(sizes: list[int], photos: Photos) -> dict[int, dict]:
+def _in_memory(sizes: list[int], photos: Photos) -> dict[int, tuple[dict, str]]:
     """What load returns, by size."""
     images = [torch.empty(len(photos.names), 3, size, size, dtype=torch.uint8) for size in sizes]
     records = np.empty(0, RECORD)
@@ -136,7 +139,7 @@ def _in_memory(sizes: list[int], photos: Photos) -> dict[int, dict]:
             whole[len(records) : len(records) + len(more)] = torch.from_numpy(part)
         records = np.concatenate([records, more])
     facts = _facts(photos, records)
-    return {size: {"images": whole[: len(records)], **facts} for size, whole in zip(sizes, images)}
+    return {size: ({"images": whole[: len(records)], **facts}, "") for size, whole in zip(sizes, images)}
 
 
 def _build(stems: dict[int, Path], photos: Photos) -> None:

@@ -5,11 +5,11 @@ import hashlib
 import io
 import os
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple, TextIO
 
 import numpy as np
 from tqdm import tqdm
@@ -26,9 +26,21 @@ FORMATS = {  # how a file of each begins, the first that fits
 READ = ("JPEG", "PNG", "GIF", "WebP", "TIFF", "BMP")  # of those, by Pillow
 
 
+class Decoded(NamedTuple):
+    """What is read of a photo."""
+    squares: list[np.ndarray] | None  # uint8 (size, size, 3) of each size; None where it is not wanted
+    digest: str  # of the file's bytes
+    brightened: bool = False  # to the full range: grey of 16 bits that are not all used
+
+
 def format_of(content: bytes) -> str:
     """A file's format by its first 40 bytes, whatever its name; '' for one that is not known here."""
     return next((name for name, start in FORMATS.items() if re.match(start, content[:40], re.DOTALL)), "")
+
+
+def digest_of(content: bytes) -> str:
+    """What stands for a photo's bytes, whatever its name: 16 hexadecimal digits of their SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _to_8_bits(deep: np.ndarray, mode: str, stated: int) -> tuple[np.ndarray, int]:
@@ -87,12 +99,10 @@ def _open(content: bytes, least: int):
         return image.convert("RGB"), bits
 
 
-def read(path: Path, sizes: list[int], shallow: list[Path],
-         wanted: Callable[[str], bool] | None = None) -> tuple[list[np.ndarray] | None, str]:
-    """A photo's largest centred square, upright, uint8 (size, size, 3) of each size, and its file's digest.
+def read(path: Path, sizes: list[int], wanted: Callable[[str], bool] | None = None) -> Decoded:
+    """A photo's largest centred square, upright, of each size; none where wanted(digest) is not true.
 
-    shallow gains the path of grey that uses fewer than its 16 bits. None in place of pixels where the digest
-    is not wanted. UserError that names a bad file.
+    UserError that names a bad file.
     """
     from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
@@ -102,9 +112,9 @@ def read(path: Path, sizes: list[int], shallow: list[Path],
     content = b""
     try:
         content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()[:16]
+        digest = digest_of(content)
         if wanted and not wanted(digest):
-            return None, digest
+            return Decoded(None, digest)
         # by each size alone, so that its pixels do not depend on which others are asked for
         leasts = {3 * max(size, LARGEST) for size in sizes}
         try:
@@ -125,8 +135,6 @@ def read(path: Path, sizes: list[int], shallow: list[Path],
         if not isinstance(error, UserError):
             reason += "; convert it to JPEG" if found in ("HEIC", "AVIF") else "; replace or remove it"
         raise UserError(f"cannot decode the photo {printable(path)}: {reason}") from error
-    if any(bits < 16 for _, bits in opened.values()):
-        shallow.append(path)
     squares = []
     for size in sizes:
         image, _ = opened[3 * max(size, LARGEST)]
@@ -134,15 +142,15 @@ def read(path: Path, sizes: list[int], shallow: list[Path],
         left, top = (round((length - side) / 2) for length in image.size)
         square = image.crop((left, top, left + side, top + side))
         squares.append(np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)))
-    return squares, digest
+    return Decoded(squares, digest, any(bits < 16 for _, bits in opened.values()))
 
 
 def decode(path: Path, size: int) -> np.ndarray:
     """One photo's pixels, uint8 (size, size, 3)."""
-    return read(path, [size], [])[0][0]
+    return read(path, [size]).squares[0]
 
 
-def try_read(path: Path, *options) -> tuple[list[np.ndarray] | None, str] | UserError:
+def try_read(path: Path, *options) -> Decoded | UserError:
     """What read returns or raises."""
     try:
         return read(path, *options)
@@ -150,25 +158,25 @@ def try_read(path: Path, *options) -> tuple[list[np.ndarray] | None, str] | User
         return error
 
 
-def tell_shallow(shallow: list[Path]) -> None:
-    """Print, if there is any, how much grey of fewer than 16 bits was brightened to the full range."""
-    if shallow:
-        print(f"brightened {counted(len(shallow), 'grey photo')} whose 16 bits are not all used, as "
-              f"{shallow[0]}", file=sys.stderr, flush=True)
+def tell_brightened(names: list, file: TextIO | None = None) -> None:
+    """Print, if there is any, how many photos were brightened, and one of them."""
+    if names:
+        print(f"brightened {counted(len(names), 'grey photo')} whose 16 bits are not all used, as "
+              f"{printable(names[0])}", file=file, flush=True)
 
 
 def decode_all(paths: list[Path], split: str, sizes: list[int], start: int = 0,
-               wanted: Callable[[str], bool] | None = None) -> Iterator[tuple[list[np.ndarray] | None, str]]:
+               wanted: Callable[[str], bool] | None = None) -> Iterator[Decoded]:
     """What read gives of each photo of a split, in order, from number `start` on; decoded on all cores.
 
     UserError that names all the bad ones comes last; behind the first of them no photo is given.
     """
-    bad, shallow, at_once = {}, [], 32 * os.cpu_count()  # so few that those decoded ahead take little memory
+    bad, at_once = {}, 32 * os.cpu_count()  # so few that those decoded ahead take little memory
     with (ThreadPoolExecutor(os.cpu_count()) as pool,  # Pillow decodes outside the interpreter's lock
           tqdm(None, f"decoding {split} photos", len(paths), initial=start, unit=" photos", leave=False,
                disable=None) as bar):
         for part in (paths[first : first + at_once] for first in range(start, len(paths), at_once)):
-            for path, photo in zip(part, pool.map(lambda path: try_read(path, sizes, shallow, wanted), part)):
+            for path, photo in zip(part, pool.map(lambda path: try_read(path, sizes, wanted), part)):
                 bar.update()
                 if isinstance(photo, UserError):
                     bad[str(path)] = photo
@@ -177,4 +185,3 @@ def decode_all(paths: list[Path], split: str, sizes: list[int], start: int = 0,
     if bad:
         first, *others = bad
         raise UserError(str(bad[first]) + ("; as bad: " + ", ".join(others) if others else ""))
-    tell_shallow(shallow)

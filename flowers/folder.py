@@ -1,5 +1,6 @@
 """The user's own photos: a folder with train/, val/ and test/, each with a folder a class (ImageFolder)."""
 
+import contextlib
 import os
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -7,13 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from flowers import decoding, listing
+from flowers.decoding import Decoded
 from support.errors import UserError, counted, few
 
 SPLITS = ("train", "val", "test")
-Decoded = Iterator[tuple[list[np.ndarray] | None, str]]  # as of decoding.decode_all
 
 
 class Photos(NamedTuple):
@@ -21,7 +20,7 @@ class Photos(NamedTuple):
     labels: list[int]
     classes: list[str]
     names: list[str]  # of files
-    decode: Callable[[list[int], int], Decoded]  # (sizes, the first photo's number): those that fall to it
+    decode: Callable[[list[int], int], Iterator[Decoded]]  # (sizes, number of the first photo)
 
 
 def find(dataset: str, data_dir: str) -> Path:
@@ -46,6 +45,17 @@ def check_classes(dataset: str) -> None:
               f"photos of test/")
     if test and (absent := [name for name in train if name not in test]):
         print(f"--dataset {dataset}: test/ lacks {few(absent)}, so evaluate.py will judge the others")
+
+
+def likely_copies(dataset: str, names: list[str]) -> Iterator[tuple[str, str]]:
+    """Digest and name of each photo of test/ whose file is as long as one of those named."""
+    root = Path(dataset)
+    photos, _ = listing.below(root / "test")
+    lengths = {os.path.getsize(root / name) for name in names} if photos else set()
+    for path in photos:
+        with contextlib.suppress(OSError):  # evaluate.py will say what cannot be read
+            if os.path.getsize(path) in lengths:
+                yield decoding.digest_of(path.read_bytes()), str(path.relative_to(root))
 
 
 def scan(root: Path, split: str) -> tuple[list[str], Callable[[], Photos]]:
@@ -83,13 +93,13 @@ def validates(digest: str) -> bool:
 
 
 def _decode(root: Path, split: str, paths: list[Path], has_classes: bool, sizes: list[int],
-            start: int) -> Decoded:
+            start: int) -> Iterator[Decoded]:
     """decoding.decode_all, None for a photo of the other side where train/ holds val, too."""
     share = _lacks_val(root) and split != "test" and has_classes  # (else nothing validates the model)
     wanted = (lambda digest: validates(digest) == (split == "val")) if share else None
     found = start > 0
     for photo in decoding.decode_all(paths, split, sizes, start, wanted):
-        found |= photo[0] is not None
+        found |= photo.squares is not None
         yield photo
     if not found:
         raise UserError(f"--dataset {root}: of {counted(len(paths), 'photo')} in train/ none falls to "

@@ -3,14 +3,13 @@
 Each picture has its own pose, light, lens and background, drawn from a seed of its own.
 """
 
-import hashlib
 import itertools
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from flowers import folder
 from flowers.blades import BACK, DOWN, background, noise, paint, project, smooth, spread, strewn, tones, unit
+from flowers.decoding import Decoded, digest_of
 from flowers.species import CLASSES, SEED, class_names, flower, species
 from support.errors import UserError
 
@@ -76,7 +76,7 @@ def draw(k: int, split: str, index: int, size: int = 100) -> np.ndarray:
     return np.clip(np.round(255 * canvas), 0, 255).astype(np.uint8).transpose(1, 2, 0)  # -> (H, W, 3)
 
 
-def draw_split(split: str, classes: int, count: int, sizes: list[int], start: int = 0) -> folder.Decoded:
+def draw_split(split: str, classes: int, count: int, sizes: list[int], start: int = 0) -> Iterator[Decoded]:
     """A split's pictures class by class, from number `start` on, drawn on all cores: uint8 (size, size, 3) of
     each size, and the digest of the name, which the picture follows from at any size."""
     names = names_of(split, classes, count)
@@ -95,7 +95,7 @@ def draw_split(split: str, classes: int, count: int, sizes: list[int], start: in
             bar = tqdm(names[start:], f"drawing {split} flowers", len(names), initial=start, unit=" flowers",
                        leave=False, disable=None)
             for name in bar:
-                yield [*itertools.islice(drawn, len(sizes))], hashlib.sha256(name.encode()).hexdigest()[:16]
+                yield Decoded([*itertools.islice(drawn, len(sizes))], digest_of(name.encode()))
     except BrokenProcessPool as error:
         raise UserError("the drawing processes ended (out of memory?)", exit_status=1) from error
 

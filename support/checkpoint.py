@@ -23,7 +23,7 @@ RUN = {"flags": dict, "environment": dict, "photos": str, "epoch": int, "optimiz
 FORMAT = 2  # of the files that `save` writes; 1 had no number
 GONE = {"crop": "centre", "unpooling": "inverse", "init": "default"}  # of format 1; the value that stayed
 NETWORK = {"config": dict, "encoder": dict, "classifier": dict}
-NAMES = ("classes", "names", "digests")  # lists of str
+NAMES = ("classes", "names", "digests", "brightened")  # lists of str
 FIELDS = {  # what a checkpoint of each kind must hold
     "autoencoder": {"config": dict, "model": dict, "dataset": str},
     "classifier": NETWORK | {"classes": list, "dataset": str, "flags": dict},
@@ -103,10 +103,10 @@ def load(path: Path | str, kind: str) -> dict:
 
 
 def peek(path: Path) -> dict:
-    """A checkpoint's kind and flags, its tensors left unread; {} where it is absent, damaged or foreign."""
+    """A checkpoint's kind, flags and job, not its tensors; {} where it is absent, damaged or foreign."""
     with contextlib.suppress(Exception):
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return {name: content[name] for name in ("kind", "flags") if name in content}
+        return {name: content[name] for name in ("kind", "flags", "job") if name in content}
     return {}
 
 

@@ -21,7 +21,8 @@ from flowers.folder import Photos
 
 EPOCH = """
 import sys; from pathlib import Path; import numpy as np, torch; import data
-from flowers import cache; from flowers.folder import Photos; from support import machine
+from flowers import cache; from flowers.decoding import Decoded; from flowers.folder import Photos
+from support import machine
 
 def own():  # bytes of memory that no file stands behind
     lines = open("/proc/self/status").read().splitlines()
@@ -30,11 +31,11 @@ def own():  # bytes of memory that no file stands behind
 def decode(sizes, start):
     noise = np.random.default_rng(0).integers(0, 256, (64, 100, 100, 3), np.uint8)
     for i in range(start, 12_000):
-        yield [noise[i % 64] for _ in sizes], f"{i:016x}"
+        yield Decoded([noise[i % 64] for _ in sizes], f"{i:016x}")
 
 before, names = own(), [f"{i}.jpg" for i in range(12_000)]
 photos = lambda: Photos([0] * 12_000, ["rose"], names, decode)
-(content,) = cache.load(Path(sys.argv[1]), "made", "train", [100], ["here"], photos)
+((content, _),) = cache.load(Path(sys.argv[1]), "made", "train", [100], ["here"], photos)
 images = machine.place(content["images"], torch.device("cpu"))
 for batch in data.batches(12_000, 64, torch.Generator().manual_seed(0)):
     assert images[batch].sum() > 0
@@ -95,9 +96,9 @@ def test_several_sizes_cost_one_decode_and_are_those_of_each_alone(folder, tmp_p
         [0] * 12, ["rose"], names, decode)) for sizes in asked_for]
         for where, asked_for in (("both", [[176, 100], [100]]), ("alone", [[100], [176]])))
     assert asked == [[100, 176], [100], [176]]
-    assert [content["images"].shape[-1] for content in both[0]] == [176, 100]
-    for (ours,), theirs in zip(alone, both[0][::-1]):
-        assert torch.equal(ours["images"], theirs["images"]) and ours["digest"] == theirs["digest"]
+    assert [content["images"].shape[-1] for content, _ in both[0]] == [176, 100]
+    for ((ours, our_digest),), (theirs, digest) in zip(alone, both[0][::-1]):
+        assert torch.equal(ours["images"], theirs["images"]) and our_digest == digest
 
 
 def test_an_evaluation_says_each_thing_once(folder, tmp_path):
@@ -123,7 +124,7 @@ def test_a_photo_more_than_the_disk_takes_is_foreseen(tmp_path, capsys):
     def decode(sizes, start):
         for i in range(1000):
             assert i < 400, "it goes on though the disk will not do"
-            yield [np.zeros((100, 100, 3), np.uint8)], f"{i:016x}"
+            yield decoding.Decoded([np.zeros((100, 100, 3), np.uint8)], f"{i:016x}")
 
     photos = Photos([], ["rose"], range(10**13), decode)
     with pytest.raises((RuntimeError, MemoryError)):  # nor will memory
@@ -183,7 +184,7 @@ def test_a_size_is_the_same_whatever_other_sizes_are_asked_for_and_a_turned_phot
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 270 degrees to see it upright
     photo_of(2400, 1600).save(tmp_path / "turned.jpg", exif=exif, quality=90)
-    together, _ = decoding.read(tmp_path / "turned.jpg", [100, 176, 700], [])
+    together, *_ = decoding.read(tmp_path / "turned.jpg", [100, 176, 700])
     for pixels in together:
         assert np.array_equal(pixels, decoding.decode(tmp_path / "turned.jpg", len(pixels)))
         turned = np.rot90(fully_decoded(tmp_path / "turned.jpg", len(pixels)), -1)

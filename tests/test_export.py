@@ -41,7 +41,7 @@ def exported(tmp_path_factory):
     save_classifier(root / "classifier.pt", "pooled", batch_norm=True)
     done = run_script(root, "export", "classifier.pt", "flower.onnx")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "wrote flower.onnx: from photos to logits of 5 classes, whose names it holds\n"
+    assert done.stdout == "wrote flower.onnx: photos to logits of 5 classes, whose names it holds\n"
     assert done.stderr == ""
     assert sorted(path.name for path in root.iterdir()) == ["classifier.pt", "flower.onnx"]
     return root / "classifier.pt", onnxruntime.InferenceSession(root / "flower.onnx")
