@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from support import checkpoint, distributed, figures, files, machine, run_log
 from support.errors import UserError, counted, interrupts
-from support.resume import check_resume
+from support.resume import check_resume, job, started_again
 
 SAVE_EVERY = {"autoencoder run": 1, "classifier run": 10}  # epochs; the report's classifier fills gigabytes
 
@@ -38,6 +38,7 @@ class Run:
 
     def __init__(self, args: argparse.Namespace, kind: str, products: tuple[str, ...], former: dict,
                  locks: contextlib.ExitStack):
+        args.resume |= distributed.from_first(started_again, args.out / "last.pt")
         self.out, self.kind, self.start = args.out, kind, time.perf_counter()  # kind: of last.pt
         self.products = products  # patterns of the folder's files beside last.pt and the log
         self.device, self.precision = machine.set_up(args.device, args.precision, args.deterministic)
@@ -144,6 +145,8 @@ class Run:
                                "flags": self.flags, "environment": self.environment, **content})
         is_best = self.flags.get("keep") == "best"
         which = f", of epoch {epoch}," if is_best or epoch < self.flags["epochs"] else ""
+        if is_best and self.best_epoch() is None:
+            which += " the last, since none was validated,"
         print(f"wrote {path}{which} after {time.perf_counter() - self.start:.1f} s")
 
     def exit_status(self) -> int:
@@ -183,7 +186,8 @@ class Run:
     def _save_last(self, epoch: int) -> None:
         states = {name: part.state_dict() for name, part in self.parts.items()}
         checkpoint.save(self.last, {"kind": self.kind, "flags": self.flags, "environment": self.environment,
-                                    "photos": self.photos, "epoch": epoch, **self.extra, **states})
+                                    "photos": self.photos, "job": job(), "epoch": epoch,
+                                    **self.extra, **states})
 
 
 @contextlib.contextmanager

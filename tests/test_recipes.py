@@ -2,13 +2,14 @@
 
 import copy
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import assert_one_line, draw_folder, run_script
+from conftest import HEADS, assert_one_line, draw_folder, run_script
 
 import augment
 import data
@@ -176,7 +177,8 @@ def test_the_averaged_weights_are_what_is_handed_over(drawn):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_resume_takes_the_runs_recipe_and_refuses_another_or_another_length(stage, drawn, tmp_path):
-    script, start = f"train_{stage}", ["--autoencoder", "none"] if stage == "classifier" else []
+    script, head = f"train_{stage}", HEADS[stage]
+    start = [*head, "--autoencoder", "none"] if head else []
     for recipe, other in (("strong", "report"), ("report", "strong")):
         out = ["--out", tmp_path / recipe, *start]
         flags = [*HERE, "--batch-size", "6", *out]
@@ -307,6 +309,18 @@ def test_the_best_epoch_is_handed_over_where_asked_for(drawn, tmp_path):
     assert splits["val"]["accuracy"] == pytest.approx(accuracies[best])
     done = run_script(drawn, "train_classifier", *flags[:-4], "--out", tmp_path, "--resume")
     assert_one_line(done, 2, "--keep is last", "made with best")
+
+
+def test_of_a_run_that_no_epoch_was_validated_of_the_last_is_handed_over_with_a_line(drawn, tmp_path):
+    flags = [*HERE, *POOLED, "--batch-size", "6", "--keep", "best", "--out", tmp_path]
+    assert run_script(drawn, "train_classifier", *flags, "--epochs", "1").returncode == 0
+    last = torch.load(tmp_path / "last.pt", weights_only=True)
+    last["flags"]["epochs"] = 9  # a run of nine epochs, stopped after the first
+    torch.save(last, tmp_path / "last.pt")
+    log = (tmp_path / "log.jsonl").read_text()
+    (tmp_path / "log.jsonl").write_text(re.sub('"val_accuracy": [0-9.]+', '"val_accuracy": null', log))
+    done = run_script(drawn, "train_classifier", *flags, "--epochs", "1", "--resume")
+    assert "classifier.pt, of epoch 1, the last, since none was validated, after" in done.stdout
 
 
 @pytest.mark.parametrize("change,fit,new", (
