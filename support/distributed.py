@@ -7,17 +7,18 @@ import contextlib
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.rendezvous import rendezvous
 
 from support import batch_norm, errors
 
 TIMEOUT, PATIENCE = timedelta(minutes=10), timedelta(hours=2)  # for a step; for photos to be decoded
+ANSWER = 10  # seconds for the store's: of a host that is cut off none ever comes
 LOST = re.compile("gloo|nccl|connection|timed out", re.IGNORECASE)  # as PyTorch says that a process is gone
 
 
@@ -44,7 +45,7 @@ def run(main: Callable, parse_args: Callable) -> None:
 
 
 def _work_together(main: Callable, parse_args: Callable) -> int:
-    store, number, processes = next(rendezvous("env://", timeout=TIMEOUT))
+    store, number, processes = next(dist.rendezvous("env://", timeout=TIMEOUT))
     try:
         dist.init_process_group(store=store, rank=number, world_size=processes, timeout=TIMEOUT)
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere if number else sys.stdout):
@@ -52,13 +53,19 @@ def _work_together(main: Callable, parse_args: Callable) -> int:
         dist.destroy_process_group()
         return status
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        with contextlib.suppress(dist.DistError):  # the store may be gone, too
-            if store.add("failed", 1) > 1:
-                sys.exit(1)  # the first to fail has said why, and its end made the others fail
+        if not _is_first_to_fail(store):
+            sys.exit(1)  # the first has said why, and its end made the others fail
         if isinstance(error, RuntimeError) and LOST.search(str(error)):
-            raise errors.UserError(f"another process ended, or was silent for {TIMEOUT}; --resume continues "
-                                   f"a training run from its last.pt", exit_status=1) from error
+            raise errors.UserError(f"another process ended, or was silent for {TIMEOUT}; --resume goes on", 1)
         raise
+
+
+def _is_first_to_fail(store: dist.Store) -> bool:
+    """Whether no process has asked before; True where the store is out of reach, too."""
+    answers, threading.excepthook = [], lambda failure: None  # it may be gone, and we end anyway
+    (asking := threading.Thread(target=lambda: answers.append(store.add("failed", 1)), daemon=True)).start()
+    asking.join(ANSWER)
+    return answers in ([], [1])
 
 
 def from_first(function: Callable, *args):

@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import torch.nn.functional as F
 from torch import Tensor
 
 from support import files
@@ -40,13 +41,11 @@ def _photo(axis, image: np.ndarray, title: str, where: str = "center") -> None:
 
 def reconstructions(path: Path, x: Tensor, x_hat: Tensor, title: str) -> None:
     """x and x_hat (B, 3, H, W) in [0, 1]: the photos above their reconstructions."""
-    with _page(path, 3.3, 2, len(x), width=1.4 * len(x)) as (figure, axes):
-        for row, name, images in zip(axes, ("image", "reconstruction"), (x, x_hat)):
-            pictures = images.float().clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()  # (B, H, W, 3)
-            for axis, image in zip(row, pictures):
-                axis.imshow(image)
-                axis.set(xticks=[], yticks=[])
-            row[0].set_ylabel(name)
+    with _page(path, 3.3, 2, width=1.4 * len(x)) as (figure, axes):
+        for axis, name, images in zip(axes.flat, ("image", "reconstruction"), (x, x_hat)):
+            row = F.pad(images.float().clamp(0, 1), (2, 2), value=1.0)  # white in between
+            axis.imshow(row.permute(2, 0, 3, 1).flatten(1, 2).cpu().numpy())  # (B, 3, H, W) -> (H, B * W, 3)
+            axis.set(xticks=[], yticks=[], frame_on=False, ylabel=name)
         figure.suptitle(title)
 
 

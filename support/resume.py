@@ -3,12 +3,26 @@
 import os
 from pathlib import Path
 
-from support import checkpoint
+from support import checkpoint, distributed
 from support.errors import UserError
 
 # a resume may change these flags: the result stays the same (a data set's photos are compared instead)
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "dataset"}
 PLACE = ("device", "precision")  # and these, with a line: the bits then differ
+
+
+def job() -> str | None:
+    """What stands for one start of torchrun, which starts its processes again where one fails; else None."""
+    is_one = distributed.count() > 1
+    return f"{os.environ.get('TORCHELASTIC_RUN_ID')}, {os.getppid()}" if is_one else None
+
+
+def started_again(last: Path) -> bool:
+    """Whether last.pt is of this very start of torchrun, which then goes on there; a line says so."""
+    again = job() is not None and checkpoint.peek(last).get("job") == job()
+    if again:
+        print(f"torchrun started this run again, so it goes on from {last}")
+    return again
 
 
 def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, path: Path) -> None:

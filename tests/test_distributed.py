@@ -1,12 +1,14 @@
-"""Guards training in several processes: real ones, started by torchrun, against one process alone."""
+"""Guards training in several processes and on several hosts: real ones, by torchrun, against one alone."""
 
 import copy
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -224,6 +226,114 @@ def test_an_interrupt_of_torchrun_ends_all_processes_after_the_same_epoch(alone,
     assert "stopped after epoch" in printed and "train_autoencoder.py: error" not in complaints
     done = torch.load(tmp_path / "run/last.pt", weights_only=True)["epoch"]
     assert len(run_log.read_log(tmp_path / "run/log.jsonl")[1]) == done
+
+
+# --- several hosts: network namespaces, joined by a virtual cable ---
+
+HOSTS = {"first": "10.77.0.1", "second": "10.77.0.2"}  # addresses: torchrun counts hosts in their order
+# A training run in which something happens once to the second host, in the midst of an epoch.
+TROUBLED = """
+import datetime, os, pathlib, signal, subprocess
+import train_autoencoder
+from support import distributed, run_folder
+
+def troubled(self, batches, epoch):
+    for i, batch in enumerate(progress(self, batches, epoch)):
+        if (distributed.rank(), epoch, i) == (1, 2, 1) and not once.exists():
+            once.touch()
+            TROUBLE
+        yield batch
+
+once, progress, run_folder.Run.progress = pathlib.Path("once"), run_folder.Run.progress, troubled
+distributed.TIMEOUT = datetime.timedelta(seconds=15)
+distributed.run(train_autoencoder.main, train_autoencoder.parse_args)
+"""
+
+
+def ip(*command) -> bool:
+    done = subprocess.run(["ip", *command], capture_output=True, text=True)
+    return done.returncode == 0
+
+
+@pytest.fixture
+def hosts():
+    """Names of two network namespaces in which `cable` leads to the other one."""
+    names = [f"flowers-{os.getpid()}-{host}" for host in HOSTS]
+    if sys.platform != "linux" or not shutil.which("ip") or not ip("netns", "add", names[0]):
+        pytest.skip("no network namespaces can be made here")
+    try:
+        assert ip("netns", "add", names[1])
+        cable = [word for name in names for word in ("name", "cable", "netns", name, "type", "veth", "peer")]
+        assert ip("link", "add", *cable[:-3])
+        for name, address in zip(names, HOSTS.values()):
+            assert ip("-n", name, "address", "add", f"{address}/24", "dev", "cable")
+            assert ip("-n", name, "link", "set", "cable", "up") and ip("-n", name, "link", "set", "lo", "up")
+            # seconds, not 15 minutes, until Linux tells torchrun itself that the other host is out of reach
+            assert ip("netns", "exec", name, "sh", "-c", "echo 3 > /proc/sys/net/ipv4/tcp_retries2")
+        yield names
+    finally:
+        for name in names:
+            ip("netns", "delete", name)
+
+
+def run_on(hosts: list[str], root: Path, photos: Path, trouble: str, *flags) -> list[tuple[int, str]]:
+    """Two epochs in a process a host, each in its own folder: their exit status, and what they printed."""
+    jobs = []
+    for name, (host, address) in zip(hosts, HOSTS.items()):
+        (root / host).mkdir()
+        (root / host / "photos").symlink_to(photos)
+        (root / host / "worker.py").write_text(TROUBLED.replace("TROUBLE", trouble))
+        command = ["ip", "netns", "exec", name, sys.executable, "-m", "torch.distributed.run",
+                   "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "flowers",
+                   "--rdzv-endpoint", f"{HOSTS['first']}:29400", "--local-addr", address,
+                   "--rdzv-conf", f"is_host={int(host == 'first')}", *flags, "worker.py",
+                   *RUNS["autoencoder-report"], "--out", "run"]
+        environment = {**OURS, "GLOO_SOCKET_IFNAME": "cable", "OMP_NUM_THREADS": "1"}
+        with open(root / host / "printed.txt", "w") as printed:
+            jobs.append(subprocess.Popen(command, cwd=root / host, stdout=printed, stderr=subprocess.STDOUT,
+                                         env=environment))
+    try:
+        return [(job.wait(timeout=180), (root / host / "printed.txt").read_text())
+                for job, host in zip(jobs, HOSTS)]
+    finally:
+        for job in jobs:
+            job.kill()
+
+
+@pytest.mark.parametrize("together", (2,), indirect=True)
+def test_a_host_whose_process_was_killed_is_joined_again_to_the_bits_of_a_run_that_was_not(
+        together, alone, hosts, tmp_path):
+    """The hosts share no folder: the first alone has a last.pt."""
+    (status, printed), (other, _) = run_on(
+        hosts, tmp_path, alone / "photos", "os.kill(os.getpid(), signal.SIGKILL)", "--max-restarts", "1")
+    assert (status, other) == (0, 0), printed
+    assert printed.count("worker.py: error: another process ended") == 1
+    assert "torchrun started this run again, so it goes on from run/last.pt\n" in printed
+    assert "resuming run/last.pt after epoch 1\n" in printed and "not the same bits" not in printed
+    one, many = (weights_of(run / "autoencoder.pt")
+                 for run in (together[1] / "autoencoder-report", tmp_path / "first/run"))
+    assert torch.equal(one, many) and not (tmp_path / "second/run").exists()
+
+
+def test_a_process_that_is_cut_off_does_not_wait_for_an_answer(monkeypatch):
+    monkeypatch.setattr(distributed, "ANSWER", 0.1)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+
+    class Silent:
+        def add(self, *what):
+            threading.Event().wait()
+
+    assert distributed._is_first_to_fail(Silent())
+    store = torch.distributed.HashStore()
+    assert [distributed._is_first_to_fail(store) for _ in range(3)] == [True, False, False]
+
+
+def test_hosts_that_lose_the_cable_end_with_a_line(alone, hosts, tmp_path):
+    (status, printed), (other, _) = run_on(
+        hosts, tmp_path, alone / "photos", "subprocess.run(['ip', 'link', 'set', 'cable', 'down'])")
+    assert status != 0 and other != 0
+    assert printed.count("worker.py: error: another process ended, or was silent for 0:00:15") == 1
+    assert torch.load(tmp_path / "first/run/last.pt", weights_only=True)["epoch"] == 1
 
 
 def test_what_all_processes_refuse_is_said_once(tmp_path):
