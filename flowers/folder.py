@@ -51,11 +51,10 @@ def likely_copies(dataset: str, names: list[str]) -> Iterator[tuple[str, str]]:
     """Digest and name of each photo of test/ whose file is as long as one of those named."""
     root = Path(dataset)
     photos, _ = listing.below(root / "test")
-    lengths = {os.path.getsize(root / name) for name in names} if photos else set()
-    for path in photos:
-        with contextlib.suppress(OSError):  # evaluate.py will say what cannot be read
-            if os.path.getsize(path) in lengths:
-                yield decoding.digest_of(path.read_bytes()), str(path.relative_to(root))
+    with contextlib.suppress(OSError):  # evaluate.py will say what cannot be read
+        lengths = {os.path.getsize(root / name) for name in names} if photos else set()
+        for path in (path for path in photos if os.path.getsize(path) in lengths):
+            yield decoding.digest_of(path.read_bytes()), str(path.relative_to(root))
 
 
 def scan(root: Path, split: str) -> tuple[list[str], Callable[[], Photos]]:

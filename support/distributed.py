@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from support import batch_norm, errors
 
-TIMEOUT, PATIENCE = timedelta(minutes=10), timedelta(hours=2)  # for a step; for photos to be decoded
-ANSWER = 10  # seconds for the store's: of a host that is cut off none ever comes
+TIMEOUT, PATIENCE, ANSWER = timedelta(minutes=10), timedelta(hours=2), 10  # for a step, decoding, the store
 LOST = re.compile("gloo|nccl|connection|timed out", re.IGNORECASE)  # as PyTorch says that a process is gone
 
 
@@ -46,26 +45,27 @@ def run(main: Callable, parse_args: Callable) -> None:
 
 def _work_together(main: Callable, parse_args: Callable) -> int:
     store, number, processes = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    own = dist.PrefixStore(str(failures := store.add("failures", 0)), store)  # a failed start left its keys
     try:
-        dist.init_process_group(store=store, rank=number, world_size=processes, timeout=TIMEOUT)
+        dist.init_process_group(store=own, rank=number, world_size=processes, timeout=TIMEOUT)
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere if number else sys.stdout):
             status = main(from_first(parse_args))  # its folder has the recipe of a run that is resumed
         dist.destroy_process_group()
         return status
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        if not _is_first_to_fail(store):
+        if not _is_first_to_fail(store, failures):
             sys.exit(1)  # the first has said why, and its end made the others fail
         if isinstance(error, RuntimeError) and LOST.search(str(error)):
             raise errors.UserError(f"another process ended, or was silent for {TIMEOUT}; --resume goes on", 1)
         raise
 
 
-def _is_first_to_fail(store: dist.Store) -> bool:
-    """Whether no process has asked before; True where the store is out of reach, too."""
-    answers, threading.excepthook = [], lambda failure: None  # it may be gone, and we end anyway
-    (asking := threading.Thread(target=lambda: answers.append(store.add("failed", 1)), daemon=True)).start()
+def _is_first_to_fail(store: dist.Store, failures: int) -> bool:
+    """Whether no more than so many asked before; True where no answer comes, as on a host that is cut off."""
+    answers, threading.excepthook = [], lambda failure: None  # the store may be gone, and we end anyway
+    (asking := threading.Thread(target=lambda: answers.append(store.add("failures", 1)), daemon=True)).start()
     asking.join(ANSWER)
-    return answers in ([], [1])
+    return answers in ([], [failures + 1])
 
 
 def from_first(function: Callable, *args):

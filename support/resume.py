@@ -12,17 +12,20 @@ PLACE = ("device", "precision")  # and these, with a line: the bits then differ
 
 
 def job() -> str | None:
-    """What stands for one start of torchrun, which starts its processes again where one fails; else None."""
-    is_one = distributed.count() > 1
-    return f"{os.environ.get('TORCHELASTIC_RUN_ID')}, {os.getppid()}" if is_one else None
+    """What stands for one start of torchrun: a folder that it makes anew for each. None without torchrun."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")  # that folder/attempt_0/0/error.json
+    return str(Path(path).parents[2]) if path else None
 
 
 def started_again(last: Path) -> bool:
-    """Whether last.pt is of this very start of torchrun, which then goes on there; a line says so."""
-    again = job() is not None and checkpoint.peek(last).get("job") == job()
-    if again:
+    """Whether last.pt is of this very start of torchrun, which starts all processes again where one fails."""
+    again = distributed.gathered([job() is not None and checkpoint.peek(last).get("job") == job()])
+    if any(again) and not again[0]:
+        raise UserError(f"torchrun started this run again, and now counts first a host that lacks {last}; "
+                        f"--resume continues the run where that host is the first")
+    if again[0]:
         print(f"torchrun started this run again, so it goes on from {last}")
-    return again
+    return again[0]
 
 
 def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, path: Path) -> None:

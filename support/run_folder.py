@@ -38,7 +38,7 @@ class Run:
 
     def __init__(self, args: argparse.Namespace, kind: str, products: tuple[str, ...], former: dict,
                  locks: contextlib.ExitStack):
-        args.resume |= distributed.from_first(started_again, args.out / "last.pt")
+        args.resume |= started_again(args.out / "last.pt")
         self.out, self.kind, self.start = args.out, kind, time.perf_counter()  # kind: of last.pt
         self.products = products  # patterns of the folder's files beside last.pt and the log
         self.device, self.precision = machine.set_up(args.device, args.precision, args.deterministic)
