@@ -6,7 +6,7 @@
     python train_classifier.py --recipe report     # as the report's code does, from random weights
 
 Writes to runs/classifier/, or to --out: last.pt (for --resume), classifier.pt (for the other scripts),
-log.jsonl and curve.png. Minutes on two cores. Cross-entropy (report, section 3); recipes.py has the settings.
+log.jsonl and curve.png. An hour on two cores. Cross-entropy (report, section 3); recipes.py has the settings.
 """
 
 import argparse
