@@ -73,15 +73,15 @@ def test_a_split_is_drawn_class_after_class_with_names_at_some_sizes_from_any_pi
     assert photos.names[21] == synthetic.class_names()[2].replace(" ", "-") + "/val-01"
     assert len(set(photos.names)) == 1020
     drawn = [*synthetic.draw_split("val", 102, 2, [8, 24], start=100)]
-    assert len({digest for _, digest in drawn}) == 104
+    assert len({each.digest for each in drawn}) == 104
     for i in (100, 105, 203):
-        for size, image in zip((8, 24), drawn[i - 100][0]):
+        for size, image in zip((8, 24), drawn[i - 100].squares):
             assert np.array_equal(image, synthetic.draw(i // 2, "val", i % 2, size))
 
 
 @pytest.mark.parametrize("how", ("a script without a guard", "piped into python", "in a thread"))
 def test_flowers_are_drawn_from_anywhere(how, tmp_path):
-    draw = "print(sum(image.shape[0] for (image,), _ in synthetic.draw_split('val', 102, 1, [8])))"
+    draw = "print(sum(each.squares[0].shape[0] for each in synthetic.draw_split('val', 102, 1, [8])))"
     code = f"from flowers import synthetic\n{draw}\n"
     if how == "in a thread":
         code = f"import threading\nthread = threading.Thread(target=lambda: {draw})\n" \
