@@ -172,7 +172,7 @@ def decoded(root: Path) -> dict[str, float]:
         for _ in range(20):
             decoding.decode(path, 100)
         rate = 20 / (time.process_time() - start)
-        rates[f"{width} x {height}, {path.stat().st_size / 1e6:.1f} MB"] = rate
+        rates[f"{width} x {height}, {path.stat().st_size / 1e3:.0f} kB"] = rate
     return rates
 
 

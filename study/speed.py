@@ -4,6 +4,8 @@ import statistics
 
 from study.intervals import Difference, markdown
 
+STEP = 0.0105  # seconds of a step of 64 photos on one H100, launched from Python, in an earlier trial
+LINKS = (("8 GPUs, NVLink", 8, 450e9), ("4 hosts of 8, 400 Gb/s a GPU", 32, 50e9))
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 Steps = dict[tuple[str, str], Difference]  # percent that batch norm adds to a step, by stage and precision
 
@@ -58,6 +60,46 @@ def augmentation(benchmark: dict) -> str:
     share = f"{100 * measured['share']:.0f} %"
     return (f"64 pictures are changed in {1000 * measured['seconds']:.0f} ms: {share} of a step of the "
             f"report's network ({measured['processor']}, {measured['threads']} threads).")
+
+
+def processes(scale: dict, every: bool) -> str:
+    """What a step of several processes takes, sends and holds; not every: the report's head as it is."""
+    rows = []
+    for row in scale["processes"]:
+        if every or (row["head"], row["way"]) == ("report", "as it is"):
+            times = f"{row['times']:.2f}" if row["processes"] <= scale["cores"] else "(they share cores)"
+            rows.append([row["processes"], *([row["head"], row["way"]] if every else []), times,
+                         f"{row['sent'] / 1e6:.0f}", f"{row['memory'] / 1e9:.2f}"])
+    what = "a step's time, one process's = 1", "MB that each sends a step", "GB that each has of its own"
+    return markdown(["processes", *(["head", "gradients"] if every else []), *what], rows)
+
+
+def photos(scale: dict) -> str:
+    """What photos that are mapped to memory cost beside photos that are in it."""
+    return markdown(["photos", "GB on disk", "GB of the process's own", "µs to read and augment a photo",
+                     "in memory", "times, in turns", "cold", "built, photos/s"],
+                    [[f"{row['photos']:,} at {row['side']} px", f"{row['bytes'] / 1e9:.1f}",
+                      f"{row['memory'] / 1e9:.2f}", f"{row['mapped']:.0f}", f"{row['in memory']:.0f}",
+                      f"{row['times']:.2f}", f"{row['cold']:.0f}", f"{row['built']:.0f}"]
+                     for row in scale["photos"]])
+
+
+def decoding(scale: dict) -> str:
+    """How many photos a second a core decodes, and in how many hours a million."""
+    return markdown(["JPEGs of", "photos a second, one core", "hours for a million, one core"],
+                    [[name, f"{rate:.0f}", f"{1e6 / rate / 3600:.1f}"]
+                     for name, rate in scale["decoding"].items()]) + f"\n\nMeasured on {scale['processor']}."
+
+
+def on_paper(scale: dict) -> str:
+    """The share of a step in which many GPUs compute, if they send nothing meanwhile, by ring all-reduce."""
+    pair = next(row for row in scale["processes"] if (row["head"], row["processes"]) == ("report", 2))
+    rows = []
+    for name, count, link in LINKS:
+        sending = pair["sent"] * 2 * (count - 1) / count / link  # seconds; of two, each sends all once
+        share = f"{100 * STEP / (STEP + sending):.0f} %"
+        rows.append([name, f"{link / 1e9:.0f}", f"{1000 * sending:.1f}", share])
+    return markdown(["", "GB/s a GPU, each way", "ms to send gradients", "share that is computing"], rows)
 
 
 def with_batch_norm(*benchmarks: dict) -> Steps:

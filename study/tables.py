@@ -117,12 +117,14 @@ def tables(runs: Runs) -> dict[str, str]:
     dropouts = ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear")
     benchmark = files.read_json(RESULTS / "benchmark.json")
     without_bf16 = files.read_json(RESULTS / "without-bf16/benchmark.json")
-    step = speed.with_batch_norm(benchmark, without_bf16)
+    step, scale = speed.with_batch_norm(benchmark, without_bf16), files.read_json(RESULTS / "scale.json")
     return {
         "results": results(runs), "commands": commands(RESULTS / "commands.txt"),
         "speed": speed.speed(benchmark), "answers": answers(runs, step),
         "strong": paired(runs, strong, val | test | six_views),
         "final": final(runs), "machine": speed.machine(benchmark), "steps": speed.steps(benchmark),
+        "processes": speed.processes(scale, False), "scaling": speed.processes(scale, True),
+        "photos": speed.photos(scale), "paper": speed.on_paper(scale), "decoding": speed.decoding(scale),
         "augmentation": speed.augmentation(benchmark), "trials": trials(RESULTS / "search.jsonl"),
         "section5": section5(runs), "dropout": paired(runs, dropouts, test),
         "conclusions": conclusions(runs, step),
