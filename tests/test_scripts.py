@@ -234,7 +234,8 @@ def test_a_run_is_not_replaced_unasked(pipeline):
 
 
 @pytest.mark.parametrize("stage,first,flags", (
-    (train_autoencoder, 4, AUTOENCODER), (train_classifier, 1, [*CLASSIFIER, *HEADS["classifier"]])))
+    (train_autoencoder, 4, AUTOENCODER),
+    (train_classifier, 1, [*CLASSIFIER, *HEADS["classifier"], "--optimizer", "adagrad"])))
 def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(stage, first, flags, pipeline, tmp_path,
                                                             monkeypatch):
     """Stopped after `first` epochs, then continued."""
