@@ -107,7 +107,7 @@ def plain(images: Tensor) -> Tensor:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = errors.Parser(__doc__)
     data.add_arguments(parser)
     parser.add_argument("--sheet", default="sheet.png", help="PNG to write (%(default)s)")
     return parser.parse_args(argv)
@@ -128,4 +128,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args())
+    errors.run(main, parse_args)

@@ -20,7 +20,7 @@ import augment
 import data
 from models import HEADS, AutoEncoder, Encoder
 from support import checkpoint, distributed, figures, files, machine, run_folder
-from support.errors import UserError, counted, few
+from support.errors import Parser, UserError, counted, few
 
 PRODUCTS = ("evaluation.json", "predictions.csv", "per_class.csv", "confusion.png", "confused.png")
 BATCH_SIZE = 256
@@ -28,7 +28,7 @@ VIEWS = {1: "one view", 6: "six views", 14: "fourteen views"}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument_group("what is measured").add_argument
     add("--classifier", type=Path, default="runs/classifier/classifier.pt", help="checkpoint (%(default)s)")
     add("--views", type=int, choices=VIEWS, default=6, help="of val and test, to average over (%(default)s)")

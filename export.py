@@ -23,7 +23,7 @@ from support import errors, files
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = errors.Parser(__doc__)
     parser.add_argument("classifier", type=Path, help="checkpoint, a classifier.pt")
     parser.add_argument("out", type=Path, help="file to write, whose name ends in .onnx")
     args = parser.parse_args(argv)
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
     program = torch.onnx.export(model, (torch.zeros(2, 3, 130, 170, dtype=torch.uint8),), verbose=False,
                                 dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
                                 input_names=["photos"], output_names=["logits"])
-    program.model.metadata_props["classes"] = json.dumps(content["classes"])
+    program.model.metadata_props["classes"] = json.dumps([*map(errors.legible, content["classes"])])
     with files.atomic(args.out) as temporary:
         program.save(temporary)
     print(f"wrote {args.out}: photos to logits of {len(content['classes'])} classes, whose names it holds")
@@ -70,4 +70,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args())
+    errors.run(main, parse_args)

@@ -30,7 +30,7 @@ ON_THE_FIGURE = 40
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = errors.Parser(__doc__)
     add = parser.add_argument
     add("photos", nargs="+", type=Path, metavar="PHOTO", help="photo, or folder of photos")
     add("--classifier", type=Path, default="runs/classifier/classifier.pt", help="checkpoint (%(default)s)")
@@ -98,4 +98,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args())
+    errors.run(main, parse_args)

@@ -153,7 +153,7 @@ def main(args: argparse.Namespace) -> int:
         folder.check_classes(args.dataset)
         flowers = training.load_photos(args, run, "classifier")
         val = distributed.in_turn(data.load, args.dataset, "val", args.data_dir, args.cache_dir)
-        data.tell_duplicates({"train": flowers, "val": val}, args.dataset)
+        distributed.from_first(data.tell_duplicates, {"train": flowers, "val": val}, args.dataset)
         run.check_photos(flowers.digest() + val.digest())
         images = machine.place(flowers.images, run.device)  # uint8 (N, 3, size, size)
         labels = flowers.labels.to(run.device)  # (N,)

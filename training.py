@@ -12,7 +12,7 @@ import augment
 import data
 import recipes
 from support import distributed, machine, run_folder
-from support.errors import UserError, printable
+from support.errors import Parser, UserError, printable
 from support.flags import add_run, number
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad,
@@ -22,7 +22,7 @@ WARM_UP = 0.05  # of the steps, with the cosine schedule
 
 def parser_of(doc: str, out: str) -> argparse.ArgumentParser:
     """A parser with the flags that mean the same in both training scripts; a recipe sets their defaults."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(doc)
     data.add_arguments(parser.add_argument_group("data"))
     add = parser.add_argument_group("training").add_argument
     add("--recipe", choices=recipes.RECIPES, help="what sets the defaults (strong, or a resumed run's)")

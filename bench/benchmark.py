@@ -38,7 +38,7 @@ PHOTOS = 1020  # random ones
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = errors.Parser(__doc__)
     parser.add_argument("--device", default="auto", help="as of the training scripts (%(default)s)")
     parser.add_argument("--batch-size", type=number(int, 2, 2**31), default=128, help="(%(default)s)")
     parser.add_argument("--rounds", type=number(int, 1), default=4, help="(%(default)s)")
@@ -190,4 +190,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args())
+    errors.run(main, parse_args)

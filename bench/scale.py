@@ -41,7 +41,7 @@ IN_MEMORY = 2000  # photos, beside --photos of them
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = errors.Parser(__doc__)
     parser.add_argument("--photos", type=number(int, IN_MEMORY), default=200_000, help="made (%(default)s)")
     parser.add_argument("--rounds", type=number(int, 1), default=3, help="(%(default)s)")
     parser.add_argument("--folder", type=Path, default=tempfile.gettempdir(), help="(%(default)s)")
@@ -194,4 +194,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args())
+    errors.run(main, parse_args)

@@ -29,7 +29,7 @@ from support import errors, files, machine, resume, run_log
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = errors.Parser(__doc__)
     rows = [name for name, row in ROWS.items() if not row.earlier_version]
     parser.add_argument("--only", nargs="+", choices=rows, default=rows, metavar="ROW",
                         help="rows of rows.json to run (all but those of an earlier version)")
@@ -170,4 +170,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args)

@@ -10,7 +10,6 @@ import argparse
 import json
 import re
 import statistics
-import sys
 from pathlib import Path
 
 from study import accuracy, intervals, speed
@@ -25,7 +24,7 @@ RESULTS = HERE / "results"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = errors.Parser(__doc__)
     parser.add_argument("--readme", action=argparse.BooleanOptionalAction, default=False,
                         help="write the pages and summary.json (%(default)s)")
     return parser.parse_args(argv)
@@ -159,4 +158,4 @@ def main(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    errors.run(main, parse_args(sys.argv[1:]))
+    errors.run(main, parse_args)

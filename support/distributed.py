@@ -38,9 +38,9 @@ def count() -> int:
 def run(main: Callable, parse_args: Callable) -> None:
     """errors.run, of a script that works alone or, where torchrun started it, with the other processes."""
     if "RANK" not in os.environ or os.environ.get("WORLD_SIZE", "1") == "1":
-        errors.run(main, parse_args())
+        errors.run(main, parse_args)
     else:
-        errors.run(lambda _: _work_together(main, parse_args), None)
+        errors.run(lambda _: _work_together(main, parse_args), lambda: None)
 
 
 def _work_together(main: Callable, parse_args: Callable) -> int:

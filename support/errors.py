@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # as CPU, CUDA with its libraries, and MPS say it, each in its words and most as a plain RuntimeError
@@ -24,9 +25,24 @@ class UserError(Exception):
         self.exit_status = exit_status
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser under whose help the text stays as it is; a flag that is wrong is an error like any other."""
+
+    def __init__(self, text: str):
+        super().__init__(description=text, formatter_class=argparse.RawTextHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (--help lists the flags)")
+
+
 def printable(name) -> str:
     """A name as it fits on a line: what cannot be printed of it is escaped, a newline as \\n."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(name))
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in legible(str(name)))
+
+
+def legible(text: str) -> str:
+    """Text with each byte that is no UTF-8, as 0xe9, as //e9, which no path holds."""
+    return re.sub("[\ud800-\udfff]", lambda byte: f"//{ord(byte[0]) % 0xdc00:x}", text)
 
 
 def counted(count: int, noun: str) -> str:
@@ -54,14 +70,16 @@ def explain(error: Exception, args: argparse.Namespace) -> tuple[str, int] | Non
     return None
 
 
-def run(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> None:
+def run(main: Callable[[argparse.Namespace], int], parse_args: Callable[[], argparse.Namespace]) -> None:
     """Run a script's main and exit: with its status, or with one line for what the user can put right."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (it stays open to the end)
         if hasattr(getattr(sys, name), "reconfigure"):  # a notebook's has none
             getattr(sys, name).reconfigure(errors="backslashreplace")  # for names that the encoding lacks
+    args = None
     try:
+        args = parse_args()
         status = main(args)
         sys.stdout.flush()
         sys.exit(status)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from support import files
+from support.errors import legible
 
 BLUE, ORANGE = "#0072b2", "#d55e00"  # Okabe & Ito: told apart by colour-blind readers
 
@@ -27,8 +28,8 @@ def _page(path: Path, height: float, rows: int = 1, columns: int = 1, width: flo
 
 
 def _short(name: str, most: int = 28) -> str:
-    """As much of a class's or file's name as fits; a byte that is no UTF-8 is drawn as a question mark."""
-    name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """As much of a class's or file's name as fits."""
+    name = legible(name)
     return name if len(name) <= most else name[: most - 1] + "…"
 
 

@@ -6,11 +6,10 @@ import errno
 import io
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.errors import UserError
+from support.errors import UserError, legible
 
 TEMPORARY = "*.[0-9]*.tmp*"  # the files that a killed `atomic` leaves
 
@@ -47,12 +46,11 @@ def write_json(path: Path, content) -> None:
 
 
 def write_csv(path: Path, rows: list[list]) -> None:
-    """UTF-8 with a byte-order mark; a byte that is no UTF-8, as 0xe9, is //e9, which no path holds."""
+    """UTF-8 with a byte-order mark, legible."""
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
-    escaped = re.sub("[\ud800-\udfff]", lambda byte: f"//{ord(byte[0]) % 0xdc00:x}", text.getvalue())
     with atomic(path) as temporary:
-        temporary.write_text(escaped, encoding="utf-8-sig", newline="")
+        temporary.write_text(legible(text.getvalue()), encoding="utf-8-sig", newline="")
 
 
 def read_json(path: Path):

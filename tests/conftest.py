@@ -39,7 +39,7 @@ def run_script(folder: Path, name: str, *flags) -> subprocess.CompletedProcess:
           contextlib.redirect_stderr(complaints), pytest.raises(SystemExit) as ended):
         try:
             os.chdir(folder)
-            errors.run(module.main, module.parse_args())
+            errors.run(module.main, module.parse_args)
         finally:
             os.chdir(before)
     return subprocess.CompletedProcess(

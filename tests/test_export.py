@@ -83,7 +83,8 @@ def test_photos_of_any_size_are_cut_and_resized_as_in_training(height, width, ex
 
 def test_the_file_names_its_classes_and_its_input(exported):
     _, session = exported
-    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == CLASSES
+    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == [
+        "daisy", "NA", "two\nlines", "ros//e9", "rosé"]
     (photos,) = session.get_inputs()
     assert (photos.name, photos.type) == ("photos", "tensor(uint8)")
     assert photos.shape == ["batch", 3, "height", "width"]

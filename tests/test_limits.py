@@ -105,7 +105,7 @@ def test_too_little_memory_is_one_line_with_the_flag_to_lower(trained, tmp_path)
         "torch.ones(10) @ torch.ones(10)\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000,) * 2)\n"
-        "errors.run(t.main, t.parse_args())"
+        "errors.run(t.main, t.parse_args)"
     )
     command = [sys.executable, "-c", code, *COMMON, "--out", tmp_path / "run"]
     done = subprocess.run(command, cwd=trained, capture_output=True, text=True, env=OURS)
@@ -202,7 +202,7 @@ def test_a_full_disk_under_the_output_is_one_line(trained, tmp_path):
 
 
 def test_a_disk_that_is_full_at_the_last_line_is_one_line():
-    code = "from support import errors; errors.run(lambda args: print('wrote autoencoder.pt'), None)"
+    code = "from support import errors; errors.run(lambda args: print('wrote autoencoder.pt'), lambda: None)"
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-c", code],

@@ -37,7 +37,7 @@ def start_changed(change: str, root: Path, out: Path, **pipes) -> subprocess.Pop
     code = (
         f"{change}; sys.argv[0] = 'train_autoencoder.py'; "
         f"import train_autoencoder as t; from support import errors; "
-        f"errors.run(t.main, t.parse_args())"
+        f"errors.run(t.main, t.parse_args)"
     )
     return subprocess.Popen([sys.executable, "-c", code, *COMMON, "--out", str(out)], cwd=root,
                             stdout=subprocess.PIPE, text=True, env=OURS, **pipes)
@@ -80,7 +80,7 @@ def test_an_interrupt_finishes_the_epoch_says_so_and_can_be_resumed(stage, numbe
 
 def test_an_interrupt_outside_the_epochs_is_one_line():
     code = "import os, signal, time; from support import errors; " \
-           "errors.run(lambda args: (os.kill(os.getpid(), signal.SIGINT), time.sleep(9)), None)"
+           "errors.run(lambda args: (os.kill(os.getpid(), signal.SIGINT), time.sleep(9)), lambda: None)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert_one_line(done, 130, "interrupted")
 
@@ -233,7 +233,7 @@ def test_a_killed_run_is_finished_once_by_two_processes_and_keeps_all_that_it_te
         f"rows.ROWS['tiny'] = rows.Row("
         f"'', {classifier + ' --head pooled'!r}, {autoencoder!r}, seeds=(0,))\n"
         f"errors.run(study_run.main, "
-        f"study_run.parse_args('--only tiny --results kept --work work'.split()))\n"
+        f"lambda: study_run.parse_args('--only tiny --results kept --work work'.split()))\n"
     )
     first = subprocess.Popen(
         [sys.executable, "tiny.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=OURS
@@ -284,7 +284,8 @@ def test_an_experiment_of_another_process_is_left_to_it_and_an_autoencoder_waite
     code = (
         "from study import rows, run as study_run; from support import errors; "
         "rows.ROWS['tiny'] = rows.Row('', autoencoder='', seeds=(0,))\n"
-        "errors.run(study_run.main, study_run.parse_args('--only tiny --work work --data-dir .'.split()))"
+        "flags = '--only tiny --work work --data-dir .'.split()\n"
+        "errors.run(study_run.main, lambda: study_run.parse_args(flags))"
     )
     with files.lock(tmp_path / f"work/{lock}.lock", wait=False):
         child = subprocess.Popen(
@@ -305,7 +306,7 @@ def test_an_experiment_that_was_interrupted_ends_and_is_resumed(trained, tmp_pat
     code = (
         "import pathlib, train_autoencoder as t; from study import run; from support import errors\n"
         f"main = lambda out: (run.train(t, out, 'autoencoder.pt', {flags!r}), print('went on'))\n"
-        f"errors.run(main, pathlib.Path({str(tmp_path)!r}))"
+        f"errors.run(main, lambda: pathlib.Path({str(tmp_path)!r}))"
     )
     child = subprocess.Popen([sys.executable, "-c", code], cwd=trained, stdout=subprocess.PIPE, text=True,
                              env=OURS)
