@@ -2,7 +2,7 @@
 # What a training step takes, and a whole run, on the device that is here; 5 minutes on one H100:
 #     bench/gpu_times.sh OUT DATA_DIR        (DATA_DIR holds flowers-102/)
 # OUT gets, each as it is measured: steps.txt (milliseconds a step, augmentation and CutMix in it), long/ (the log and the
-# evaluation of 800 epochs), benchmark.json, profile.txt (what the GPU does in a step).
+# evaluation of 800 epochs), benchmark.json (beside the report's code).
 # SHORT, LONG: epochs of the first and of the second; ROUNDS: of the third. PYTHON: the interpreter.
 set -u
 mkdir -p "$1"

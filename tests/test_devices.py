@@ -11,10 +11,10 @@ from conftest import HEADS, assert_one_line, draw_folder, run_script
 from support.run_log import read_log
 from tests.kills import differences
 
-DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-on_each_device = pytest.mark.parametrize("device", DEVICES)
-needs_a_gpu = pytest.mark.skipif("cuda" not in DEVICES, reason="no GPU; other tests have the CPU's")
-in_each_precision = pytest.mark.parametrize("precision", ("fp32", "bf16"))
+HAS_GPU = torch.cuda.is_available()
+PLACES = [("cpu", "fp32"), *([("cuda", "fp32"), ("cuda", "bf16")] if HAS_GPU else [])]
+in_each_place = pytest.mark.parametrize("device,precision", PLACES)  # (other tests have the CPU's bf16)
+needs_a_gpu = pytest.mark.skipif(not HAS_GPU, reason="no GPU; other tests have the CPU's")
 STAGES = {"autoencoder": [], "classifier": [*HEADS["classifier"], "--dropout", "0"]}  # it differs by device
 STRONG = ["--dataset", "photos", "--cache-dir", "cache", "--batch-size", "6", "--deterministic"]
 
@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 def memory() -> int:
     """Bytes that tensors take on the GPU."""
-    return torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
+    return torch.cuda.memory_allocated() if HAS_GPU else 0
 
 
 def run(folder, script, *flags) -> str:
@@ -37,8 +37,7 @@ def run(folder, script, *flags) -> str:
     return done.stdout
 
 
-@on_each_device
-@in_each_precision
+@in_each_place
 def test_both_stages_evaluation_and_prediction_work_and_leave_no_memory_taken(device, precision, folder):
     before, place = memory(), ("--device", device, "--precision", precision)
     out = {stage: f"{device}-{precision}/{stage}" for stage in STAGES}
@@ -71,8 +70,7 @@ def test_the_first_epochs_cost_on_a_gpu_what_they_do_on_the_cpu(stage, folder):
     assert costs["cuda"] == pytest.approx(costs["cpu"], rel=2e-3) and len(costs["cpu"]) == 2
 
 
-@on_each_device
-@in_each_precision
+@in_each_place
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_that_stopped_goes_on_to_the_bits_of_one_that_did_not(stage, precision, device, folder):
     flags = (*STRONG, *HEADS[stage], "--device", device, "--precision", precision, "--schedule", "constant")
