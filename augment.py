@@ -1,10 +1,8 @@
 """Photos changed at random, whole batches on their device: crop, turn, mirror, colour, CutMix.
 
-    python augment.py                                          # a sheet of what training sees, 8 s
-    python augment.py --dataset synthetic --sheet drawn.png    # the same of the drawn flowers, 30 s
+`python -m study.sheet` draws a sheet of what training sees.
 """
 
-import argparse
 from collections import namedtuple
 from collections.abc import Iterator
 
@@ -14,7 +12,7 @@ from torch import Tensor
 
 import data
 from flowers import decoding
-from support import errors, files, machine
+from support import machine
 
 SQUARE = decoding.LARGEST  # pixels a side of what is augmented, so that a zoomed crop stays sharp at 100
 Draws = namedtuple("Draws", "crop colour box partner", defaults=[None] * 3)  # what is random in a batch
@@ -104,28 +102,3 @@ def views(images: Tensor, count: int) -> Iterator[Tensor]:
 def plain(images: Tensor) -> Tensor:
     """uint8 (B, 3, S, S), on its device -> float32 (B, 3, 100, 100) in [0, 1], the whole square."""
     return data.to_input(images, images.device) if images.shape[-1] == 100 else next(views(images, 1))
-
-
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = errors.Parser(__doc__)
-    data.add_arguments(parser)
-    parser.add_argument("--sheet", default="sheet.png", help="PNG to write (%(default)s)")
-    return parser.parse_args(argv)
-
-
-def main(args: argparse.Namespace) -> int:
-    from torchvision.utils import save_image
-
-    flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, SQUARE)
-    chosen = torch.linspace(0, len(flowers) - 1, 5).long().repeat_interleave(8)  # 5 photos, 8 times each
-    (draws,) = draw([chosen], torch.Generator().manual_seed(0))
-    x, _ = cutmix(augment(flowers.images[chosen], draws), draws)  # (40, 3, 100, 100)
-    x[::8] = plain(flowers.images[chosen[::8]])
-    with files.atomic(args.sheet) as temporary:
-        save_image(x, temporary, nrow=8, padding=0, format="PNG")
-    print(f"wrote {args.sheet}: 5 photos, each changed 7 times")
-    return 0
-
-
-if __name__ == "__main__":
-    errors.run(main, parse_args)

@@ -49,6 +49,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="balanced: a class of few photos counts as much as one of many (%(default)s)")
     add("--keep", choices=("best", "last"), default="last",
         help="which epoch's weights; best: of those that are validated, every fifth (%(default)s)")
+    add("--with-val", action=switch, default=False,
+        help="train on the validation photos, too, so that none is left to validate (%(default)s)")
     add("--average", type=number(float, 0, 1), help="of averaged weights, kept a step (%(default)s; 0: off)")
     args = recipes.parse(parser, "classifier", argv)
     if args.autoencoder is None:  # settled here, so that log and checkpoint record what was done
@@ -152,9 +154,11 @@ def main(args: argparse.Namespace) -> int:
     with run_folder.open(args, "classifier run", PRODUCTS, recipes.RECIPES["report"]["classifier"]) as run:
         folder.check_classes(args.dataset)
         flowers = training.load_photos(args, run, "classifier")
-        val = distributed.in_turn(data.load, args.dataset, "val", args.data_dir, args.cache_dir)
-        distributed.from_first(data.tell_duplicates, {"train": flowers, "val": val}, args.dataset)
-        run.check_photos(flowers.digest() + val.digest())
+        splits = {"train": flowers}
+        if not args.with_val:
+            splits["val"] = distributed.in_turn(data.load, args.dataset, "val", args.data_dir, args.cache_dir)
+        distributed.from_first(data.tell_duplicates, splits, args.dataset)
+        run.check_photos("".join(flowers.digest() for flowers in splits.values()))
         images = machine.place(flowers.images, run.device)  # uint8 (N, 3, size, size)
         labels = flowers.labels.to(run.device)  # (N,)
 
@@ -167,18 +171,17 @@ def main(args: argparse.Namespace) -> int:
         product = averaged or network  # what is validated and handed over
         best = copy.deepcopy(product) if args.keep == "best" else None
         weights = training.class_weights(flowers).to(run.device) if args.class_weights != "none" else None
-
         copies = {"": network, "averaged_": averaged, "best_": best}
         parts = {f"{prefix}{name}": part for prefix, each in copies.items() if each
                  for name, part in each.named_children()}
-        run.begin({**parts, "optimizer": optimizer}, {"train": len(flowers), "val": len(val)}, config=config,
-                  head=args.head, digests=digests)
+        run.begin({**parts, "optimizer": optimizer}, {name: len(each) for name, each in splits.items()},
+                  config=config, head=args.head, digests=digests)
         for epoch in run.epochs(args.epochs):
             row = train_one_epoch(trained, averaged, optimizer, images, labels, weights, epoch, args, run)
             row["val_accuracy"] = None
-            if run.is_due(epoch):
+            if run.is_due(epoch) and not args.with_val:
                 judged = training.settled(product, images, args, run.precision)
-                row["val_accuracy"] = evaluate.accuracy(*judged, val, run.device, run.precision)
+                row["val_accuracy"] = evaluate.accuracy(*judged, splits["val"], run.device, run.precision)
             if best and run.best_epoch(row | {"epoch": epoch}) == epoch:
                 best.load_state_dict(judged.state_dict())
             run.end_epoch(epoch, row, "cross-entropy (nats)")

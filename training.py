@@ -43,6 +43,9 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
     """The training photos; settles --epochs by them. UserError where photos, or classes, are too few."""
     size = augment.SQUARE if args.augment else 100
     flowers = distributed.in_turn(data.load, args.dataset, "train", args.data_dir, args.cache_dir, size)
+    if stage == "classifier" and args.with_val:
+        flowers = data.join(flowers, distributed.in_turn(
+            data.load, args.dataset, "val", args.data_dir, args.cache_dir, size))
     if len(flowers) < 2:
         raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     if stage == "classifier":

@@ -1,6 +1,6 @@
 """What more processes cost, and more photos than memory holds: time, bytes sent, memory. On CPUs.
 
-    python -m bench.scale                                  # 20 minutes on two cores, 6 GB in --folder
+    python -m bench.scale                                  # half an hour on two cores, 19 GB in --folder
     python -m bench.scale --photos 2000 --results /tmp     # a rehearsal
 
 Writes results/scale.json. Each process has one thread. What is compared takes turns: one process and
@@ -34,8 +34,10 @@ from support.flags import number
 
 CPU = torch.device("cpu")
 BATCH, STEPS = 16, 6  # photos a process and step; steps a round, after two that warm up
-PLAIN, IN_BF16, IN_PARTS = "as it is", "gradients sent in bf16", "optimizer's state in parts"
+PLAIN, APART = "as it is", "nothing sent: each trains a model of its own"
+IN_BF16, IN_PARTS = "gradients sent in bf16", "optimizer's state in parts"
 CASES = [*((head, count, PLAIN) for head in HEADS for count in (1, 2, 4)),  # head, processes, way
+         *((head, 2, APART) for head in HEADS),
          *(("report", count, way) for count in (2, 4) for way in (IN_BF16, IN_PARTS))]
 IN_MEMORY = 2000  # photos, beside --photos of them
 
@@ -68,7 +70,8 @@ def work(rank: int, head: str, processes: int, way: str, root: Path) -> None:
     if processes > 1:
         dist.init_process_group("gloo", f"file://{root}/store", rank=rank, world_size=processes)
     network = torch.nn.Sequential(Encoder(), HEADS[head]()).to(memory_format=torch.channels_last)
-    trained, parameters = distributed.data_parallel(network, CPU), list(network.parameters())
+    trained = network if way == APART else distributed.data_parallel(network, CPU)
+    parameters = list(network.parameters())
     if way == IN_BF16:
         trained.register_comm_hook(None, bf16_compress_hook)
     if way == IN_PARTS:
@@ -179,11 +182,11 @@ def decoded(root: Path) -> dict[str, float]:
 def main(args: argparse.Namespace) -> int:
     about = machine.describe(CPU, machine.choose_precision("auto", CPU))
     about |= {"threads": 1, "rounds": args.rounds, "cores": os.cpu_count(), "batch_size": BATCH}
-    rows, sides = [], {100: args.photos, augment.SQUARE: args.photos * 3 // 10}  # gigabytes alike
-    for side, count in sides.items():
+    rows = []
+    for side in (100, augment.SQUARE):
         with (tempfile.TemporaryDirectory(dir=args.folder) as root,
               ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool):
-            rows.append(pool.submit(epoch_of, count, side, args.rounds, Path(root)).result())
+            rows.append(pool.submit(epoch_of, args.photos, side, args.rounds, Path(root)).result())
         print(rows[-1], flush=True)
     with tempfile.TemporaryDirectory() as root:
         rates = decoded(Path(root))

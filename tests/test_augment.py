@@ -13,6 +13,7 @@ import augment
 import data
 from augment import Draws
 from flowers import synthetic
+from study import sheet
 from support import machine
 from support.errors import UserError
 
@@ -331,14 +332,14 @@ def test_the_sheet_is_the_only_file_written(photos, tmp_path, monkeypatch, capsy
     flowers = data.FlowerSet(photos, torch.zeros(5, dtype=torch.int64), ["flower"], ["0"] * 5, ["0"] * 5)
     monkeypatch.setattr(data, "load", lambda *args, **flags: flowers)
     path = tmp_path / "sheet.png"
-    assert augment.main(augment.parse_args(["--sheet", str(path)])) == 0
+    assert sheet.main(sheet.parse_args(["--out", str(path)])) == 0
     assert list(tmp_path.iterdir()) == [path] and f"wrote {path}: 5 photos" in capsys.readouterr().out
-    with Image.open(path) as sheet:
-        assert (sheet.format, sheet.size) == ("PNG", (800, 500))
-        first = torch.from_numpy(np.array(sheet)[:100, :100]).permute(2, 0, 1)[None] / 255
+    with Image.open(path) as drawn:
+        assert (drawn.format, drawn.size) == ("PNG", (800, 500))
+        first = torch.from_numpy(np.array(drawn)[:100, :100]).permute(2, 0, 1)[None] / 255
     assert apart(first, small(photos[:1])) < 2
     with pytest.raises(UserError, match="absent"):
-        augment.main(augment.parse_args(["--sheet", str(tmp_path / "absent" / "sheet.png")]))
+        sheet.main(sheet.parse_args(["--out", str(tmp_path / "absent" / "sheet.png")]))
 
 
 @on_each_device

@@ -1,5 +1,6 @@
 """Guards the recipes: what each sets, that `report` is a plain loop to the bit, schedule, average, length."""
 
+import functools
 import copy
 import json
 import re
@@ -321,6 +322,25 @@ def test_of_a_run_that_no_epoch_was_validated_of_the_last_is_handed_over_with_a_
     (tmp_path / "log.jsonl").write_text(re.sub('"val_accuracy": [0-9.]+', '"val_accuracy": null', log))
     done = run_script(drawn, "train_classifier", *flags, "--epochs", "1", "--resume")
     assert "classifier.pt, of epoch 1, the last, since none was validated, after" in done.stdout
+
+
+def test_with_val_all_photos_train_and_evaluation_says_so(drawn, tmp_path):
+    flags = [*HERE, *POOLED, "--batch-size", "6", "--epochs", "5", "--with-val", "--out", tmp_path]
+    done = run_script(drawn, "train_classifier", *flags, "--keep", "best")
+    assert done.returncode == 0, done.stderr
+    assert "training on 18 photos" in done.stdout and "validation accuracy" not in done.stdout
+    assert "of epoch 5, the last, since none was validated," in done.stdout
+    load = functools.partial(data.load, str(drawn / "photos"), cache_dir=str(drawn / "cache"))
+    sets = load("train"), load("val")
+    joined = data.join(*sets)
+    assert torch.equal(joined.images[12:], sets[1].images) and joined.names[12:] == sets[1].names
+    product = torch.load(tmp_path / "classifier.pt", weights_only=True)
+    assert product["digests"] == joined.digests == sets[0].digests + sets[1].digests
+    evaluated = run_script(drawn, "evaluate", "--classifier", tmp_path / "classifier.pt",
+                           "--cache-dir", "cache", "--views", "1")
+    assert f"val: {tmp_path}/classifier.pt was trained on 6 of 6 photos here" in evaluated.stdout
+    done = run_script(drawn, "train_classifier", *flags[:-3], "--keep", "best", "--out", tmp_path, "--resume")
+    assert_one_line(done, 2, "--with-val is False", "made with True")
 
 
 @pytest.mark.parametrize("change,fit,new", (
