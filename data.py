@@ -77,9 +77,10 @@ def load_sizes(dataset: str, split: str, data_dir: str, cache_dir: str, sizes: l
         sets[-1].known = known
     decoding.tell_brightened(sets[0].brightened)
     labels, classes = sets[0].labels, sets[0].classes
-    if lacking := sorted({*range(len(classes))} - {*labels.tolist()}):
-        print(f"--dataset {dataset}: there is no photo in {split} for {len(lacking)} of {len(classes)} "
-              f"classes, as {printable(classes[lacking[0]])}")
+    if lacking := sorted({*range(len(classes))} - {*labels.tolist()}):  # of a folder without val/ alone
+        print(f"--dataset {dataset}: the photos of {len(lacking)} of {len(classes)} classes, such as "
+              f"{printable(classes[lacking[0]])}, all fell to the other side of train and val, so {split} "
+              f"lacks these; more photos, or a folder val/, would help")
     return sets
 
 
@@ -102,7 +103,8 @@ def tell_duplicates(splits: dict[str, FlowerSet], dataset: str) -> None:
                 pairs.append(f"{found[1]} ({found[0]}) and {name} ({split})")
     if pairs:
         count = "1 photo is" if len(pairs) == 1 else f"{len(pairs)} photos are"
-        print(f"{count} in two splits, byte for byte, as {printable(pairs[0])}")
+        named = ": " if len(pairs) == 1 else ", such as "
+        print(f"{count} in two splits, byte for byte{named}{printable(pairs[0])}")
 
 
 def batches(count: int, batch_size: int, generator: torch.Generator | None = None) -> list[torch.Tensor]:

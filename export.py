@@ -57,6 +57,8 @@ class Preprocess(nn.Module):
 def main(args: argparse.Namespace) -> int:
     if lacking := [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]:
         raise errors.UserError(f"export.py needs more packages: pip install {' '.join(lacking)}")
+    if not args.out.parent.is_dir():
+        raise errors.UserError(f"cannot write {args.out}: there is no folder {args.out.parent}", 1)
     *networks, content = evaluate.load_classifier(args.classifier, torch.device("cpu"))
     model = nn.Sequential(Preprocess(), *networks).eval()
     program = torch.onnx.export(model, (torch.zeros(2, 3, 130, 170, dtype=torch.uint8),), verbose=False,

@@ -25,7 +25,6 @@ import data
 import evaluate
 import recipes
 import training
-from flowers import folder
 from models import DROPOUTS_AFTER, HEADS, AutoEncoder, Encoder
 from support import checkpoint, distributed, machine, run_folder, run_log
 from support.flags import number
@@ -152,7 +151,6 @@ def train_one_epoch(network: nn.Module, averaged: nn.Sequential | None, optimize
 
 def main(args: argparse.Namespace) -> int:
     with run_folder.open(args, "classifier run", PRODUCTS, recipes.RECIPES["report"]["classifier"]) as run:
-        folder.check_classes(args.dataset)
         flowers = training.load_photos(args, run, "classifier")
         splits = {"train": flowers}
         if not args.with_val:

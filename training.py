@@ -11,6 +11,7 @@ from torch.optim.swa_utils import update_bn
 import augment
 import data
 import recipes
+from flowers import folder
 from support import distributed, machine, run_folder
 from support.errors import Parser, UserError, printable
 from support.flags import add_run, number
@@ -41,6 +42,8 @@ def parser_of(doc: str, out: str) -> argparse.ArgumentParser:
 
 def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> data.FlowerSet:
     """The training photos; settles --epochs by them. UserError where photos, or classes, are too few."""
+    if stage == "classifier" and args.dataset not in data.BUILT_IN:
+        folder.check_classes(args.dataset)
     size = augment.SQUARE if args.augment else 100
     flowers = distributed.in_turn(data.load, args.dataset, "train", args.data_dir, args.cache_dir, size)
     if stage == "classifier" and args.with_val:
@@ -50,13 +53,9 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
         raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     if stage == "classifier":
         counts = torch.bincount(flowers.labels, minlength=len(flowers.classes))  # (classes,)
-        if len(flowers.classes) < 2:
-            found = f"only {flowers.classes[0]}" if flowers.classes else "no train/ with folders in it"
-            raise UserError(f"--dataset {args.dataset}: there is {found}; want two classes or more, each a "
-                            f"folder of its own in train/")
         if few := (counts < 5).nonzero().flatten().tolist():
             print(f"expect little of {len(few)} of {len(counts)} classes: there are under 5 training photos, "
-                  f"as {counts[few[0]]} of {printable(flowers.classes[few[0]])}")
+                  f"such as {counts[few[0]]} of {printable(flowers.classes[few[0]])}")
     sizes = [len(batch) for batch in data.batches(len(flowers), args.batch_size)]
     if min(sizes) < distributed.count():
         raise UserError(f"--batch-size {args.batch_size}: a batch of {min(sizes)} photos is too small for "

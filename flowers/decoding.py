@@ -68,6 +68,15 @@ def _bare(content: bytes) -> bytes:
     return b"".join(kept)
 
 
+def _ended(content: bytes) -> bytes:
+    """A JPEG's bytes with the two that end it, if all pixels are there; else as they are."""
+    end = b"\xff\xd9"
+    begun = content.removesuffix(end[:1])
+    # where pixels lacked, the filler would be read as some of theirs
+    whole, filled = (_open(begun + filler + end, MOST_PIXELS)[0] for filler in (b"", b"\x55" * 64))
+    return begun + end if whole.tobytes() == filled.tobytes() else content
+
+
 def _open(content: bytes, least: int):
     """A file's bytes -> an RGB image, upright, and how many bits its grey uses, 16 where it has no more.
 
@@ -120,9 +129,10 @@ def read(path: Path, sizes: list[int], wanted: Callable[[str], bool] | None = No
         try:
             opened = {least: _open(content, least) for least in leasts}
         except Exception:
-            if format_of(content) != "PNG":
+            if (mend := {"PNG": _bare, "JPEG": _ended}.get(format_of(content))) is None:
                 raise
-            opened = {least: _open(_bare(content), least) for least in leasts}
+            content = mend(content)
+            opened = {least: _open(content, least) for least in leasts}
     except MemoryError:
         raise
     except FileNotFoundError as error:
@@ -161,7 +171,7 @@ def try_read(path: Path, *options) -> Decoded | UserError:
 def tell_brightened(names: list, file: TextIO | None = None) -> None:
     """Print, if there is any, how many photos were brightened, and one of them."""
     if names:
-        print(f"brightened {counted(len(names), 'grey photo')} whose 16 bits are not all used, as "
+        print(f"brightened {counted(len(names), 'grey photo')} whose 16 bits are not all used, such as "
               f"{printable(names[0])}", file=file, flush=True)
 
 

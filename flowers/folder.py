@@ -3,6 +3,7 @@
 import contextlib
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -38,8 +39,19 @@ def splits(dataset: str) -> tuple[str, ...]:
 
 
 def check_classes(dataset: str) -> None:
-    """Say which classes test/ and train/ do not share; val/ is checked where it is read."""
+    """Say which classes test/ and train/ do not share, and which are alike; val/ is checked where it is read.
+
+    UserError where train/ has fewer than two.
+    """
     train, test = (_folders(Path(dataset, split)) for split in ("train", "test"))
+    if len(train) < 2 and Path(dataset).is_dir():
+        found = f"only {few(train)}" if train else "no train/ with folders in it"
+        above = f"; or is it --dataset {up}?" if _folders((up := Path(dataset).parent) / "train") else ""
+        raise UserError(f"--dataset {dataset}: there is {found}; want two classes or more, each a folder of "
+                        f"its own in train/{above}")
+    folded = Counter(name.casefold() for name in train)
+    if alike := [name for name in train if folded[name.casefold()] > 1]:
+        print(f"--dataset {dataset}: {few(alike)} differ in case alone; each is a class of its own")
     if train and (strange := [name for name in test if name not in train]):
         print(f"--dataset {dataset}: train/ lacks {few(strange)}, so evaluate.py will not judge these "
               f"photos of test/")
@@ -128,8 +140,9 @@ def _scan(root: Path, split: str) -> tuple[Path, list[Path], list[int], list[str
         if path.is_symlink() and not path.exists():
             raise UserError(f"--dataset {root}: {path} is a dead link; mend or remove it")
     if not root.is_dir():
-        raise UserError(f"--dataset {root}: there is no such folder; want flowers102, synthetic, or a folder "
-                        f"with train/, val/ and test/ in it")
+        found = "this is a file" if root.exists() else "there is no such folder"
+        raise UserError(f"--dataset {root}: {found}; want flowers102, synthetic, or a folder with train/, "
+                        f"val/ and test/ in it")
     bare = split != "val" and not any((root / name).is_dir() for name in SPLITS)
     folder = root if bare else root / ("train" if split == "val" and _lacks_val(root) else split)
     classes, (photos, left_out) = _folders(folder), listing.below(folder)

@@ -74,7 +74,8 @@ def load(path: Path | str, kind: str) -> dict:
                                  "weights with --autoencoder none"}.get(kind, "")
         raise UserError(f"there is no {kind} {path}{advice}") from error
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        inside = f"; name the file in it, as {Path(path, kind)}.pt" if Path(path).is_dir() else ""
+        raise UserError(f"cannot read {path}: {error.strerror or error}{inside}") from error
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} is refused: it holds more than tensors and plain types") from error
     except Exception as error:  # a damaged file makes zipfile and torch fail in many ways
@@ -82,7 +83,7 @@ def load(path: Path | str, kind: str) -> dict:
     found = content.get("kind") if isinstance(content, dict) else None
     if found != kind:
         product = f"; want the run's {kind}.pt" if found == f"{kind} run" else ""
-        raise UserError(f"{path} is not of the kind '{kind}', but of {found!r}{product}")
+        raise UserError(f"{path} holds no {kind}, but {found or 'something else'}{product}")
     _to_current_format(content, path)
     lacking = [name for name, type_ in FIELDS[kind].items() if not isinstance(content.get(name), type_)]
     if lacking:

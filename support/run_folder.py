@@ -116,8 +116,8 @@ class Run:
         if epoch % save_every == 0 or epoch == total or self.stopped:
             self._save_last(epoch)
         if self.stopped:
-            print(f"stopped after epoch {epoch}; the same flags with --resume (no --overwrite) continue, and "
-                  f"with --epochs {epoch}, too, hand over what is there")
+            print(f"stopped after epoch {epoch}: the same command with --resume, and without --overwrite, "
+                  f"goes on; with --epochs {epoch} as well it hands over what is there")
 
     def _left(self, epoch: int) -> str:
         """How long the epochs after this one will take, by the last five, this process's where it has any."""
@@ -131,9 +131,9 @@ class Run:
         return epoch % max(5, total // 50) == 0 or epoch == total
 
     def best_epoch(self, *more: dict) -> int | None:
-        """The epoch of the log, and of more rows, that validated best, the first of equals; None without."""
+        """The epoch of the log, and of more rows, that validated best, the last of equals; None without."""
         rows = [row for row in (*self.rows, *more) if row["val_accuracy"] is not None]
-        return max(rows, key=lambda row: row["val_accuracy"])["epoch"] if rows else None
+        return max(rows, key=lambda row: (row["val_accuracy"], row["epoch"]))["epoch"] if rows else None
 
     def hand_over(self, epoch: int, **content) -> None:
         """Write the run's product, the weights of an epoch and what else the next scripts need."""
@@ -166,7 +166,7 @@ class Run:
 
     def _claim_folder(self, begin: bool = False) -> dict | None:
         """Lock the folder, made to begin; what last.pt holds, to resume. UserError where flags do not go."""
-        if self.lock is None and (begin or self.out.is_dir()):
+        if self.lock is None and (begin or self.out.exists()):
             self.lock = self.locks.enter_context(claim(self.out))  # first: what the checks find stays so
         other = "classifier" if self.kind == "autoencoder run" else "autoencoder"
         resume, of = self.flags["resume"], checkpoint.peek(self.last).get("kind")

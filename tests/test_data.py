@@ -179,7 +179,7 @@ def test_deep_grey_uses_its_significant_bits_in_training_and_predict_alike(
         flowers = load(folder, "train", tmp_path)
         pixels = flowers.images[flowers.names.index(f"train/rose/deep.{mode}")]
         assert np.array_equal(pixels[0], ramp >> (bits - 8))
-        told = f"brightened 1 grey photo whose 16 bits are not all used, as train/rose/deep.{mode}\n"
+        told = f"brightened 1 grey photo whose 16 bits are not all used, such as train/rose/deep.{mode}\n"
         assert (told in capsys.readouterr().out) == (bits < 16)
     read = decoding.read(folder / f"train/rose/deep.{mode}", [100])
     assert np.array_equal(read.squares[0][..., 0], pixels[0]) and read.brightened == (bits < 16)
@@ -434,13 +434,27 @@ def test_a_photo_keeps_its_side_when_others_come_and_go_and_when_it_is_renamed(t
     assert not {*after["train"]} & {*after["val"]} and len(after["train"] + after["val"]) == 121
 
 
+@pytest.mark.parametrize("progressive", (False, True))
+def test_a_jpeg_that_lacks_its_end_alone_is_read_and_one_that_lacks_pixels_is_not(progressive, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    Image.fromarray(pixels).resize((1600, 1200)).save(tmp_path / "a.jpg", progressive=progressive)
+    content, whole = (tmp_path / "a.jpg").read_bytes(), decoding.decode(tmp_path / "a.jpg", 100)
+    for lacking in (1, 2):
+        (tmp_path / "a.jpg").write_bytes(content[:-lacking])
+        assert np.array_equal(decoding.decode(tmp_path / "a.jpg", 100), whole)
+    for lacking in (50, len(content) // 100, len(content) // 2):
+        (tmp_path / "a.jpg").write_bytes(content[:-lacking])
+        with pytest.raises(UserError, match="truncated"):
+            decoding.decode(tmp_path / "a.jpg", 100)
+
+
 def test_classes_without_a_photo_on_one_side_are_counted_and_no_photo_at_all_is_refused(tmp_path, capsys):
     root = many(tmp_path / "photos", 9, "abcdefghij")
     flowers = load(root, "val", tmp_path)
     lacking = [name for label, name in enumerate("abcdefghij") if label not in flowers.labels]
     assert 0 < len(lacking) < 10
-    assert (f"--dataset {root}: there is no photo in val for {len(lacking)} of 10 classes, as {lacking[0]}\n"
-            in capsys.readouterr().out)
+    assert (f"--dataset {root}: the photos of {len(lacking)} of 10 classes, such as {lacking[0]}, all fell "
+            f"to the other side of train and val, so val lacks these; more photos" in capsys.readouterr().out)
     for name in flowers.names:
         (root / name).unlink()
     with pytest.raises(UserError, match=r"of \d+ photos in train/ none falls to val; add some"):
@@ -456,7 +470,7 @@ def test_the_same_photo_in_two_splits_is_told_in_a_line(folder, tmp_path, capsys
     in_training = {split: flowers[split] for split in ("train", "val")}
     for known in (flowers, in_training):  # that of test/, which it does not decode, too
         data.tell_duplicates(known, str(folder))
-        assert capsys.readouterr().out == "2 photos are in two splits, byte for byte, as " \
+        assert capsys.readouterr().out == "2 photos are in two splits, byte for byte, such as " \
             "train/rose/1.jpg (train) and val/rose/same.jpg (val)\n"
     data.tell_duplicates({split: flowers[split] for split in ("val", "test")}, str(folder))
     assert capsys.readouterr().out == ""

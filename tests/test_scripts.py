@@ -293,11 +293,12 @@ def test_a_deterministic_run_on_a_gpu_repeats_its_bits(stage, pipeline, tmp_path
         ),
         ("train_autoencoder", ["--device", ABSENT], f"--device {ABSENT}: this machine has none"),
         ("train_classifier", ["--dropout", "1.5"], "at most 1"),
-        ("evaluate", ["--classifier", "runs/autoencoder/autoencoder.pt"], "'classifier'"),
+        ("evaluate", ["--classifier", "runs/autoencoder/autoencoder.pt"],
+         "holds no classifier, but autoencoder"),
         (
             "evaluate",
             ["--classifier", "runs/classifier/last.pt"],
-            "but of 'classifier run'; want the run's classifier.pt",
+            "no classifier, but classifier run; want the run's classifier.pt",
         ),
         (
             "evaluate",
