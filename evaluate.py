@@ -150,6 +150,7 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
     """A split's photos of the classifier's classes, at 100 pixels and for views at SQUARE; [] for none."""
     sizes = [100, augment.SQUARE] if args.views > 1 and split != "train" else [100]
     sets = distributed.in_turn(data.load_sizes, dataset, split, args.data_dir, args.cache_dir, sizes)
+    distributed.agree([each.digest() for each in sets], f"the photos of {split}")
     first, names, classes = sets[0], sets[0].classes, content["classes"]
     numbers = torch.tensor([classes.index(name) if name in classes else -1 for name in names])
     labels = numbers[first.labels]  # (N,)
@@ -186,6 +187,7 @@ def main(args: argparse.Namespace) -> int:
                         f"say where it is with --dataset")
     out = args.out or args.classifier.parent
     with run_folder.claim(out):  # so that a training run there does not delete half-written tables
+        distributed.agree(data.splits(dataset), "the splits")
         loaded = {split: load(dataset, split, args, content) for split in data.splits(dataset)}
         photos = {split: sets for split, sets in loaded.items() if sets}
         if not photos:

@@ -22,7 +22,7 @@ import evaluate
 import recipes
 import training
 from models import AutoEncoder
-from support import distributed, figures, machine, run_folder, run_log
+from support import distributed, figures, machine, parallel, run_folder, run_log
 
 PRODUCTS = ("autoencoder.pt", "curve.png", "reconstruction_*.png")  # --overwrite removes them, too
 
@@ -77,7 +77,7 @@ def main(args: argparse.Namespace) -> int:
 
         machine.seeded_shuffle(args.seed, 0)
         model = AutoEncoder(args.batch_norm).to(run.device, memory_format=machine.memory_format(run.device))
-        trained = distributed.data_parallel(model, run.device)
+        trained = parallel.data_parallel(model, run.device)
         optimizer = training.make_optimizer(args.optimizer, [{"params": list(model.parameters())}],
                                             args.learning_rate, args.weight_decay)
 

@@ -26,7 +26,7 @@ import evaluate
 import recipes
 import training
 from models import DROPOUTS_AFTER, HEADS, AutoEncoder, Encoder
-from support import checkpoint, distributed, machine, run_folder, run_log
+from support import checkpoint, distributed, machine, parallel, run_folder, run_log
 from support.flags import number
 
 PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite removes them, too
@@ -163,7 +163,7 @@ def main(args: argparse.Namespace) -> int:
         network, config, before = starting_network(args, flowers.classes, run.resumed)
         digests = list(dict.fromkeys(flowers.digests + before))  # of all photos that trained the network
         network.to(run.device, memory_format=machine.memory_format(run.device))
-        trained = distributed.data_parallel(network, run.device)
+        trained = parallel.data_parallel(network, run.device)
         optimizer = make_optimizer(network, images, args, run)
         averaged = copy.deepcopy(network) if args.average else None
         product = averaged or network  # what is validated and handed over

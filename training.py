@@ -13,7 +13,7 @@ import data
 import recipes
 from flowers import folder
 from support import distributed, machine, run_folder
-from support.errors import Parser, UserError, printable
+from support.errors import Parser, UserError, counted, printable
 from support.flags import add_run, number
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad,
@@ -58,8 +58,10 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
                   f"such as {counts[few[0]]} of {printable(flowers.classes[few[0]])}")
     sizes = [len(batch) for batch in data.batches(len(flowers), args.batch_size)]
     if min(sizes) < distributed.count():
-        raise UserError(f"--batch-size {args.batch_size}: a batch of {min(sizes)} photos is too small for "
-                        f"{distributed.count()} processes")
+        fit = (str(size) for size in range(args.batch_size, distributed.count(), -1)
+               if not 0 < len(flowers) % size < distributed.count())
+        raise UserError(f"--batch-size {args.batch_size}: {counted(min(sizes), 'photo')} in a batch is below "
+                        f"{distributed.count()} processes; take {next(fit, 'fewer processes')}")
     args.epochs = run.flags["epochs"] = recipes.epochs(args, stage, len(sizes), run.resumed)
     return flowers
 

@@ -29,15 +29,14 @@ import augment
 import data
 from flowers import cache, decoding, folder
 from models import HEADS, Encoder
-from support import distributed, errors, files, machine
+from support import distributed, errors, files, machine, parallel
 from support.flags import number
 
 CPU = torch.device("cpu")
 BATCH, STEPS = 16, 6  # photos a process and step; steps a round, after two that warm up
 PLAIN, APART = "as it is", "nothing sent: each trains a model of its own"
 IN_BF16, IN_PARTS = "gradients sent in bf16", "optimizer's state in parts"
-CASES = [*((head, count, PLAIN) for head in HEADS for count in (1, 2, 4)),  # head, processes, way
-         *((head, 2, APART) for head in HEADS),
+CASES = [*((head, *how) for head in HEADS for how in ((1, PLAIN), (2, PLAIN), (4, PLAIN), (2, APART))),
          *(("report", count, way) for count in (2, 4) for way in (IN_BF16, IN_PARTS))]
 IN_MEMORY = 2000  # photos, beside --photos of them
 
@@ -70,7 +69,7 @@ def work(rank: int, head: str, processes: int, way: str, root: Path) -> None:
     if processes > 1:
         dist.init_process_group("gloo", f"file://{root}/store", rank=rank, world_size=processes)
     network = torch.nn.Sequential(Encoder(), HEADS[head]()).to(memory_format=torch.channels_last)
-    trained = network if way == APART else distributed.data_parallel(network, CPU)
+    trained = network if way == APART else parallel.data_parallel(network, CPU)
     parameters = list(network.parameters())
     if way == IN_BF16:
         trained.register_comm_hook(None, bf16_compress_hook)
@@ -155,7 +154,7 @@ def epoch_of(count: int, side: int, rounds: int, root: Path) -> dict:
         photos = images[batch]
         if i % 1000 == 0:
             augment.cutmix(augment.augment(photos, draws[i]), draws[i])
-            own = max(own, own_memory() - before - few.nbytes)
+        own = max(own, own_memory() - before - few.nbytes)
     turns = [(microseconds(images), microseconds(few)) for _ in range(4 * rounds + 1)][1:]
     mapped, in_memory = map(statistics.median, zip(*turns))
     return {"photos": count, "side": side, "bytes": images.nbytes, "memory": own, "mapped": mapped,
@@ -163,19 +162,20 @@ def epoch_of(count: int, side: int, rounds: int, root: Path) -> dict:
             "built": count / built}
 
 
-def decoded(root: Path) -> dict[str, float]:
-    """Photos a second and core that decoding reads, of JPEGs with blobs and grain."""
+def decoded(root: Path) -> dict[str, list[float]]:
+    """Photos a second and core that decoding reads, of JPEGs with blobs and grain, and those read whole."""
     rng, rates = np.random.default_rng(0), {}
     for width, height in ((4000, 3000), (500, 400)):
         blobs = Image.fromarray(rng.integers(0, 256, (height // 100, width // 100, 3), np.uint8))
         smooth = np.asarray(blobs.resize((width, height), Image.Resampling.BICUBIC))
         grainy = (smooth + rng.normal(0, 5, smooth.shape)).clip(0, 255).astype(np.uint8)
         Image.fromarray(grainy).save(path := root / "photo.jpg", quality=90)
-        start = time.process_time()
-        for _ in range(20):
-            decoding.decode(path, 100)
-        rate = 20 / (time.process_time() - start)
-        rates[f"{width} x {height}, {path.stat().st_size / 1e3:.0f} kB"] = rate
+        found = rates[f"{width} x {height}, {path.stat().st_size / 1e3:.0f} kB"] = []
+        for decoding.LARGEST in (width, augment.SQUARE):  # the first keeps a JPEG from being read reduced
+            start = time.process_time()
+            for _ in range(20):
+                decoding.decode(path, 100)
+            found.append(20 / (time.process_time() - start))
     return rates
 
 

@@ -1,9 +1,7 @@
-"""One script in several processes, as torchrun starts them: each trains on its part of every batch.
-
-In a single process these functions return what they are given, or what the function they are given returns.
-"""
+"""One script in several processes, started by torchrun; alone, each function returns what it is given."""
 
 import contextlib
+import functools
 import os
 import re
 import sys
@@ -13,12 +11,13 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from support import batch_norm, errors
+from support import errors
 
 TIMEOUT, PATIENCE, ANSWER = timedelta(minutes=10), timedelta(hours=2), 10  # for a step, decoding, the store
 LOST = re.compile("gloo|nccl|connection|timed out", re.IGNORECASE)  # as PyTorch says that a process is gone
+patient = functools.cache(lambda: dist.new_group(timeout=PATIENCE, backend="gloo"))  # to wait for long
 
 
 def local_rank() -> int:
@@ -46,8 +45,10 @@ def run(main: Callable, parse_args: Callable) -> None:
 def _work_together(main: Callable, parse_args: Callable) -> int:
     store, number, processes = next(dist.rendezvous("env://", timeout=TIMEOUT))
     own = dist.PrefixStore(str(failures := store.add("failures", 0)), store)  # a failed start left its keys
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # for what lies on either
     try:
-        dist.init_process_group(store=own, rank=number, world_size=processes, timeout=TIMEOUT)
+        dist.init_process_group(backend, store=own, rank=number, world_size=processes, timeout=TIMEOUT)
+        patient()  # connected from now on, so that the end of a process is noticed whenever it comes
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere if number else sys.stdout):
             status = main(from_first(parse_args))  # its folder has the recipe of a run that is resumed
         dist.destroy_process_group()
@@ -56,7 +57,8 @@ def _work_together(main: Callable, parse_args: Callable) -> int:
         if not _is_first_to_fail(store, failures):
             sys.exit(1)  # the first has said why, and its end made the others fail
         if isinstance(error, RuntimeError) and LOST.search(str(error)):
-            raise errors.UserError(f"another process ended, or was silent for {TIMEOUT}; --resume goes on", 1)
+            raise errors.UserError(f"another process ended, was silent for {TIMEOUT} or is out of reach; "
+                                   f"--resume goes on ({str(error)[:200]})", 1)
         raise
 
 
@@ -80,13 +82,19 @@ def in_turn(function: Callable, *args):
     """What a function returns; a machine's first process calls it before the others, which find its cache."""
     result = function(*args) if local_rank() == 0 else None
     if count() > 1:
-        dist.barrier(dist.new_group(timeout=PATIENCE, backend="gloo"))
+        dist.barrier(patient())
     return result if local_rank() == 0 else function(*args)
 
 
 def part(whole: Tensor | list) -> Tensor | list:
     """This process's part of a tensor's rows or of a list; they lie in order, and differ by one at most."""
     return whole[len(whole) * rank() // count() : len(whole) * (rank() + 1) // count()]
+
+
+def agree(own, what: str) -> None:
+    """UserError where the processes do not all have the same."""
+    if any(other != own for other in gathered([own])):
+        raise errors.UserError(f"{what} of the processes differ, so they would not do the same")
 
 
 def gathered(own: list) -> list:
@@ -110,11 +118,3 @@ def joined(own: Tensor, size: int) -> Tensor:
         part(whole := own.new_zeros(size, *own.shape[1:])).copy_(own)
         own = total(whole)
     return own
-
-
-def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model to call in training: gradients and batch norm's statistics are those of the whole batch."""
-    if count() == 1:
-        return model
-    convert = nn.SyncBatchNorm.convert_sync_batchnorm if device.type == "cuda" else batch_norm.synchronise
-    return nn.parallel.DistributedDataParallel(convert(model), gradient_as_bucket_view=True)

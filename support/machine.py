@@ -75,7 +75,9 @@ def set_up(device_name: str, precision_name: str, deterministic: bool = False) -
     if deterministic and device.type != "cpu":  # a CPU has no other algorithms
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # before cuBLAS starts, as the next line's docs ask
         torch.use_deterministic_algorithms(True)
-    return device, choose_precision(precision_name, device)
+    precision = choose_precision(precision_name, device)
+    distributed.agree((device.type, precision), "--device or --precision")
+    return device, precision
 
 
 def say(device: torch.device, precision: str) -> str:
@@ -104,13 +106,17 @@ class Streamed:
     """Images (N, 3, S, S) that stay on the CPU; images[batch] are copied to the GPU while it computes."""
 
     def __init__(self, images: torch.Tensor, device: torch.device):
-        self.images, self.device = images, device
+        self.images, self.device, self.stream = images, device, torch.cuda.Stream(device)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, batch: torch.Tensor) -> torch.Tensor:
-        return self.images[batch].pin_memory().to(self.device, non_blocking=True)  # steps before may go on
+        with torch.cuda.stream(self.stream):  # beside the steps that still wait in the other one
+            photos = self.images[batch].pin_memory().to(self.device, non_blocking=True)
+        torch.cuda.current_stream().wait_stream(self.stream)
+        photos.record_stream(torch.cuda.current_stream())  # so that its memory is not reused before
+        return photos
 
 
 def place(images: torch.Tensor, device: torch.device) -> torch.Tensor | Streamed:

@@ -56,9 +56,8 @@ class Run:
 
     def check_photos(self, digest: str) -> None:
         """Note which photos this run trains on. A resume refuses others, and flags that change the result."""
-        self.photos = distributed.from_first(lambda: digest)
-        if self.photos != digest:
-            raise UserError("the photos here are not those of the first process")
+        distributed.agree(digest, "the photos")
+        self.photos = digest
         if self.resumed:
             check_resume(self.resumed, self.flags, self.environment, digest, self.last)
 

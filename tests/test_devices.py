@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import HEADS, assert_one_line, draw_folder, run_script
 
+from support import machine
 from support.run_log import read_log
 from tests.kills import differences
 
@@ -57,6 +58,16 @@ def test_both_stages_evaluation_and_prediction_work_and_leave_no_memory_taken(de
         likely[where] += [json.loads(line)["names"][0]["probability"] for line in said.splitlines()]
     assert likely[device] == pytest.approx(likely["cpu"], abs=2e-3) and len(likely["cpu"]) == 12 + 6 + 9 + 9
     assert memory() == before
+
+
+@needs_a_gpu
+def test_photos_that_a_gpu_does_not_hold_are_copied_batch_by_batch():
+    images = torch.randint(256, (500, 3, 176, 176), dtype=torch.uint8)
+    streamed, busy = machine.Streamed(images, torch.device("cuda")), torch.rand(4000, 4000, device="cuda")
+    batches = torch.randperm(500).split(50)
+    copies = [(streamed[batch], busy.matmul(busy))[0] for batch in batches]
+    for batch, copy in zip(batches, copies):
+        assert torch.equal(copy.cpu(), images[batch])
 
 
 @needs_a_gpu

@@ -72,7 +72,7 @@ def test_an_interrupt_finishes_the_epoch_says_so_and_can_be_resumed(stage, numbe
     child.send_signal(number)
     printed = child.stdout.read()
     assert child.wait() == status
-    assert "finishing this epoch" in printed and "the same flags with --resume (no --overwrite)" in printed
+    assert "finishing this epoch" in printed and "the same command with --resume" in printed
     assert (tmp_path / "run/curve.png").exists()
     finished = len(run_log.read_log(tmp_path / "run/log.jsonl")[1])
     assert torch.load(tmp_path / "run/last.pt", weights_only=True, mmap=True)["epoch"] == finished >= 1

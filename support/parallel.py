@@ -1,9 +1,19 @@
-"""Batch norm of several processes on CPUs, where nn.SyncBatchNorm does not work."""
+"""A model in several processes: data-parallel, and batch norm for CPUs, where nn.SyncBatchNorm fails."""
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from support import distributed
+
+
+def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model to call in training: gradients and batch norm's statistics are those of the whole batch."""
+    if distributed.count() == 1:
+        return model
+    convert = nn.SyncBatchNorm.convert_sync_batchnorm if device.type == "cuda" else synchronise
+    return nn.parallel.DistributedDataParallel(convert(model), gradient_as_bucket_view=True)
 
 
 def synchronise(model: nn.Module) -> nn.Module:
