@@ -15,7 +15,7 @@ resume = $(if $(wildcard $(1)/last.pt),--resume)
 
 short: .venv/installed
 	$(VENV) train_autoencoder.py --dataset synthetic-30 --epochs 3 --batch-size 16 --out $(SHORT)/autoencoder --overwrite $(FLAGS)
-	$(VENV) train_classifier.py --dataset synthetic-30 --epochs 30 --batch-size 16 --learning-rate 0.001 --no-augment \
+	$(VENV) train_classifier.py --dataset synthetic-30 --epochs 40 --batch-size 16 --learning-rate 0.001 --no-augment \
 		--head pooled --autoencoder $(SHORT)/autoencoder/autoencoder.pt --out $(SHORT)/classifier --overwrite $(FLAGS)
 	$(VENV) evaluate.py --classifier $(SHORT)/classifier/classifier.pt --views 1 $(FLAGS)
 	@echo "open $(SHORT)/autoencoder/reconstruction_003.png and $(SHORT)/classifier/confused.png; next, name the flower in a photo"

@@ -12,6 +12,7 @@ log.jsonl and curve.png. An hour on two cores. Cross-entropy (report, section 3)
 import argparse
 import copy
 import functools
+import os
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -75,7 +76,7 @@ def starting_network(args: argparse.Namespace, classes: list[str],
         encoder = Encoder(resumed["config"].get("batch_norm", True))
     elif path is None:
         print("encoder from random weights (--autoencoder FILE starts from a trained one)")
-    elif distributed.from_first(checkpoint.peek, path).get("kind") == "classifier":
+    elif distributed.from_first(checkpoint.peek, path).get("kind") in ("classifier", "classifier run"):
         encoder, earlier, saved = evaluate.load_classifier(path, cpu)
     else:
         autoencoder, saved = evaluate.load_autoencoder(path, cpu)
@@ -89,7 +90,7 @@ def starting_network(args: argparse.Namespace, classes: list[str],
         whence = f"encoder and classifier ({fit})"
     if saved:
         print(f"{whence} from {path}, trained by the recipe {saved.get('flags', {}).get('recipe', 'report')}")
-    if saved.get("dataset", args.dataset) != args.dataset:
+    if os.path.abspath(saved.get("dataset", args.dataset)) != os.path.abspath(args.dataset):
         print(f"transfer: it was trained with --dataset {saved['dataset']}, not {args.dataset}")
     encoder.requires_grad_(not args.freeze_encoder)
     network = nn.Sequential(OrderedDict(encoder=encoder, classifier=classifier))

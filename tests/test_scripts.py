@@ -284,6 +284,11 @@ def test_a_deterministic_run_on_a_gpu_repeats_its_bits(stage, pipeline, tmp_path
             ["--dataset", "photos", "--autoencoder", "nowhere.pt"],
             "run train_autoencoder.py first",
         ),
+        (
+            "train_classifier",
+            ["--dataset", "photos", "--autoencoder", "runs/classifier/last.pt"],
+            "holds no classifier, but classifier run; want the run's classifier.pt",
+        ),
         ("train_classifier", ["--no-batch-norm", "--autoencoder", "a.pt"], "do not go with --autoencoder"),
         ("train_autoencoder", ["--resume", "--overwrite"], "not allowed with"),
         (
