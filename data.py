@@ -71,8 +71,9 @@ def load_sizes(dataset: str, split: str, data_dir: str, cache_dir: str, sizes: l
         raise ValueError(f"split {split!r} has to be among {SPLITS}")
     source = BUILT_IN.get(dataset, folder)
     state, photos = source.scan(source.find(dataset, data_dir), split)
+    name = os.path.basename(os.path.abspath(dataset))[:50]  # of four bytes each at most, so that it fits
     sets = []
-    for content, known in cache.load(Path(cache_dir), Path(dataset).name, split, sizes, state, photos):
+    for content, known in cache.load(Path(cache_dir), name, split, sizes, state, photos):
         sets.append(FlowerSet(**content))
         sets[-1].known = known
     decoding.tell_brightened(sets[0].brightened)

@@ -79,6 +79,26 @@ def test_two_folders_that_list_alike_have_a_cache_each(tmp_path):
 def test_the_cache_follows_linked_folders_and_does_not_mind_lying_in_the_data(folder, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     (folder / "train" / "daisy").rename(elsewhere)
+@pytest.mark.parametrize("letter", ("a", "\N{TULIP}"))
+def test_a_data_set_with_the_longest_of_names_has_a_cache(letter, folder, tmp_path):
+    long = folder.rename(tmp_path / (letter * (255 // len(letter.encode()))))
+    assert len(load(long, "test", tmp_path)) == 9
+    names = [path.name for path in (tmp_path / "cache").iterdir()]
+    assert len(names) == 2 and all(name.startswith(letter * 50 + "-") for name in names)
+
+
+def test_a_data_set_has_one_cache_whether_it_is_named_from_within_or_not(folder, tmp_path, monkeypatch):
+    load(folder, "test", tmp_path)
+    before = {*(tmp_path / "cache").iterdir()}
+    assert all(path.name.startswith("photos-") for path in before)
+    monkeypatch.chdir(folder / "test")
+    for name in ("..", "../../photos/."):
+        load(name, "test", tmp_path)
+    monkeypatch.chdir(folder)
+    load(".", "test", tmp_path)
+    assert {*(tmp_path / "cache").iterdir()} == before
+
+
     (folder / "train" / "daisy").symlink_to(elsewhere)
     first = data.load(str(folder), "train", cache_dir=str(folder / "cache"))
     data.load(str(folder), "train", cache_dir=str(folder / "cache"))
