@@ -69,9 +69,9 @@ def below(folder: Path) -> tuple[list[Path], LeftOut]:
     return sorted(photos), sorted(left_out)
 
 
-def find(named: list[Path]) -> Iterator[Path]:
+def find(named: list[str | Path]) -> Iterator[Path]:
     """The files named, and the photos in the folders named; a line on stderr tells what is left out."""
-    for name in named:  # as *.jpg, where the shell left that, as Windows' does
+    for name in map(Path, named):  # as *.jpg, where the shell left that, as Windows' does
         matches = [] if os.path.lexists(name) else sorted(glob.glob(_pattern_of(name), recursive=True))
         for path in map(Path, matches or [name]):
             photos, left_out = below(path) if path.is_dir() else ([path], [])
