@@ -4,6 +4,8 @@ import hashlib
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 import zlib
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import OURS
 from PIL import Image, PngImagePlugin
 
 import data
@@ -509,6 +512,9 @@ def test_hidden_files_are_passed_over_and_what_is_no_photo_is_named(folder, tmp_
     capsys.readouterr()
     for _ in range(2):
         flowers = load(folder, "train", tmp_path)
+                 "train/.Trash-1000/0.jpg", "train/.Trashes/0.jpg", "train/rose/.thumbnails/0.jpg",
+                 "train/rose/.AppleDouble/0.jpg", "train/#recycle/rose/0.jpg", "train/$RECYCLE.BIN/0.jpg",
+                 "train/System Volume Information/0.jpg",
         assert flowers.classes == plain.classes and len(flowers) == len(plain) + 3
         assert all((folder / name).exists() for name in flowers.names)
     told = f"--dataset {folder}: left out 1 file: 1 .txt (train/rose/notes.txt)\n"
@@ -570,6 +576,61 @@ def test_photos_that_no_class_or_split_takes_are_told_of(folder, tmp_path, capsy
         (folder / f"train/daisy/{i}.jpg").unlink()
     with pytest.raises(UserError, match="no photo in .*daisy; left out 1 file: 1 HEIC .train/daisy/IMG_1"):
         load(folder, "train", tmp_path)
+
+
+RAW = b"II*\0" + bytes(60)  # as TIFF: of a thumbnail
+
+
+def test_camera_raw_is_left_out_with_advice_and_what_is_a_jpeg_with_its_name_is_a_photo(
+        folder, tmp_path, capsys):
+    for name, content in (("IMG_1.NEF", RAW), ("IMG_2.dng", b"MM\0*" + RAW), ("IMG_3.RAF", b"FUJIFILMCCD"),
+                          ("IMG_4.CR3", b"\0\0\0\x18ftypcrx \0\0\0\1crx isom")):
+        (folder / "train/rose" / name).write_bytes(content)
+    for name in ("photo.nef", "photo.ARW"):
+        shutil.copy(folder / "train/rose/0.jpg", folder / "train/rose" / name)
+    Image.new("RGB", (20, 20)).save(folder / "train/rose/thumbnail.cr2", "TIFF")  # which Pillow would read
+    names = load(folder, "train", tmp_path).names
+    assert len(names) == 14 and {"train/rose/photo.nef", "train/rose/photo.ARW"} < {*names}
+    told = "left out 5 files: 5 camera RAW ({}rose/IMG_1.NEF, ...; export them as JPEG)\n"
+    assert told.format("train/") in capsys.readouterr().out
+    assert len([*listing.find([folder / "train"])]) == 14
+    assert told.format("") in capsys.readouterr().err
+    for name in ("IMG_1.NEF", "IMG_3.RAF", "IMG_4.CR3", "thumbnail.cr2"):
+        with pytest.raises(UserError, match=f"the photo .*{name}: it is camera RAW; export it as JPEG$"):
+            decoding.decode(folder / "train/rose" / name, 100)
+    assert decoding.decode(folder / "train/rose/photo.nef", 100).shape == (100, 100, 3)
+
+
+def test_what_may_not_be_read_is_told_from_what_is_damaged_or_gone(folder, tmp_path):
+    rose = folder / "train/rose"
+    rose.joinpath("0.jpg").chmod(0)
+    rose.joinpath("loop.jpg").symlink_to("loop.jpg")
+    (folder / "train/tulip/inner").mkdir()
+    shutil.copy(folder / "train/tulip/0.jpg", folder / "train/tulip/inner")
+    (folder / "train/tulip/inner").chmod(0o444)
+    code = f"""
+from pathlib import Path; from flowers import decoding, listing
+photos, left_out = listing.below(Path({str(folder)!r}, "train"))
+print(len(photos), listing.describe(left_out, Path({str(folder)!r})))
+for name in ("0.jpg", "loop.jpg"): print(decoding.try_read(Path({str(rose)!r}, name), [100]))
+"""
+    done = unprivileged(code)
+    (folder / "train/tulip/inner").chmod(0o755)
+    told = "1 link to itself (train/rose/loop.jpg), 1 that cannot be read (train/tulip/inner; see to its "
+    assert done == [
+        f"12 2 files: {told}permissions)",
+        f"cannot read the photo {rose}/0.jpg: Permission denied; see to its permissions",
+        f"cannot read the photo {rose}/loop.jpg: Too many levels of symbolic links"]
+
+
+def unprivileged(code: str) -> list[str]:
+    """The lines that code prints in a process which the permissions of files bind, as they do not root."""
+    command = [sys.executable, "-c", code]
+    if os.name == "nt" or os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("no permissions of files here, or none that bind root")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    return subprocess.run(command, env=OURS, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def test_class_names_in_two_unicode_forms_are_one_class(folder, tmp_path):
@@ -691,7 +752,7 @@ def test_a_link_to_a_folder_above_is_followed_once_and_one_to_itself_passed_over
     (folder / "train/tulip/0.jpg").rename(folder / "train/tulip/deeper/0.jpg")
     flowers = load(folder, "train", tmp_path)
     assert len(flowers) == len(plain) and "train/tulip/deeper/0.jpg" in flowers.names
-    assert "left out 2 files: 2 dead links (train/loop, ...)\n" in capsys.readouterr().out
+    assert "left out 2 files: 2 links to themselves (train/loop, ...)\n" in capsys.readouterr().out
 
 
 def test_a_train_folder_with_hidden_folders_alone_is_refused(folder, tmp_path):
