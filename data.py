@@ -78,10 +78,11 @@ def load_sizes(dataset: str, split: str, data_dir: str, cache_dir: str, sizes: l
         sets[-1].known = known
     decoding.tell_brightened(sets[0].brightened)
     labels, classes = sets[0].labels, sets[0].classes
-    if lacking := sorted({*range(len(classes))} - {*labels.tolist()}):  # of a folder without val/ alone
-        print(f"--dataset {dataset}: the photos of {len(lacking)} of {len(classes)} classes, such as "
-              f"{printable(classes[lacking[0]])}, all fell to the other side of train and val, so {split} "
-              f"lacks these; more photos, or a folder val/, would help")
+    if lacking := sorted({*range(len(classes))} - {*labels.tolist()}):
+        fell = sorted({*lacking} & {*photos().labels})  # of a folder without val/ alone
+        why = ", whose photos all fell to the other side of train and val; more, or a folder val/, would help"
+        print(f"--dataset {dataset}: {split} has no photo of {len(lacking)} of {len(classes)} classes, such "
+              f"as {printable(classes[(fell or lacking)[0]])}{why if fell else ''}")
     return sets
 
 
