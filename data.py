@@ -71,16 +71,18 @@ def load_sizes(dataset: str, split: str, data_dir: str, cache_dir: str, sizes: l
         raise ValueError(f"split {split!r} has to be among {SPLITS}")
     source = BUILT_IN.get(dataset, folder)
     state, photos = source.scan(source.find(dataset, data_dir), split)
+    name = os.path.basename(os.path.abspath(dataset))[:50]  # of four bytes each at most, so that it fits
     sets = []
-    for content, known in cache.load(Path(cache_dir), Path(dataset).name, split, sizes, state, photos):
+    for content, known in cache.load(Path(cache_dir), name, split, sizes, state, photos):
         sets.append(FlowerSet(**content))
         sets[-1].known = known
     decoding.tell_brightened(sets[0].brightened)
     labels, classes = sets[0].labels, sets[0].classes
-    if lacking := sorted({*range(len(classes))} - {*labels.tolist()}):  # of a folder without val/ alone
-        print(f"--dataset {dataset}: the photos of {len(lacking)} of {len(classes)} classes, such as "
-              f"{printable(classes[lacking[0]])}, all fell to the other side of train and val, so {split} "
-              f"lacks these; more photos, or a folder val/, would help")
+    if lacking := sorted({*range(len(classes))} - {*labels.tolist()}):
+        fell = sorted({*lacking} & {*photos().labels})  # of a folder without val/ alone
+        why = ", whose photos all fell to the other side of train and val; more, or a folder val/, would help"
+        print(f"--dataset {dataset}: {split} has no photo of {len(lacking)} of {len(classes)} classes, such "
+              f"as {printable(classes[(fell or lacking)[0]])}{why if fell else ''}")
     return sets
 
 

@@ -32,7 +32,7 @@ ON_THE_FIGURE = 40
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = errors.Parser(__doc__)
     add = parser.add_argument
-    add("photos", nargs="+", type=Path, metavar="PHOTO", help="photo, or folder of photos")
+    add("photos", nargs="+", metavar="PHOTO", help="photo, or folder of photos")
     add("--classifier", type=Path, default="runs/classifier/classifier.pt", help="checkpoint (%(default)s)")
     add("--views", type=int, choices=evaluate.VIEWS, default=6, help="to average over (%(default)s)")
     add("--json", action=argparse.BooleanOptionalAction, default=False, help="a line a photo (%(default)s)")
@@ -40,6 +40,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     machine.add_arguments(parser)
     parser.set_defaults(precision="fp32")  # (bf16 ties the less likely names)
     args = parser.parse_args(argv)
+    if "" in args.photos:  # as a Path it would be the folder that we are in
+        parser.error("PHOTO: a name is empty")
     if args.figure and args.figure.suffix.lower() != ".png":
         parser.error(f"--figure {args.figure}: the name has to end in .png")
     return args

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import io
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,16 +13,12 @@ from typing import NamedTuple, TextIO
 import numpy as np
 from tqdm import tqdm
 
+from flowers import listing
 from support.errors import UserError, counted, printable
 
 MOST_PIXELS = 250_000_000  # of a photo: a phone's largest have 200 million, a bomb more
 LARGEST = 176  # pixels a side that augment.py asks for; a large JPEG is read at three times these or more
-FORMATS = {  # how a file of each begins, the first that fits
-    "JPEG": rb"\xff\xd8\xff", "PNG": rb"\x89PNG\r\n\x1a\n", "GIF": rb"GIF8", "TIFF": rb"II\*\0|MM\0\*",
-    "BMP": rb"BM....\0\0\0\0", "PDF": rb"%PDF", "a web page": rb"\s*<!|\s*<html", "WebP": rb"RIFF....WEBP",
-    "AVIF": rb"....ftyp.*avif",
-    "HEIC": rb"....ftyp.*(hei[a-z]|hev[a-z]|mif1|msf1)", "a film": rb"....ftyp"}
-READ = ("JPEG", "PNG", "GIF", "WebP", "TIFF", "BMP")  # of those, by Pillow
+ADVICE = {"HEIC": "convert it to JPEG", "AVIF": "convert it to JPEG", "camera RAW": "export it as JPEG"}
 
 
 class Decoded(NamedTuple):
@@ -31,11 +26,6 @@ class Decoded(NamedTuple):
     squares: list[np.ndarray] | None  # uint8 (size, size, 3) of each size; None where it is not wanted
     digest: str  # of the file's bytes
     brightened: bool = False  # to the full range: grey of 16 bits that are not all used
-
-
-def format_of(content: bytes) -> str:
-    """A file's format by its first 40 bytes, whatever its name; '' for one that is not known here."""
-    return next((name for name, start in FORMATS.items() if re.match(start, content[:40], re.DOTALL)), "")
 
 
 def digest_of(content: bytes) -> str:
@@ -118,32 +108,37 @@ def read(path: Path, sizes: list[int], wanted: Callable[[str], bool] | None = No
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses twice as many, and warns before
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MOST_PIXELS  # bytes, as pixels may take
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of a large photo, of a damaged EXIF tag
-    content = b""
     try:
         content = path.read_bytes()
-        digest = digest_of(content)
-        if wanted and not wanted(digest):
-            return Decoded(None, digest)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no photo {printable(path)}") from error
+    except OSError as error:
+        advice = "; see to its permissions" if isinstance(error, PermissionError) else ""
+        raise UserError(f"cannot read the photo {printable(path)}: {error.strerror}{advice}") from error
+    digest, found = digest_of(content), listing.format_of(content, path.suffix)
+    if wanted and not wanted(digest):
+        return Decoded(None, digest)
+    try:
+        if found == "camera RAW":  # of which Pillow would read the thumbnail
+            raise UnidentifiedImageError
         # by each size alone, so that its pixels do not depend on which others are asked for
         leasts = {3 * max(size, LARGEST) for size in sizes}
         try:
             opened = {least: _open(content, least) for least in leasts}
         except Exception:
-            if (mend := {"PNG": _bare, "JPEG": _ended}.get(format_of(content))) is None:
+            if (mend := {"PNG": _bare, "JPEG": _ended}.get(found)) is None:
                 raise
             content = mend(content)
             opened = {least: _open(content, least) for least in leasts}
     except MemoryError:
         raise
-    except FileNotFoundError as error:
-        raise UserError(f"there is no photo {printable(path)}") from error
     except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
-        reason, found = str(error), format_of(content)
+        reason = str(error)
         if isinstance(error, UnidentifiedImageError):  # its words are of our buffer
-            reason = f"its {found} data is damaged" if found in READ else \
+            reason = f"its {found} data is damaged" if found in listing.READ else \
                 f"it is {found or ('no picture' if content else 'empty')}"
         if not isinstance(error, UserError):
-            reason += "; convert it to JPEG" if found in ("HEIC", "AVIF") else "; replace or remove it"
+            reason += f"; {ADVICE.get(found, 'replace or remove it')}"
         raise UserError(f"cannot decode the photo {printable(path)}: {reason}") from error
     squares = []
     for size in sizes:

@@ -30,29 +30,45 @@ def find(dataset: str, data_dir: str) -> Path:
 
 
 def splits(dataset: str) -> tuple[str, ...]:
-    """Those that are there, and val, for which train/ may stand in; of class folders at the top, test."""
+    """Those with a photo of a class, and val, for which train/ may stand in, or test; tells of the others."""
     root = Path(dataset)
-    labelled = {split: _folders(root / split) for split in ("train", "val")}  # (stage one needs no classes)
-    there = [split for split in SPLITS if (root / split).is_dir() and labelled.get(split, True)
-             or split == "val" and _lacks_val(root) and labelled["train"]]
+    filled = {split: _filled(root / split)[0] for split in SPLITS}
+    there = [split for split in SPLITS
+             if filled[split] or split == "val" and _lacks_val(root) and filled["train"]]
+    for split in SPLITS:
+        if there and (root / split).is_dir() and not filled[split]:
+            print(f"--dataset {dataset}: passed over {split}/, as no folder of a class in it has a photo")
     return tuple(there) or ("test",)
 
 
 def check_classes(dataset: str) -> None:
-    """Say which classes test/ and train/ do not share, and which are alike; val/ is checked where it is read.
+    """Say which classes test/ and train/ do not share, and which are alike, before a photo is decoded.
 
-    UserError where train/ has fewer than two.
+    UserError where train/ has fewer than two, or one without a photo, or where val/ has no photo, or others.
     """
-    train, test = (_folders(Path(dataset, split)) for split in ("train", "test"))
-    if len(train) < 2 and Path(dataset).is_dir():
+    root = Path(dataset)
+    train, val = (_folders(root / split) for split in ("train", "val"))
+    (filled, left_out), (validating, _), (test, _) = (_filled(root / split) for split in SPLITS)
+    if len(train) < 2 and root.is_dir():
         found = f"only {few(train)}" if train else "no train/ with folders in it"
         above = f"; or is it --dataset {up}?" if _folders((up := Path(dataset).parent) / "train") else ""
         raise UserError(f"--dataset {dataset}: there is {found}; want two classes or more, each a folder of "
                         f"its own in train/{above}")
+    if empty := [root / "train" / name for name in train if name not in filled]:
+        inside = [(path, kind) for path, kind in left_out if _top(root / "train", path) == empty[0].name]
+        why = "; what it links to is empty, or of another class" if empty[0].is_symlink() else ""
+        why = f"; left out {listing.describe(inside, root)}" if inside else why
+        raise UserError(f"--dataset {dataset}: there is no photo in {empty[0]}{why}")
+    if (root / "val").is_dir() and not validating:
+        raise UserError(f"--dataset {dataset}: there is no photo in a folder of a class in val/; remove it, "
+                        f"and about a fifth of train/ validates")
+    if val and (lacks := [f"{side}/ lacks {few(sorted(names))}" for side, names in (
+            ("val", {*train} - {*val}), ("train", {*val} - {*train})) if names]):
+        raise UserError(f"--dataset {dataset}: val/ and train/ differ in their classes: {', '.join(lacks)}")
     folded = Counter(name.casefold() for name in train)
     if alike := [name for name in train if folded[name.casefold()] > 1]:
         print(f"--dataset {dataset}: {few(alike)} differ in case alone; each is a class of its own")
-    if train and (strange := [name for name in test if name not in train]):
+    if strange := sorted(test - {*train}):
         print(f"--dataset {dataset}: train/ lacks {few(strange)}, so evaluate.py will not judge these "
               f"photos of test/")
     if test and (absent := [name for name in train if name not in test]):
@@ -79,20 +95,15 @@ def scan(root: Path, split: str) -> tuple[list[str], Callable[[], Photos]]:
         if not classes:
             print(f"--dataset {root}: {counted(len(paths), 'photo')} without classes below {folder}")
         elif split == "train" and _lacks_val(root):
-            unread = [f"{name}/" for name in _folders(root) if name not in SPLITS]
-            more = f"; nothing reads {', '.join(unread)}" if unread else ""
             print(f"--dataset {root}: there is no val/, so about a fifth of the photos in train/ validates, "
-                  f"chosen by their bytes{more}")
+                  f"chosen by their bytes")
         if left_out:
             print(f"--dataset {root}: left out {listing.describe(left_out, root)}")
-    train = root / "train"
-    if split == "val" and train.is_dir() and (odd := sorted({*classes} ^ {*_folders(train)})):
-        raise UserError(f"--dataset {root}: val/ and train/ differ in their classes: {few(odd)}")
-    if empty := {*range(len(classes))} - {*labels}:
-        name = classes[min(empty)]
-        inside = [(path, kind) for path, kind in left_out if _top(folder, path) == name]
-        why = f"; left out {listing.describe(inside, root)}" if inside else ""
-        raise UserError(f"--dataset {root}: there is no photo in {folder / name}{why}")
+    first = next((name for name in SPLITS if (root / name).is_dir()), None)  # so that it is said once
+    if split == first and (unread := _unread(root)):
+        print(f"--dataset {root}: nothing reads {few(unread)}")
+    if not paths:
+        raise UserError(f"--dataset {root}: no folder of a class in {folder} has a photo")
     names = [str(path.relative_to(root)) for path in paths]
     state = [os.path.realpath(root), str(_lacks_val(root)), *classes, *listing.fingerprint(paths, names)]
     return state, lambda: Photos(labels, classes, names, partial(_decode, root, split, paths, bool(classes)))
@@ -129,9 +140,23 @@ def _top(folder: Path, path: Path) -> str:
 
 def _folders(folder: Path) -> list[str]:
     """The names of the folders in one, but for hidden ones; [] where it is none."""
-    inside = folder.iterdir() if folder.is_dir() else ()
-    return sorted({_top(folder, path) for path in inside if os.path.isdir(path)
-                   and not path.name.startswith(listing.HIDDEN) and path.name not in listing.OF_SYSTEMS})
+    inside = listing.entries(folder) if folder.is_dir() else ()
+    return sorted({_top(folder, path) for path in inside
+                   if os.path.isdir(path) and not path.name.startswith(listing.HIDDEN)})
+
+
+def _filled(folder: Path) -> tuple[set[str], listing.LeftOut]:
+    """The names of the folders in one that have a photo, and what is left out; none where it is none."""
+    photos, left_out = listing.below(folder) if folder.is_dir() else ([], [])
+    return {_top(folder, path) for path in photos if path.parent != folder}, left_out
+
+
+def _unread(root: Path) -> list[str]:
+    """The folders beside the splits, and the photos."""
+    inside = listing.entries(root) if os.access(root, os.R_OK) else []  # (to enter it is enough for those)
+    beside = [path for path in inside if path.name not in SPLITS and not path.name.startswith(listing.HIDDEN)]
+    return [f"{path.name}/" for path in beside if os.path.isdir(path)] + [
+        path.name for path in beside if not os.path.isdir(path) and listing.below(path)[0]]
 
 
 def _scan(root: Path, split: str) -> tuple[Path, list[Path], list[int], list[str], listing.LeftOut]:

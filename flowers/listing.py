@@ -1,30 +1,50 @@
 """Which files below a folder are photos, by name or else by content, and which are left out, by kind."""
 
+import errno
 import glob
 import os
+import re
+import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from flowers import decoding
 from support.errors import counted, printable
 
 HIDDEN = (".", "@")  # what has such a name, a system or a person hid or marked
-OF_SYSTEMS = {".ipynb_checkpoints", "@eaDir", "__MACOSX", "Thumbs.db", "desktop.ini"}  # copies, thumbnails
+OF_SYSTEMS = {".ipynb_checkpoints", "@eaDir", "__MACOSX", "Thumbs.db", "desktop.ini", ".thumbnails",
+              ".AppleDouble", "#recycle", "$RECYCLE.BIN", "System Volume Information"}  # copies, thumbnails
 NO_PHOTOS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow cannot read these by itself
+FORMATS = {  # how a file of each begins, the first that fits
+    "JPEG": rb"\xff\xd8\xff", "PNG": rb"\x89PNG\r\n\x1a\n", "GIF": rb"GIF8", "TIFF": rb"II\*\0|MM\0\*",
+    "BMP": rb"BM....\0\0\0\0", "PDF": rb"%PDF", "a web page": rb"\s*<!|\s*<html", "WebP": rb"RIFF....WEBP",
+    "AVIF": rb"....ftyp.*avif", "HEIC": rb"....ftyp.*(hei[a-z]|hev[a-z]|mif1|msf1)", "a film": rb"....ftyp"}
+READ = ("JPEG", "PNG", "GIF", "WebP", "TIFF", "BMP")  # of those, by Pillow
+RAW = r"\.(3fr|arw|cr2|cr3|crw|dng|erf|iiq|mef|mos|nef|nrw|orf|pef|raf|rw2|rwl|sr2|srw|x3f)"  # suffixes
 PHOTO, LOOSE = "photo", "in no folder of a class"
 KINDS = {  # of what is left out, but for those named by their suffix: the plural, and what to do
     "dead link": ("dead links", ""),
+    "link to itself": ("links to themselves", ""),
+    "camera RAW": ("camera RAW", "; export them as JPEG"),
     "HEIC": ("HEIC", "; convert them to JPEG"),
     "placeholder of a cloud folder": ("placeholders of a cloud folder", "; download the photos themselves"),
     "that cannot be read": ("that cannot be read", "; see to its permissions"),
     "hidden photo": ("hidden photos", "; rename what begins with . or @")}
+AMISS = {errno.ENOENT: "dead link", errno.ENOTDIR: "dead link", errno.ELOOP: "link to itself"}
 LeftOut = list[tuple[Path, str]]  # files and their kinds
 
 
+def format_of(content: bytes, suffix: str) -> str:
+    """A file's format by its first 40 bytes; '' for one that is not known here."""
+    found = next((name for name, start in FORMATS.items() if re.match(start, content[:40], re.DOTALL)), "")
+    # what is RAW begins as a TIFF of its thumbnail, as a film, or in its camera's own way
+    is_raw = found in ("TIFF", "a film", "") and re.fullmatch(RAW, suffix, re.IGNORECASE)
+    return "camera RAW" if is_raw else found
+
+
 def kind_of(path: Path, hidden: bool) -> str:
-    """PHOTO, or the kind of what is left out, or '' for what a system keeps for itself."""
+    """PHOTO, or the kind of what is left out, or '' for what a system keeps; OSError for a dead link."""
     from PIL import Image
 
     suffix = path.suffix.lower()
@@ -34,23 +54,30 @@ def kind_of(path: Path, hidden: bool) -> str:
         return "placeholder of a cloud folder"
     if path.name.startswith("._"):  # ._a.jpg is what macOS notes about a.jpg
         return ""
-    if not os.path.isfile(path):
-        return "pipe or device" if os.path.exists(path) else "dead link"
+    if not stat.S_ISREG(path.stat().st_mode):
+        return "pipe or device"
     if not as_photo:  # (else decoding says what is wrong with it)
         with open(path, "rb") as file:
-            found = decoding.format_of(file.read(40))
+            found = format_of(file.read(40), suffix)
         if found in KINDS:
             return found
-        as_photo = found in decoding.READ
+        as_photo = found in READ
     if hidden or path.name.startswith("."):
         return "hidden photo" if as_photo else ""
     return PHOTO if as_photo else suffix or "without a suffix"
 
 
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted, but for what a system keeps; OSError where it may not be entered."""
+    names = os.listdir(os.path.join(folder, "."))  # without the dot, one that may be listed alone would do
+    return [folder / name for name in sorted({*names} - OF_SYSTEMS) if not name.startswith(".Trash")]
+
+
 def below(folder: Path) -> tuple[list[Path], LeftOut]:
     """The photos at any depth, sorted, and what is left out; a folder is read once, whatever links to it."""
-    photos, left_out, seen, visible, hidden = [], [], set(), [Path(folder)], []
-    for ahead in (visible, hidden):  # they grow; hidden ones last, so that a visible link to one wins
+    photos, left_out, seen, visible, linked, hidden = [], [], set(), [Path(folder)], [], []
+    # they grow; links come second, so that a folder itself wins, and before hidden ones, so that a link does
+    for ahead in (visible, linked, hidden):
         for path in ahead:
             try:
                 if not os.path.isdir(path):
@@ -60,18 +87,19 @@ def below(folder: Path) -> tuple[list[Path], LeftOut]:
                         left_out.append((path, kind))
                 elif (real := os.path.realpath(path)) not in seen:
                     seen.add(real)
-                    inner = [each for each in path.iterdir() if each.name not in OF_SYSTEMS]
-                    aside = {each for each in inner if each.name.startswith(HIDDEN) and os.path.isdir(each)}
-                    ahead += [each for each in inner if each not in aside]
-                    hidden += sorted(aside)
-            except OSError:
-                left_out.append((path, "that cannot be read"))
+                    for each in entries(path):
+                        later = linked if ahead is visible and each.is_symlink() else ahead
+                        if os.path.isdir(each) and each.name.startswith(HIDDEN):
+                            later = hidden
+                        later.append(each)
+            except OSError as error:
+                left_out.append((path, AMISS.get(error.errno, "that cannot be read")))
     return sorted(photos), sorted(left_out)
 
 
-def find(named: list[Path]) -> Iterator[Path]:
+def find(named: list[str | Path]) -> Iterator[Path]:
     """The files named, and the photos in the folders named; a line on stderr tells what is left out."""
-    for name in named:  # as *.jpg, where the shell left that, as Windows' does
+    for name in map(Path, named):  # as *.jpg, where the shell left that, as Windows' does
         matches = [] if os.path.lexists(name) else sorted(glob.glob(_pattern_of(name), recursive=True))
         for path in map(Path, matches or [name]):
             photos, left_out = below(path) if path.is_dir() else ([path], [])

@@ -4,6 +4,8 @@ import hashlib
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 import zlib
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import OURS
 from PIL import Image, PngImagePlugin
 
 import data
@@ -74,6 +77,26 @@ def test_two_folders_that_list_alike_have_a_cache_each(tmp_path):
     red, blue = (load(tmp_path / name / "photos", "test", tmp_path).images[0, :, 0, 0].tolist()
                  for name in ("one", "two"))
     assert (red, blue) == ([255, 0, 0], [0, 0, 255])
+
+
+@pytest.mark.parametrize("letter", ("a", "\N{TULIP}"))
+def test_a_data_set_with_the_longest_of_names_has_a_cache(letter, folder, tmp_path):
+    long = folder.rename(tmp_path / (letter * (255 // len(letter.encode()))))
+    assert len(load(long, "test", tmp_path)) == 9
+    names = [path.name for path in (tmp_path / "cache").iterdir()]
+    assert len(names) == 2 and all(name.startswith(letter * 50 + "-") for name in names)
+
+
+def test_a_data_set_has_one_cache_whether_it_is_named_from_within_or_not(folder, tmp_path, monkeypatch):
+    load(folder, "test", tmp_path)
+    before = {*(tmp_path / "cache").iterdir()}
+    assert all(path.name.startswith("photos-") for path in before)
+    monkeypatch.chdir(folder / "test")
+    for name in ("..", "../../photos/."):
+        load(name, "test", tmp_path)
+    monkeypatch.chdir(folder)
+    load(".", "test", tmp_path)
+    assert {*(tmp_path / "cache").iterdir()} == before
 
 
 def test_the_cache_follows_linked_folders_and_does_not_mind_lying_in_the_data(folder, tmp_path):
@@ -349,8 +372,14 @@ def test_all_bad_photos_are_named_at_once(folder, tmp_path):
 
 def test_splits_that_differ_in_their_classes_and_folders_without_splits_are_refused(folder, tmp_path):
     (folder / "val" / "rose").rename(folder / "val" / "lily")
-    with pytest.raises(UserError, match="val/ and train/ differ in their classes: lily, rose"):
-        load(folder, "val", tmp_path)
+    for photo in folder.rglob("*.jpg"):  # none of which is decoded
+        photo.write_text("no photo")
+    told = "val/ and train/ differ in their classes: val/ lacks rose, train/ lacks lily$"
+    with pytest.raises(UserError, match=told):
+        flowers.folder.check_classes(str(folder))
+    shutil.rmtree(folder / "val/lily")
+    with pytest.raises(UserError, match="differ in their classes: val/ lacks rose$"):
+        flowers.folder.check_classes(str(folder))
     with pytest.raises(
         UserError, match="there is no .*/train/; want flowers102 or synthetic, or a folder with train/"
     ):
@@ -453,8 +482,11 @@ def test_classes_without_a_photo_on_one_side_are_counted_and_no_photo_at_all_is_
     flowers = load(root, "val", tmp_path)
     lacking = [name for label, name in enumerate("abcdefghij") if label not in flowers.labels]
     assert 0 < len(lacking) < 10
-    assert (f"--dataset {root}: the photos of {len(lacking)} of 10 classes, such as {lacking[0]}, all fell "
-            f"to the other side of train and val, so val lacks these; more photos" in capsys.readouterr().out)
+    (root / "train/aa").mkdir()  # of which there is none at all
+    told = ("--dataset {}: val has no photo of {} of 11 classes, such as {}, whose photos all fell to the "
+            "other side of train and val; more, or a folder val/, would help\n")
+    load(root, "val", tmp_path)
+    assert told.format(root, len(lacking) + 1, lacking[0]) in capsys.readouterr().out
     for name in flowers.names:
         (root / name).unlink()
     with pytest.raises(UserError, match=r"of \d+ photos in train/ none falls to val; add some"):
@@ -480,6 +512,9 @@ def test_hidden_files_are_passed_over_and_what_is_no_photo_is_named(folder, tmp_
     plain = load(folder, "train", tmp_path)
     photo = folder / "train/rose/0.jpg"
     for name in ("train/rose/._0.jpg", "train/rose/.DS_Store", "train/.ipynb_checkpoints/0.jpg",
+                 "train/.Trash-1000/0.jpg", "train/.Trashes/0.jpg", "train/rose/.thumbnails/0.jpg",
+                 "train/rose/.AppleDouble/0.jpg", "train/#recycle/rose/0.jpg", "train/$RECYCLE.BIN/0.jpg",
+                 "train/System Volume Information/0.jpg",
                  "train/@eaDir/0.jpg", "train/__MACOSX/rose/0.jpg", "train/rose/notes.txt",
                  "train/rose/.ipynb_checkpoints/1.jpg", "train/rose/@eaDir/0.jpg/THUMB.jpg"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -544,12 +579,136 @@ def test_photos_that_no_class_or_split_takes_are_told_of(folder, tmp_path, capsy
     load(folder, "train", tmp_path)
     printed = capsys.readouterr().out
     assert "left out 1 file: 1 in no folder of a class (train/loose.jpg)\n" in printed
-    assert "validates, chosen by their bytes; nothing reads valid/\n" in printed
+    assert printed.count(f"--dataset {folder}: nothing reads valid/\n") == 1
     (folder / "train/daisy/IMG_1.HEIC").write_bytes(HEIC)
     for i in range(4):
         (folder / f"train/daisy/{i}.jpg").unlink()
     with pytest.raises(UserError, match="no photo in .*daisy; left out 1 file: 1 HEIC .train/daisy/IMG_1"):
-        load(folder, "train", tmp_path)
+        flowers.folder.check_classes(str(folder))
+
+
+def test_what_lies_beside_the_splits_is_named_once_also_where_val_is_there(folder, tmp_path, capsys):
+    for name in ("extra/0.jpg", "testing/rose/0.jpg", "loose.jpg", "@marked/0.jpg", ".hidden.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "train/rose/0.jpg", folder / name)
+    (folder / "notes.txt").write_text("notes")
+    told = f"--dataset {folder}: nothing reads extra/, testing/, loose.jpg\n"
+    for lacking in (None, "test", "train"):  # in an evaluation, which loads them all
+        if lacking:
+            shutil.rmtree(folder / lacking)
+        for split in data.splits(str(folder)):
+            load(folder, split, tmp_path)
+        assert capsys.readouterr().out.count(told) == 1
+    for path in (folder / "val").iterdir():
+        path.rename(folder / path.name)
+    (folder / "val").rmdir()
+    load(folder, "test", tmp_path)
+    assert "nothing reads" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("empty", ("test", "val", "test/rose", "val/rose", "train/rose", "test/*"))
+def test_an_evaluation_passes_over_what_is_empty_and_judges_the_others(empty, folder, tmp_path, capsys):
+    for photo in [*folder.glob(f"{empty}/**/*.jpg")]:
+        photo.unlink()
+    if "/" not in empty:
+        for path in (folder / empty).iterdir():
+            path.rmdir()
+    split, is_whole = empty.split("/")[0], not empty.endswith("rose")
+    there = data.splits(str(folder))
+    assert there == tuple(each for each in data.SPLITS if each != split or not is_whole)
+    told = f"--dataset {folder}: passed over {split}/, as no folder of a class in it has a photo\n"
+    assert capsys.readouterr().out == (told if is_whole else "")
+    for each in there:
+        found = load(folder, each, tmp_path)
+        assert found.classes == ["daisy", "rose", "tulip"]
+        assert {*found.labels.tolist()} == ({0, 2} if each == split else {0, 1, 2})
+        assert (f": {each} has no photo of 1 of 3 classes, such as rose\n" in
+                capsys.readouterr().out) == (each == split)
+
+
+def test_an_evaluation_takes_val_with_its_own_classes(folder, tmp_path):
+    (folder / "val/rose").rename(folder / "val/lily")
+    assert data.splits(str(folder)) == data.SPLITS
+    assert load(folder, "val", tmp_path).classes == ["daisy", "lily", "tulip"]
+
+
+def test_training_refuses_a_val_without_a_photo_and_says_to_remove_it(folder):
+    for photo in folder.glob("val/*/*.jpg"):
+        photo.unlink()
+    for _ in range(2):  # with folders of classes, and without
+        with pytest.raises(UserError, match="in val/; remove it, and about a fifth of train/ validates"):
+            flowers.folder.check_classes(str(folder))
+        for path in (folder / "val").iterdir():
+            path.rmdir()
+
+
+def test_a_link_to_another_class_does_not_take_its_photos(folder, tmp_path):
+    plain = load(folder, "train", tmp_path)
+    (folder / "train/rose/deeper").mkdir()
+    (folder / "train/rose/0.jpg").rename(folder / "train/rose/deeper/0.jpg")
+    for name, where in (("a", "rose"), ("zinnia", "daisy"), ("b", "rose/deeper")):
+        (folder / "train" / name).symlink_to(where)
+    assert {*load(folder, "train", tmp_path).digests} == {*plain.digests}
+    assert {name.split("/")[1] for name in load(folder, "train", tmp_path).names} == {*plain.classes}
+    shutil.rmtree(folder / "val")
+    told = "there is no photo in .*/train/a; what it links to is empty, or of another class"
+    with pytest.raises(UserError, match=told):
+        flowers.folder.check_classes(str(folder))
+
+
+RAW = b"II*\0" + bytes(60)  # as TIFF: of a thumbnail
+
+
+def test_camera_raw_is_left_out_with_advice_and_what_is_a_jpeg_with_its_name_is_a_photo(
+        folder, tmp_path, capsys):
+    for name, content in (("IMG_1.NEF", RAW), ("IMG_2.dng", b"MM\0*" + RAW), ("IMG_3.RAF", b"FUJIFILMCCD"),
+                          ("IMG_4.CR3", b"\0\0\0\x18ftypcrx \0\0\0\1crx isom")):
+        (folder / "train/rose" / name).write_bytes(content)
+    for name in ("photo.nef", "photo.ARW"):
+        shutil.copy(folder / "train/rose/0.jpg", folder / "train/rose" / name)
+    Image.new("RGB", (20, 20)).save(folder / "train/rose/thumbnail.cr2", "TIFF")  # which Pillow would read
+    names = load(folder, "train", tmp_path).names
+    assert len(names) == 14 and {"train/rose/photo.nef", "train/rose/photo.ARW"} < {*names}
+    told = "left out 5 files: 5 camera RAW ({}rose/IMG_1.NEF, ...; export them as JPEG)\n"
+    assert told.format("train/") in capsys.readouterr().out
+    assert len([*listing.find([folder / "train"])]) == 14
+    assert told.format("") in capsys.readouterr().err
+    for name in ("IMG_1.NEF", "IMG_3.RAF", "IMG_4.CR3", "thumbnail.cr2"):
+        with pytest.raises(UserError, match=f"the photo .*{name}: it is camera RAW; export it as JPEG$"):
+            decoding.decode(folder / "train/rose" / name, 100)
+    assert decoding.decode(folder / "train/rose/photo.nef", 100).shape == (100, 100, 3)
+
+
+def test_what_may_not_be_read_is_told_from_what_is_damaged_or_gone(folder, tmp_path):
+    rose = folder / "train/rose"
+    rose.joinpath("0.jpg").chmod(0)
+    rose.joinpath("loop.jpg").symlink_to("loop.jpg")
+    (folder / "train/tulip/inner").mkdir()
+    shutil.copy(folder / "train/tulip/0.jpg", folder / "train/tulip/inner")
+    (folder / "train/tulip/inner").chmod(0o444)
+    code = f"""
+from pathlib import Path; from flowers import decoding, listing
+photos, left_out = listing.below(Path({str(folder)!r}, "train"))
+print(len(photos), listing.describe(left_out, Path({str(folder)!r})))
+for name in ("0.jpg", "loop.jpg"): print(decoding.try_read(Path({str(rose)!r}, name), [100]))
+"""
+    done = unprivileged(code)
+    (folder / "train/tulip/inner").chmod(0o755)
+    told = "1 link to itself (train/rose/loop.jpg), 1 that cannot be read (train/tulip/inner; see to its "
+    assert done == [
+        f"12 2 files: {told}permissions)",
+        f"cannot read the photo {rose}/0.jpg: Permission denied; see to its permissions",
+        f"cannot read the photo {rose}/loop.jpg: Too many levels of symbolic links"]
+
+
+def unprivileged(code: str) -> list[str]:
+    """The lines that code prints in a process which the permissions of files bind, as they do not root."""
+    command = [sys.executable, "-c", code]
+    if os.name == "nt" or os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("no permissions of files here, or none that bind root")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    return subprocess.run(command, env=OURS, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def test_class_names_in_two_unicode_forms_are_one_class(folder, tmp_path):
@@ -671,7 +830,7 @@ def test_a_link_to_a_folder_above_is_followed_once_and_one_to_itself_passed_over
     (folder / "train/tulip/0.jpg").rename(folder / "train/tulip/deeper/0.jpg")
     flowers = load(folder, "train", tmp_path)
     assert len(flowers) == len(plain) and "train/tulip/deeper/0.jpg" in flowers.names
-    assert "left out 2 files: 2 dead links (train/loop, ...)\n" in capsys.readouterr().out
+    assert "left out 2 files: 2 links to themselves (train/loop, ...)\n" in capsys.readouterr().out
 
 
 def test_a_train_folder_with_hidden_folders_alone_is_refused(folder, tmp_path):
@@ -693,8 +852,9 @@ def test_a_folder_named_like_a_built_in_set_is_given_by_its_path():
 def test_a_class_without_photos_is_named_though_the_others_are_in_the_cache(folder, tmp_path):
     load(folder, "train", tmp_path)
     (folder / "train" / "lily").mkdir()
-    with pytest.raises(UserError, match="lily"):
-        load(folder, "train", tmp_path)
+    (folder / "val" / "lily").mkdir()
+    with pytest.raises(UserError, match="there is no photo in .*/train/lily$"):
+        flowers.folder.check_classes(str(folder))
 
 
 def test_the_folder_of_the_photos_itself_is_told_from_the_one_above(tmp_path):
