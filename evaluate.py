@@ -155,7 +155,7 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
     numbers = torch.tensor([classes.index(name) if name in classes else -1 for name in names])
     labels = numbers[first.labels]  # (N,)
     kept = (labels >= 0).nonzero()[:, 0]
-    if strange := [name for name in names if name not in classes]:
+    if (strange := [name for name in names if name not in classes]) and len(kept) < len(labels):
         print(f"{split}: left out {counted(len(labels) - len(kept), 'photo')} of {few(strange)}, which "
               f"{args.classifier} does not know")
     if not len(kept):
