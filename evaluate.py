@@ -187,8 +187,8 @@ def main(args: argparse.Namespace) -> int:
                         f"say where it is with --dataset")
     out = args.out or args.classifier.parent
     with run_folder.claim(out):  # so that a training run there does not delete half-written tables
-        distributed.agree(data.splits(dataset), "the splits")
-        loaded = {split: load(dataset, split, args, content) for split in data.splits(dataset)}
+        distributed.agree(there := data.splits(dataset), "the splits")
+        loaded = {split: load(dataset, split, args, content) for split in there}
         photos = {split: sets for split, sets in loaded.items() if sets}
         if not photos:
             raise UserError(f"--dataset {dataset}: {args.classifier} knows none of its classes, but "
