@@ -17,7 +17,7 @@ RECIPES = {
         "autoencoder": REPORT | dict(optimizer="adam"),
         "classifier": REPORT | dict(
             optimizer="adagrad", average=0.0, label_smoothing=0.0, head="report", dropout=0.25,
-            dropout_after="all", autoencoder=None, class_weights="none", keep="last")},
+            dropout_after="all", autoencoder=None, class_weights="none", keep="last", with_val=False)},
     "strong": {
         "autoencoder": STRONG | dict(learning_rate=0.002, weight_decay=0.05, smallest_crop=0.2),
         "classifier": STRONG | dict(

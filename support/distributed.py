@@ -26,8 +26,7 @@ def local_rank() -> int:
 
 
 def rank() -> int:
-    """The number of this process among those that work together; 0 prints and writes for all."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if dist.is_initialized() else 0  # of all processes; 0 prints and writes for them
 
 
 def count() -> int:
@@ -51,6 +50,7 @@ def _work_together(main: Callable, parse_args: Callable) -> int:
         patient()  # connected from now on, so that the end of a process is noticed whenever it comes
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere if number else sys.stdout):
             status = main(from_first(parse_args))  # its folder has the recipe of a run that is resumed
+        patient.cache_clear()  # a group that outlived Python would abort the process
         dist.destroy_process_group()
         return status
     except (Exception, KeyboardInterrupt, SystemExit) as error:

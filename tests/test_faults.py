@@ -443,14 +443,16 @@ def test_a_resume_to_fewer_epochs_than_are_done_is_refused(trained, monkeypatch)
 # --- data ---
 
 
-@pytest.mark.parametrize("stage", (train_autoencoder, train_classifier))
-def test_one_photo_is_too_few(stage, tmp_path):
+@pytest.mark.parametrize("stage,words", (
+    (train_autoencoder, "one training photo is too few"),
+    (train_classifier, "there is only rose; want two classes or more")))
+def test_one_photo_is_too_few(stage, words, tmp_path):
     for split in ("train", "val"):
         (tmp_path / split / "rose").mkdir(parents=True)
         Image.new("RGB", (100, 100)).save(tmp_path / split / "rose/0.jpg")
     flags = ["--dataset", str(tmp_path), "--cache-dir", str(tmp_path / "cache"),
              "--out", str(tmp_path / "run"), "--epochs", "1"]
-    with pytest.raises(UserError, match="one training photo is too few"):
+    with pytest.raises(UserError, match=words):
         stage.main(stage.parse_args(flags))
     assert not (tmp_path / "run").exists()
 
