@@ -1,7 +1,6 @@
 """One script in several processes, started by torchrun; alone, each function returns what it is given."""
 
 import contextlib
-import functools
 import os
 import re
 import sys
@@ -17,7 +16,6 @@ from support import errors
 
 TIMEOUT, PATIENCE, ANSWER = timedelta(minutes=10), timedelta(hours=2), 10  # for a step, decoding, the store
 LOST = re.compile("gloo|nccl|connection|timed out", re.IGNORECASE)  # as PyTorch says that a process is gone
-patient = functools.cache(lambda: dist.new_group(timeout=PATIENCE, backend="gloo"))  # to wait for long
 
 
 def local_rank() -> int:
@@ -26,7 +24,8 @@ def local_rank() -> int:
 
 
 def rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0  # of all processes; 0 prints and writes for them
+    """The number of this process among those that work together; 0 prints and writes for all."""
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def count() -> int:
@@ -47,10 +46,8 @@ def _work_together(main: Callable, parse_args: Callable) -> int:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # for what lies on either
     try:
         dist.init_process_group(backend, store=own, rank=number, world_size=processes, timeout=TIMEOUT)
-        patient()  # connected from now on, so that the end of a process is noticed whenever it comes
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere if number else sys.stdout):
             status = main(from_first(parse_args))  # its folder has the recipe of a run that is resumed
-        patient.cache_clear()  # a group that outlived Python would abort the process
         dist.destroy_process_group()
         return status
     except (Exception, KeyboardInterrupt, SystemExit) as error:
@@ -82,7 +79,8 @@ def in_turn(function: Callable, *args):
     """What a function returns; a machine's first process calls it before the others, which find its cache."""
     result = function(*args) if local_rank() == 0 else None
     if count() > 1:
-        dist.barrier(patient())
+        # of its own each time: one that lives on has aborted a process whose peer was killed
+        dist.barrier(dist.new_group(timeout=PATIENCE, backend="gloo"))
     return result if local_rank() == 0 else function(*args)
 
 
