@@ -3,8 +3,8 @@
     python evaluate.py                                     # runs/classifier/classifier.pt
     python evaluate.py --autoencoder runs/autoencoder/autoencoder.pt     # its reconstruction error too
 
-Takes minutes on two cores. Writes beside the checkpoint, or to --out: evaluation.json, predictions.csv
-and, of the test images with one view, per_class.csv, confusion.png and confused.png. Report, section 4.
+Minutes on two cores. Writes beside the checkpoint (of weights/: in runs/weights/) evaluation.json and
+predictions.csv; of test images, with one view, per_class.csv, confusion.png, confused.png. Report, section 4.
 """
 
 import argparse
@@ -185,8 +185,8 @@ def main(args: argparse.Namespace) -> int:
     if not (args.dataset or dataset in data.BUILT_IN or Path(dataset).is_dir()):
         raise UserError(f"{args.classifier} was trained on the folder {dataset}, which is not here; "
                         f"say where it is with --dataset")
-    out = args.out or args.classifier.parent
-    with run_folder.claim(out):  # so that a training run there does not delete half-written tables
+    beside = Path("runs", args.classifier.name) if args.classifier.is_dir() else args.classifier.parent
+    with run_folder.claim(out := args.out or beside):  # no training run there deletes half-written tables
         distributed.agree(there := data.splits(dataset), "the splits")
         loaded = {split: load(dataset, split, args, content) for split in there}
         photos = {split: sets for split, sets in loaded.items() if sets}

@@ -25,6 +25,8 @@ from flowers import decoding, listing
 from support import errors, figures, machine
 from support.errors import UserError, few, printable
 
+OWN = Path("runs/classifier/classifier.pt")
+SHIPPED = Path(__file__).with_name("weights")  # a model that comes with the project
 AT_ONCE = 64  # photos decoded, then classified, then printed
 ON_THE_FIGURE = 40
 
@@ -33,7 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = errors.Parser(__doc__)
     add = parser.add_argument
     add("photos", nargs="+", metavar="PHOTO", help="photo, or folder of photos")
-    add("--classifier", type=Path, default="runs/classifier/classifier.pt", help="checkpoint (%(default)s)")
+    add("--classifier", type=Path, help=f"checkpoint ({OWN}; where there is none, weights/)")
     add("--views", type=int, choices=evaluate.VIEWS, default=6, help="to average over (%(default)s)")
     add("--json", action=argparse.BooleanOptionalAction, default=False, help="a line a photo (%(default)s)")
     add("--figure", type=Path, metavar="FILE", help=f"also draw the first {ON_THE_FIGURE} photos (off)")
@@ -58,10 +60,12 @@ def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
 def main(args: argparse.Namespace) -> int:
     if args.figure and args.figure.exists():
         raise UserError(f"--figure {args.figure} is there already, maybe a photo; remove it, or name another")
+    path = args.classifier or (OWN if OWN.exists() else SHIPPED)
+    why = "" if args.classifier or path is OWN else f", since there is no {OWN},"
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         device, precision = machine.set_up(args.device, args.precision)
-        print(f"naming flowers with {args.classifier} {machine.say(device, precision)}")
-        encoder, classifier, content = evaluate.load_classifier(args.classifier, device)
+        print(f"naming flowers with {path}{why} {machine.say(device, precision)}")
+        encoder, classifier, content = evaluate.load_classifier(path, device)
     if not (paths := list(listing.find(args.photos))):
         raise UserError(f"no photos in {few(args.photos)}")
 

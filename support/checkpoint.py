@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from support import files
+from support import files, parts
 from support.errors import DISK_FULL, UserError
 
 MISFITS = (RuntimeError, TypeError, ValueError, KeyError, AttributeError)  # how load_state_dict fails
@@ -59,15 +59,19 @@ def _tensors(content) -> Iterator[torch.Tensor]:
 
 
 def load(path: Path | str, kind: str) -> dict:
-    """Read a checkpoint onto the CPU, checked by its CRC; UserError if missing, damaged or another kind."""
+    """Read a checkpoint, a file or a folder of its parts, onto the CPU; UserError if missing, damaged (by its
+    CRC) or of another kind."""
+    file = parts.read(path) if parts.is_in(path) else path
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load alone accepts a flipped byte
+        with zipfile.ZipFile(file) as archive:  # torch.load alone accepts a flipped byte
             # compressed, it might unfold to any size; of what is marked a folder torch returns stale memory
             if any(part.compress_type or part.external_attr for part in archive.infolist()):  # stored is 0
                 raise zipfile.BadZipFile("it is compressed or holds folders, which no checkpoint does")
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(f"wrong CRC of {damaged}")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if file is not path:
+            file.seek(0)  # zipfile left it at the end
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         advice = {"classifier": "; run train_classifier.py first, or name another file",
                   "autoencoder": "; run train_autoencoder.py first, name another file, or start from random "
@@ -106,7 +110,8 @@ def load(path: Path | str, kind: str) -> dict:
 def peek(path: Path) -> dict:
     """A checkpoint's kind, flags and job, not its tensors; {} where it is absent, damaged or foreign."""
     with contextlib.suppress(Exception):
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        file, mmap = (parts.read(path), False) if parts.is_in(path) else (path, True)
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
         return {name: content[name] for name in ("kind", "flags", "job") if name in content}
     return {}
 
