@@ -1,5 +1,6 @@
 """Photos to tensors: a data set's splits and class names, the cache, batches as selections of a split."""
 
+import argparse
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ import torch
 
 from flowers import cache, decoding, flowers102, folder, synthetic
 from support import machine
-from support.errors import printable
+from support.errors import counted, few, printable
 
 SPLITS = folder.SPLITS
 # A source of photos, one of these or `folder`, has find(dataset, data_dir) -> root, splits(dataset) -> names,
@@ -37,6 +38,8 @@ class FlowerSet:
 
 def dataset_name(text: str) -> str:
     """An argparse type: a built-in set's name, or the path of a folder; ./synthetic stays a folder."""
+    if not text:  # normpath would make it the folder that we are in
+        raise argparse.ArgumentTypeError("the name is empty")
     path = os.path.normpath(text)
     return os.path.join(".", path) if path in BUILT_IN and text not in BUILT_IN else path
 
@@ -93,7 +96,13 @@ def join(a: FlowerSet, b: FlowerSet) -> FlowerSet:
 
 
 def tell_duplicates(splits: dict[str, FlowerSet], dataset: str) -> None:
-    """Print how many photos of a split, or of a folder's test/, are in another, under any name."""
+    """Print how many photos of a split, or of a folder's test/, are in another split, or in two classes."""
+    for split, flowers in splits.items():
+        of = {}  # by a photo's bytes: its first label and name
+        if twice := [f"{of[digest][1]} and {name}" for digest, label, name in
+                     zip(flowers.digests, flowers.labels.tolist(), flowers.names)
+                     if of.setdefault(digest, (label, name))[0] != label]:
+            print(f"{split}: {counted(len(twice), 'photo')} in two classes, byte for byte: {few(twice)}")
     first, pairs = {}, []
     known = {split: zip(flowers.digests, flowers.names) for split, flowers in splits.items()}
     if dataset not in BUILT_IN:  # training does not load its test/

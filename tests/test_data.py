@@ -508,6 +508,16 @@ def test_the_same_photo_in_two_splits_is_told_in_a_line(folder, tmp_path, capsys
     assert capsys.readouterr().out == ""
 
 
+def test_the_same_photo_in_two_classes_is_told_in_a_line(folder, tmp_path, capsys):
+    shutil.copy(folder / "train/rose/2.jpg", folder / "train/tulip/other.jpg")
+    shutil.copy(folder / "train/rose/2.jpg", folder / "train/rose/twice.jpg")  # of its own class
+    flowers = load(folder, "train", tmp_path)
+    capsys.readouterr()
+    data.tell_duplicates({"train": flowers}, str(folder))
+    told = "train: 1 photo in two classes, byte for byte: train/rose/2.jpg and train/tulip/other.jpg\n"
+    assert capsys.readouterr().out == told
+
+
 def test_hidden_files_are_passed_over_and_what_is_no_photo_is_named(folder, tmp_path, capsys):
     plain = load(folder, "train", tmp_path)
     photo = folder / "train/rose/0.jpg"
