@@ -11,6 +11,8 @@ from support import figures
 STAGE_ONES = ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder")
 SHOWN = {"strong": "report's head", "strong-pooled": "pooled head",
          "strong-pooled-stage-one": "pooled head, from stage one", "final": "report's recipe"}
+LENGTHS = {100: "strong-pooled-100", 150: "strong-pooled", 250: "strong-pooled-250", 800: None}  # epochs
+NOT_MEASURED = "not measured"
 
 
 def one_more(runs: list[dict]) -> tuple[float, float]:
@@ -83,6 +85,23 @@ def pretraining(runs: Runs) -> str:
     return (f"{text}\n\nOne more run would lie, 95 times in 100, between {low:.2f} and {high:.2f} % "
             f"from the trained encoder, between {random_low:.2f} and {random_high:.2f} "
             f"from random weights; the report's one run lies at {report()['final'][0]:.2f}.")
+
+
+def lengths(runs: Runs) -> str:
+    """What stage one gains at several lengths of stage two, pooled head, over the seeds that both have."""
+    measures = {"validation": val_accuracy, "test": test_accuracy,
+                "test over six views": intervals.over_views("test")}
+    rows = []
+    for epochs, name in LENGTHS.items():
+        random, trained = (runs.get(each, []) for each in (name, f"{name}-stage-one"))
+        for title, value in measures.items():
+            cells = [interval_of_mean([value(run) for run in of]) if of else NOT_MEASURED
+                     for of in (random, trained)]
+            seeds = {run["seed"] for run in random} & {run["seed"] for run in trained}
+            apart = intervals.gap(runs, f"{name}-stage-one", name, value) if seeds else None
+            rows.append([epochs, title, *cells, intervals.signed(apart) if apart else NOT_MEASURED])
+    return markdown(["epochs of stage two", "accuracy (%)", "from random weights [95 %]",
+                     "from stage one [95 %]", "stage one minus random weights [95 %]"], rows)
 
 
 def against_minutes(path: Path, runs: Runs) -> None:

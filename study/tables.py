@@ -3,7 +3,8 @@
     python -m study.tables                     # prints them
     python -m study.tables --readme            # writes each between its markers in either page, some seconds
 
-With --readme it also writes results/summary.json, the rows of the tables as data, and results/minutes.png.
+With --readme it also writes, in results/, summary.json, the rows of the tables as data, minutes.png and
+confused_pairs.png.
 """
 
 import argparse
@@ -12,12 +13,12 @@ import re
 import statistics
 from pathlib import Path
 
-from study import accuracy, intervals, speed
+from study import accuracy, intervals, mistakes, speed
 from study.accuracy import STAGE_ONES, final, pretraining, rates, section5
 from study.conclusions import answers, conclusions
 from study.intervals import Runs, accuracy_on, error_on, gap, markdown, paired, signed, val_accuracy
 from study.rows import ROWS, Row, report
-from support import errors, files
+from support import errors, figures, files
 
 HERE = Path(__file__).parent.parent
 RESULTS = HERE / "results"
@@ -53,6 +54,8 @@ def results(runs: Runs) -> str:
             ("strong-pooled", "ours, the pooled head", "random weights", " --head pooled"),
             ("strong-pooled-stage-one", "ours, the pooled head", "stage one",
              " --head pooled --autoencoder FILE"),
+            ("strong-pooled-all", "the same on train and val, 2040 photos", "random weights",
+             " --head pooled --with-val"),
             ("final", "the report's recipe", "random weights", " --recipe report"),
             ("pretrained", "the report's recipe", "stage one", " --recipe report --autoencoder FILE")):
         if took := [minutes(run, ROWS[name]) for run in runs[name]]:
@@ -80,8 +83,10 @@ def summary(runs: Runs) -> list[dict]:
             rows.append({
                 "name": name, "recipe": row.recipe, "head": of[0]["flags"].get("head", "report"),
                 "stage_one": None if row.autoencoder is None else row.autoencoder or row.recipe,
-                "epochs": of[0]["flags"]["epochs"], "photos": 1020, "seeds": [run["seed"] for run in of],
-                "val": statistics.mean(run["val_accuracy"] for run in of),
+                "epochs": of[0]["flags"]["epochs"],
+                "photos": 2040 if (has_val := of[0]["flags"].get("with_val")) else 1020,
+                "seeds": [run["seed"] for run in of],
+                "val": None if has_val else statistics.mean(map(val_accuracy, of)),
                 "test": statistics.mean(map(accuracy_on("test"), of)) if row.tested else None,
                 "views": (over := of[0].get("splits", {}).get("test", {}).get("views")),
                 "test_views": statistics.mean(map(intervals.over_views("test"), of)) if over else None,
@@ -111,8 +116,7 @@ def tables(runs: Runs) -> dict[str, str]:
     val, test = {"validation accuracy (%)": val_accuracy}, {"test accuracy (%)": accuracy_on("test")}
     error = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
     six_views = {"test accuracy over six views (%)": intervals.over_views("test")}
-    strong = sorted((name for name in runs if name.startswith("strong") and runs[name]),
-                    key=lambda name: -len(runs[name]))  # the others are compared with the first
+    strong = ("strong", "strong-pooled", "strong-pooled-stage-one", "strong-pooled-120")
     dropouts = ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear")
     benchmark = files.read_json(RESULTS / "benchmark.json")
     without_bf16 = files.read_json(RESULTS / "without-bf16/benchmark.json")
@@ -120,7 +124,8 @@ def tables(runs: Runs) -> dict[str, str]:
     return {
         "results": results(runs), "commands": commands(RESULTS / "commands.txt"),
         "speed": speed.speed(benchmark), "answers": answers(runs, step),
-        "strong": paired(runs, strong, val | test | six_views),
+        "strong": paired(runs, strong, val | test | six_views), "lengths": accuracy.lengths(runs),
+        "sizes": mistakes.class_sizes(RESULTS, runs),
         "final": final(runs), "machine": speed.machine(benchmark), "steps": speed.steps(benchmark),
         "processes": speed.processes(scale, False), "scaling": speed.processes(scale, True),
         "photos": speed.photos(scale), "paper": speed.on_paper(scale), "decoding": speed.decoding(scale),
@@ -152,8 +157,10 @@ def main(args: argparse.Namespace) -> int:
     for page in (HERE / "README.md", RESULTS / "README.md"):
         write(page, found)
     accuracy.against_minutes(RESULTS / "minutes.png", runs)
+    figures.bars(RESULTS / "confused_pairs.png", mistakes.pairs(RESULTS, runs),
+                 "test photos of both that get the other's name (%), pooled head, mean over seeds")
     files.write_json(RESULTS / "summary.json", {"rows": summary(runs)})
-    print("wrote README.md, and README.md, summary.json and minutes.png in results/")
+    print("wrote README.md, and README.md, summary.json, minutes.png and confused_pairs.png in results/")
     return 0
 
 

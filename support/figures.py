@@ -89,6 +89,15 @@ def lines(path: Path, named: dict[str, tuple[list[float], list[float]]], x: str,
         axis.legend(loc="lower right")
 
 
+def bars(path: Path, named: dict[str, float], x: str) -> None:
+    """A bar a name, the first on top; x labels the axis."""
+    with _page(path, 0.8 + 0.26 * len(named)) as (_, [[axis]]):
+        axis.barh(range(len(named)), named.values(), color=BLUE)
+        axis.set_yticks(range(len(named)), named, parse_math=False)
+        axis.set(xlabel=x, ylim=(len(named) - 0.4, -0.6))
+        axis.grid(axis="x", alpha=0.3)
+
+
 def bring_together(matrix: np.ndarray) -> np.ndarray:
     """An order of the classes in which those taken for each other stand together. matrix (K, K): counts."""
     from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering

@@ -8,12 +8,15 @@ import statistics
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 from conftest import ROOT
 
+import evaluate
 import recipes
 import train_autoencoder
 import train_classifier
-from study import accuracy, conclusions, intervals, rows, speed, tables
+from models import Encoder, PooledClassifier
+from study import accuracy, calibration, conclusions, intervals, mistakes, rows, speed, tables
 from study import run as study_run
 from study.conclusions import Claim, by_reading
 from study.intervals import Difference
@@ -36,7 +39,8 @@ def test_each_row_is_what_a_user_can_type(name):
         train_autoencoder.parse_args([*recipe, *shlex.split(row.autoencoder or "")])
     assert all(character.isalnum() or character in "-." for character in name)
     assert not (row.tested and name.startswith(("search-", "rate-")))
-    assert len(row.seeds) == (3 if name.startswith(("strong", "synthetic")) else 5) or not row.tested
+    seeds = 1 if name == "strong-pooled-all" else 3 if name.startswith(("strong", "synthetic")) else 5
+    assert len(row.seeds) == seeds or not row.tested  # (1: the model in weights/)
     assert row.seeds == tuple(range(len(row.seeds)))
 
 
@@ -407,3 +411,45 @@ def test_a_row_is_of_one_precision_and_its_predictions_give_its_accuracies(name)
             table = np.load(kept)
             accuracy = 100 * (table["labels"] == table["predicted"]).mean()
             assert accuracy == pytest.approx(run["splits"]["test"]["accuracy"])
+
+
+def test_pairs_and_class_sizes_are_those_of_the_predictions(tmp_path):
+    """Four species of 2, 4, 4 and 5 photos; in the second seed all names are right."""
+    labels = np.repeat(np.arange(4, dtype=np.uint8), (2, 4, 4, 5))
+    first = labels.copy()
+    first[[1, 4, 5, 9]] = 1, 0, 0, 1  # a rose is named tulip, two tulips rose, a lily tulip
+    (tmp_path / "runs").mkdir()
+    for seed, predicted in enumerate((first, labels)):
+        np.savez(tmp_path / f"runs/strong-pooled-{seed}.npz", classes=["rose", "tulip", "lily", "iris"],
+                 labels=labels, predicted=predicted)
+    runs = {"strong-pooled": [{"seed": 0}, {"seed": 1}]}
+    pairs = mistakes.pairs(tmp_path, runs)
+    assert [*pairs] == ["rose / tulip", "tulip / lily"]
+    assert [*pairs.values()] == pytest.approx([100 * 3 / 6 / 2, 100 * 1 / 8 / 2])
+    lines = mistakes.class_sizes(tmp_path, runs).splitlines()[2:]
+    rows = [line.strip("| ").split(" | ")[:3] for line in lines]
+    assert [(size, count) for size, count, _ in rows] == [
+        ("2 to 2", "1"), ("4 to 4", "1"), ("4 to 4", "1"), ("5 to 5", "1")]
+    assert [float(mean.split(" ")[0]) for _, _, mean in rows] == [75, 75, 87.5, 100]
+
+
+def test_calibration_is_that_of_the_probabilities_of_predict(tmp_path):
+    torch.manual_seed(0)
+    encoder, classifier = Encoder().eval(), PooledClassifier(5).eval()
+    images = torch.randint(256, (7, 3, 176, 176), dtype=torch.uint8)
+    logits = calibration.logits_of(encoder, classifier, images, 6)
+    shown = evaluate.classify(encoder, classifier, images, torch.device("cpu"), "fp32", views=6)
+    assert torch.allclose(calibration.likely(logits, 1).float(), shown, atol=1e-6)
+
+    probabilities = torch.rand(500, 5, dtype=torch.float64).softmax(1)
+    labels = torch.randint(5, (500,))
+    confidence, predicted = probabilities.max(1).values.numpy(), probabilities.argmax(1).numpy()
+    expected = 0
+    for i in range(15):  # the paper's formula, bin by bin
+        inside = (confidence >= i / 15) & (confidence < (i + 1) / 15)
+        if inside.any():
+            right = (predicted == labels.numpy())[inside].mean()
+            expected += 100 * inside.mean() * abs(right - confidence[inside].mean())
+    assert calibration.calibration_error(probabilities, labels) == pytest.approx(expected)
+    certain = torch.eye(5, dtype=torch.float64)
+    assert calibration.calibration_error(certain, torch.arange(5)) == 0
