@@ -34,7 +34,7 @@ RUNS = {  # without batch norm, whose rounding grows from step to step
     "classifier-report": ["--recipe", "report", "--no-batch-norm", *POOLED],
     "classifier-still": [*POOLED, "--learning-rate", "1e-30"],  # batch norm is measured at the end
     "classifier-strong": ["--no-batch-norm", "--keep", "best", "--class-weights", "balanced", *POOLED]}
-OF = {2: [*RUNS], 3: ["autoencoder-report", "autoencoder-strong", "classifier-strong"]}  # of processes
+OF = {2: [*RUNS], 3: ["autoencoder-strong", "classifier-strong"]}  # of processes
 SCRIPTS = {"autoencoder": train_autoencoder, "classifier": train_classifier}
 EVALUATION = ["--classifier", "classifier-strong/classifier.pt", "--cache-dir", "cache", "--device", "cpu",
               "--precision", "fp32", "--autoencoder", "autoencoder-strong/autoencoder.pt", "--out", "tables"]

@@ -53,11 +53,11 @@ def loads(damaged: bytes, content: dict, folder: Path) -> bool:
     return True
 
 
-def test_each_cut_is_refused_and_each_flipped_bit_is_or_changes_nothing(tmp_path):
+def test_each_cut_is_refused_and_a_flipped_bit_of_each_byte_is_or_changes_nothing(tmp_path):
     whole = saved(SMALL, tmp_path)
     assert not any(loads(whole[:length], SMALL, tmp_path) for length in range(len(whole)))
     # it may hit a field that no reader uses
-    kept = [loads(flipped(whole, i, bit), SMALL, tmp_path) for i in range(len(whole)) for bit in range(8)]
+    kept = [loads(flipped(whole, i, i % 8), SMALL, tmp_path) for i in range(len(whole))]
     assert 0 < sum(kept) < len(kept)
 
 

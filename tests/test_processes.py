@@ -202,13 +202,13 @@ def test_an_evaluation_does_not_write_into_a_folder_that_a_run_has(trained, tmp_
 
 
 def test_a_stages_lock_ends_with_its_main(trained, tmp_path, monkeypatch):
-    """As in a notebook: each stage twice in one process that lives on, then a script as another process."""
+    """As in a notebook: a stage twice in one process that lives on, then a script as another process."""
     monkeypatch.chdir(trained)
     for _ in range(2):
         flags = [*COMMON, "--epochs", "1", *HEADS["classifier"], "--out", str(tmp_path), "--overwrite"]
         train_classifier.main(train_classifier.parse_args(flags))
-        evaluation = "--cache-dir", "cache", "--classifier", str(tmp_path / "classifier.pt"), "--views", "1"
-        evaluate.main(evaluate.parse_args(evaluation))
+    evaluation = "--cache-dir", "cache", "--classifier", str(tmp_path / "classifier.pt"), "--views", "1"
+    evaluate.main(evaluate.parse_args(evaluation))
     with pytest.raises(UserError, match="holds a run already"):  # no SystemExit
         train_classifier.main(train_classifier.parse_args(flags[:-1]))
     done = subprocess.run([sys.executable, ROOT / "evaluate.py", *evaluation], capture_output=True, text=True)
