@@ -14,8 +14,8 @@ resume = $(if $(wildcard $(1)/last.pt),--resume)
 .PHONY: short test flowers clean
 
 short: .venv/installed
-	$(VENV) train_autoencoder.py --dataset synthetic-30 --epochs 3 --batch-size 16 --out $(SHORT)/autoencoder --overwrite $(FLAGS)
-	$(VENV) train_classifier.py --dataset synthetic-30 --epochs 40 --batch-size 16 --learning-rate 0.001 --no-augment \
+	$(VENV) train_autoencoder.py --dataset synthetic-30 --epochs 3 --batch-size 16 --no-augment --out $(SHORT)/autoencoder --overwrite $(FLAGS)
+	$(VENV) train_classifier.py --dataset synthetic-30 --epochs 35 --batch-size 16 --learning-rate 0.001 --no-augment \
 		--head pooled --autoencoder $(SHORT)/autoencoder/autoencoder.pt --out $(SHORT)/classifier --overwrite $(FLAGS)
 	$(VENV) evaluate.py --classifier $(SHORT)/classifier/classifier.pt --views 1 $(FLAGS)
 	@echo "open $(SHORT)/autoencoder/reconstruction_003.png and $(SHORT)/classifier/confused.png; next, name the flower in a photo"

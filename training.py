@@ -19,6 +19,7 @@ from support.flags import add_run, number
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad,
               "rmsprop": torch.optim.RMSprop, "sgd": torch.optim.SGD}
 WARM_UP = 0.05  # of the steps, with the cosine schedule
+MEASURED_AT_ONCE = 256  # images whose statistics are taken at once; with fewer they are rougher, and slower
 
 
 def parser_of(doc: str, out: str) -> argparse.ArgumentParser:
@@ -126,12 +127,12 @@ def measure_batch_norm(model: nn.Module, images: Tensor, batches: list[Tensor], 
 
 def settled(model: nn.Sequential, images: Tensor, args: argparse.Namespace, precision: str) -> nn.Sequential:
     """The model; of a strong run of few steps a copy, whose batch norm is measured anew on plain images."""
-    batches = math.ceil(len(images) / args.batch_size)
-    if args.recipe != "strong" or args.epochs * batches >= recipes.FEW_STEPS:
+    if args.recipe != "strong" or args.epochs * math.ceil(len(images) / args.batch_size) >= recipes.FEW_STEPS:
         return model
     model = copy.deepcopy(model)
     model.classifier.dropout.p = 0.0  # as when it is used
-    order = data.batches(len(images), math.ceil(len(images) / batches), machine.seeded_shuffle(args.seed, 0))
+    size = math.ceil(len(images) / math.ceil(len(images) / MEASURED_AT_ONCE))
+    order = data.batches(len(images), size, machine.seeded_shuffle(args.seed, 0))
     encoder = model.encoder.eval()  # and so it stays
     if not args.freeze_encoder:
         measure_batch_norm(encoder, images, order, precision)
