@@ -7,6 +7,7 @@ from study import intervals
 from study.intervals import Runs, interval_of_mean, markdown, spread, test_accuracy, val_accuracy
 from study.rows import BEST, RATES, ROWS, report
 from support import figures
+from support.errors import counted
 
 STAGE_ONES = ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoencoder")
 SHOWN = {"strong": "report's head", "strong-pooled": "pooled head",
@@ -104,14 +105,40 @@ def lengths(runs: Runs) -> str:
                      "from stage one [95 %]", "stage one minus random weights [95 %]"], rows)
 
 
+def shipped(runs: Runs) -> str:
+    """The model in weights/: what it was trained on, and its accuracy."""
+    (run,) = runs["strong-pooled-all"]
+    test, minutes = run["splits"]["test"], run["classifier_seconds"] / 60
+    low, high = test["accuracy_interval"]
+    command = f"python train_classifier.py {ROWS['strong-pooled-all'].classifier}"
+    return markdown(["", ""], [
+        ["trained on", "2040 photos, train and val of Flowers-102, in copies with a shorter side of 200"],
+        ["by", f"`{command}`, {run['flags']['epochs']} epochs, seed {run['seed']}, in {run['precision']}"],
+        ["on", f"{run['processor']}, {run['threads']} thread, {minutes:.0f} minutes"],
+        ["test accuracy, one view", f"{test['accuracy']:.2f} % [{low:.2f}, {high:.2f}]"],
+        ["test accuracy, six views, as `predict.py` has it", f"{test['views_accuracy']:.2f} %"]])
+
+
 def against_minutes(path: Path, runs: Runs) -> None:
-    """Draw each row's mean over its seeds of one core; validation comes at even spaces over stage two."""
+    """Draw each row's seeds of one core; validation comes at even spaces over stage two."""
     lines = {}
     for name, title in SHOWN.items():
         if of := [run for run in runs[name] if run["threads"] == 1]:
-            percent = [statistics.mean(at) for at in zip(*(run["val_accuracies"] for run in of))]
+            series = [[1.0, *run["val_accuracies"]] for run in of]
             stage_one, stage_two = (statistics.mean(run.get(f"{stage}_seconds", 0) for run in of) / 60
                                     for stage in ("autoencoder", "classifier"))
-            at = [stage_one + stage_two * (i + 1) / len(percent) for i in range(len(percent))]
-            lines[title] = [stage_one, *at], [1.0, *percent]
+            last = len(series[0]) - 1
+            lines[title] = [stage_one + stage_two * i / last for i in range(last + 1)], series
     figures.lines(path, lines, "minutes on one core", "validation accuracy (%)")
+
+
+def against_epochs(path: Path, runs: Runs) -> None:
+    """Draw what stage one changes: pooled head, each length of stage two, with it and without."""
+    lines = {}
+    for epochs, name in LENGTHS.items():
+        for each, start in ((name, "random weights"), (f"{name}-stage-one", "stage one")):
+            if series := [[1.0, *run["val_accuracies"]] for run in runs.get(each, ())]:
+                last, seeds = len(series[0]) - 1, counted(len(series), "seed")
+                lines[f"from {start}, {epochs} epochs, {seeds}"] = [
+                    epochs * i / last for i in range(last + 1)], series
+    figures.lines(path, lines, "epochs of stage two", "validation accuracy (%)")

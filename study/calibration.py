@@ -3,19 +3,20 @@
     python -m study.calibration runs/classifier/classifier.pt                       # minutes on two cores
     python -m study.calibration runs/classifier/classifier.pt --data-dir elsewhere
 
-A temperature divides the logits. The one chosen is that of the highest likelihood on validation photos over
-six views; test photos are measured with it and without. Writes results/calibration.json.
+A temperature divides the logits, or the logarithms of the mean over views. Validation photos choose it, by
+their likelihood; test photos are measured with it and without. Writes results/calibration.json.
 """
 
 import argparse
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import augment
 import data
 import evaluate
+from study import run
 from study.intervals import markdown
 from support import errors, files, machine
 
@@ -29,22 +30,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("classifier", type=Path, help="checkpoint, whose run did not see validation photos")
     parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     parser.add_argument("--results", type=Path, default="results", help="of calibration.json (%(default)s)")
+    machine.add_arguments(parser)
     return parser.parse_args(argv)
 
 
-@torch.no_grad()
-def logits_of(encoder: nn.Module, classifier: nn.Module, images: Tensor, views: int) -> Tensor:
-    """uint8 (N, 3, S, S) -> logits (views, N, classes)."""
-    found = []
-    for batch in data.batches(len(images), evaluate.BATCH_SIZE):
-        seen = augment.views(images[batch], views) if views > 1 else [augment.plain(images[batch])]
-        found.append(torch.stack([classifier(encoder(x)) for x in seen]))  # (views, B, classes)
-    return torch.cat(found, 1)
-
-
-def likely(logits: Tensor, temperature: float) -> Tensor:
-    """Logits (views, N, classes) -> probabilities (N, classes), the mean over views, as in predict.py."""
-    return (logits.double() / temperature).softmax(2).mean(0)
+def at(temperature: float, probabilities: Tensor) -> Tensor:
+    """Probabilities (N, classes) as if their logits had been divided by a temperature: below 1 is surer."""
+    return (probabilities.double().clamp(min=1e-30).log() / temperature).softmax(1)
 
 
 def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
@@ -60,37 +52,39 @@ def cost(probabilities: Tensor, labels: Tensor) -> float:
     return -probabilities[torch.arange(len(labels)), labels].log().mean().item()
 
 
-def table(found: dict) -> str:
-    """Rows: a split and its views; columns: as it is, and with the temperature."""
-    return markdown(["", "accuracy (%)", "mean probability of the first name (%)",
-                     "expected calibration error (points)", f"with temperature {found['temperature']}"],
+def table(rows: list[dict]) -> str:
+    """Of each split and number of views: as it is, and with the temperature."""
+    return markdown(["", "accuracy (%)", "mean probability of the likeliest name (%)",
+                     "expected calibration error (points)", "temperature", "error with it (points)"],
                     [[f"{row['split']}, {evaluate.VIEWS[row['views']]}", f"{row['accuracy']:.2f}",
-                      f"{row['confidence']:.2f}", f"{row['error']:.2f}", f"{row['error_at_temperature']:.2f}"]
-                     for row in found["rows"]])
+                      f"{row['confidence']:.2f}", f"{row['error']:.2f}", row["temperature"],
+                      f"{row['error_at_temperature']:.2f}"] for row in rows])
 
 
 def main(args: argparse.Namespace) -> int:
-    machine.set_up("cpu", "fp32")
-    encoder, classifier, content = evaluate.load_classifier(args.classifier, torch.device("cpu"))
-    best, rows = None, []
+    device, precision = machine.set_up(args.device, args.precision)
+    encoder, classifier, content = evaluate.load_classifier(args.classifier, device)
+    found = {}  # by split and views: probabilities, labels
     for split in ("val", "test"):
-        small, large = data.load_sizes("flowers102", split, args.data_dir, ".cache", [100, augment.SQUARE])
-        if split == "val" and set(small.digests) & set(content.get("digests", [])):
+        sets = data.load_sizes("flowers102", split, args.data_dir, ".cache", [100, augment.SQUARE])
+        if split == "val" and set(sets[0].digests) & set(content.get("digests", [])):
             raise errors.UserError(f"{args.classifier} was trained on validation photos, which choose here")
-        six, one = (logits_of(encoder, classifier, each.images, views)
-                    for each, views in ((large, VIEWS), (small, 1)))
-        best = best or min(TEMPERATURES, key=lambda each: cost(likely(six, each), small.labels))
-        for views, logits in ((1, one), (VIEWS, six)):
-            as_it_is, sharper = likely(logits, 1), likely(logits, best)
-            confidence, predicted = as_it_is.max(1)
-            rows.append({"split": split, "views": views, "confidence": 100 * confidence.mean().item(),
-                         "accuracy": 100 * (predicted == small.labels).double().mean().item(),
-                         "error": calibration_error(as_it_is, small.labels),
-                         "error_at_temperature": calibration_error(sharper, small.labels)})
-    about = machine.describe(torch.device("cpu"), "fp32")
-    files.write_json(args.results / "calibration.json", {
-        "temperature": best, "flags": content["flags"], "rows": rows, **about})
-    print(table(files.read_json(args.results / "calibration.json")))
+        for flowers, views in zip(sets, (1, VIEWS)):
+            likely = evaluate.classify(encoder, classifier, flowers.images, device, precision, views)
+            found[split, views] = likely.double(), flowers.labels
+    chosen = {views: min(TEMPERATURES, key=lambda t: cost(at(t, likely), labels))
+              for (split, views), (likely, labels) in found.items() if split == "val"}
+    rows = []
+    for (split, views), (likely, labels) in found.items():
+        confidence, predicted = likely.max(1)  # (N,)
+        rows.append({"split": split, "views": views, "temperature": chosen[views],
+                     "confidence": 100 * confidence.mean().item(),
+                     "accuracy": 100 * (predicted == labels).double().mean().item(),
+                     "error": calibration_error(likely, labels),
+                     "error_at_temperature": calibration_error(at(chosen[views], likely), labels)})
+    about = {"flags": run.recipe(content["flags"]), **machine.describe(device, precision)}
+    files.write_json(args.results / "calibration.json", {"rows": rows, **about})
+    print(table(rows))
     return 0
 
 

@@ -3,8 +3,8 @@
     python -m study.tables                     # prints them
     python -m study.tables --readme            # writes each between its markers in either page, some seconds
 
-With --readme it also writes, in results/, summary.json, the rows of the tables as data, minutes.png and
-confused_pairs.png.
+With --readme it also writes, in results/, summary.json, the rows of the tables as data, and the pictures
+minutes.png, stage_one.png and confused_pairs.png.
 """
 
 import argparse
@@ -157,10 +157,11 @@ def main(args: argparse.Namespace) -> int:
     for page in (HERE / "README.md", RESULTS / "README.md"):
         write(page, found)
     accuracy.against_minutes(RESULTS / "minutes.png", runs)
+    accuracy.against_epochs(RESULTS / "stage_one.png", runs)
     figures.bars(RESULTS / "confused_pairs.png", mistakes.pairs(RESULTS, runs),
                  "test photos of both that get the other's name (%), pooled head, mean over seeds")
     files.write_json(RESULTS / "summary.json", {"rows": summary(runs)})
-    print("wrote README.md, and README.md, summary.json, minutes.png and confused_pairs.png in results/")
+    print("wrote README.md, and README.md, summary.json and three pictures in results/")
     return 0
 
 

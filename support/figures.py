@@ -79,11 +79,13 @@ def curves(path: Path, rows: list[dict], cost: str) -> None:
             axis.grid(alpha=0.3, which="both")
 
 
-def lines(path: Path, named: dict[str, tuple[list[float], list[float]]], x: str, y: str) -> None:
-    """A line through each name's points (x, y); x and y label the axes."""
+def lines(path: Path, named: dict[str, tuple[list[float], list[list[float]]]], x: str, y: str) -> None:
+    """Of each name its places and a series a seed: a line through the means, a band from least to most."""
     with _page(path, 4.2) as (_, [[axis]]):
-        for name, points in named.items():
-            axis.plot(*points, marker=".", label=name)
+        for name, (places, series) in named.items():
+            values = np.array(series)  # (seeds, places)
+            (line,) = axis.plot(places, values.mean(0), marker=".", label=name)
+            axis.fill_between(places, values.min(0), values.max(0), alpha=0.2, color=line.get_color(), lw=0)
         axis.set(xlabel=x, ylabel=y, xlim=(0, None), ylim=(0, None))
         axis.grid(alpha=0.3)
         axis.legend(loc="lower right")

@@ -11,11 +11,9 @@ import scipy.stats
 import torch
 from conftest import ROOT
 
-import evaluate
 import recipes
 import train_autoencoder
 import train_classifier
-from models import Encoder, PooledClassifier
 from study import accuracy, calibration, conclusions, intervals, mistakes, rows, speed, tables
 from study import run as study_run
 from study.conclusions import Claim, by_reading
@@ -433,13 +431,10 @@ def test_pairs_and_class_sizes_are_those_of_the_predictions(tmp_path):
     assert [float(mean.split(" ")[0]) for _, _, mean in rows] == [75, 75, 87.5, 100]
 
 
-def test_calibration_is_that_of_the_probabilities_of_predict(tmp_path):
+def test_calibration_is_the_papers_and_a_temperature_divides_logits():
     torch.manual_seed(0)
-    encoder, classifier = Encoder().eval(), PooledClassifier(5).eval()
-    images = torch.randint(256, (7, 3, 176, 176), dtype=torch.uint8)
-    logits = calibration.logits_of(encoder, classifier, images, 6)
-    shown = evaluate.classify(encoder, classifier, images, torch.device("cpu"), "fp32", views=6)
-    assert torch.allclose(calibration.likely(logits, 1).float(), shown, atol=1e-6)
+    logits = torch.randn(50, 5, dtype=torch.float64)
+    assert torch.allclose(calibration.at(0.5, logits.softmax(1)), (logits / 0.5).softmax(1))
 
     probabilities = torch.rand(500, 5, dtype=torch.float64).softmax(1)
     labels = torch.randint(5, (500,))
