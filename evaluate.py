@@ -80,6 +80,11 @@ def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: 
     return torch.cat(distributed.gathered(probabilities))
 
 
+def sharpen(likely: Tensor, temperature: float) -> Tensor:
+    """Probabilities (N, classes) as if logits had been divided by a temperature (Guo et al. 2017)."""
+    return (likely.clamp(min=1e-30).log() / temperature).softmax(1) if temperature != 1 else likely
+
+
 @torch.no_grad()
 def reconstruct(model: AutoEncoder, x: Tensor, precision: str) -> Tensor:
     """A batch x (B, 3, H, W), as from data.to_input -> x_hat (B, 3, H, W), float32; model in eval mode."""

@@ -82,8 +82,10 @@ def main(args: argparse.Namespace) -> int:
                 continue
             brightened += [path for path, got in read if got.brightened]
             pixels = np.stack([got.squares[0] for _, got in read]).transpose(0, 3, 1, 2)  # (N, 3, H, W)
-            best = evaluate.classify(encoder, classifier, torch.from_numpy(pixels), device, precision,
-                                     args.views).topk(min(5, len(content["classes"])))  # of (N, 5) each
+            probabilities = evaluate.sharpen(evaluate.classify(
+                encoder, classifier, torch.from_numpy(pixels), device, precision, args.views),
+                content.get("temperature", 1.0))  # (N, classes)
+            best = probabilities.topk(min(5, len(content["classes"])))  # of (N, 5) each
             likely = [[(content["classes"][i], p) for i, p in zip(*row)]
                       for row in zip(best.indices.tolist(), best.values.tolist())]
             for (path, got), names in zip(read, likely):

@@ -3,7 +3,7 @@
     python -m study.calibration runs/classifier/classifier.pt                       # minutes on two cores
     python -m study.calibration runs/classifier/classifier.pt --data-dir elsewhere
 
-A temperature divides the logits, or the logarithms of the mean over views. Validation photos choose it, by
+A temperature divides the logarithms of the mean over views. Validation photos over six views choose it, by
 their likelihood; test photos are measured with it and without. Writes results/calibration.json.
 """
 
@@ -32,11 +32,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default="results", help="of calibration.json (%(default)s)")
     machine.add_arguments(parser)
     return parser.parse_args(argv)
-
-
-def at(temperature: float, probabilities: Tensor) -> Tensor:
-    """Probabilities (N, classes) as if their logits had been divided by a temperature: below 1 is surer."""
-    return (probabilities.double().clamp(min=1e-30).log() / temperature).softmax(1)
 
 
 def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
@@ -72,16 +67,17 @@ def main(args: argparse.Namespace) -> int:
         for flowers, views in zip(sets, (1, VIEWS)):
             likely = evaluate.classify(encoder, classifier, flowers.images, device, precision, views)
             found[split, views] = likely.double(), flowers.labels
-    chosen = {views: min(TEMPERATURES, key=lambda t: cost(at(t, likely), labels))
-              for (split, views), (likely, labels) in found.items() if split == "val"}
+    likely, labels = found["val", VIEWS]
+    temperature = min(TEMPERATURES, key=lambda t: cost(evaluate.sharpen(likely, t), labels))
     rows = []
     for (split, views), (likely, labels) in found.items():
         confidence, predicted = likely.max(1)  # (N,)
-        rows.append({"split": split, "views": views, "temperature": chosen[views],
+        sharper = evaluate.sharpen(likely, temperature)
+        rows.append({"split": split, "views": views, "temperature": temperature,
                      "confidence": 100 * confidence.mean().item(),
                      "accuracy": 100 * (predicted == labels).double().mean().item(),
                      "error": calibration_error(likely, labels),
-                     "error_at_temperature": calibration_error(at(chosen[views], likely), labels)})
+                     "error_at_temperature": calibration_error(sharper, labels)})
     about = {"flags": run.recipe(content["flags"]), **machine.describe(device, precision)}
     files.write_json(args.results / "calibration.json", {"rows": rows, **about})
     print(table(rows))

@@ -15,6 +15,7 @@ import torch
 
 from study import run
 from support import checkpoint, errors, parts
+from support.flags import number
 
 LARGEST = 15_000_000  # bytes a part
 KEPT = ("kind", "config", "head", "classes", "dataset", "digests", "epoch")
@@ -24,6 +25,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = errors.Parser(__doc__)
     parser.add_argument("classifier", type=Path, help="checkpoint, a classifier.pt")
     parser.add_argument("--out", type=Path, default="weights", help="folder to write to (%(default)s)")
+    parser.add_argument("--temperature", type=number(float, 0, above=True), default=1.0,
+                        help="of study.calibration, by which predict.py sharpens (%(default)s)")
     return parser.parse_args(argv)
 
 
@@ -36,7 +39,8 @@ def main(args: argparse.Namespace) -> int:
     kept = {name: content[name] for name in KEPT if name in content}
     kept |= {part: rounded(content[part]) for part in ("encoder", "classifier")}
     file = io.BytesIO()
-    torch.save({"format": checkpoint.FORMAT, "flags": run.recipe(content["flags"]), **kept}, file)
+    kept |= {"flags": run.recipe(content["flags"]), "temperature": args.temperature}
+    torch.save({"format": checkpoint.FORMAT, **kept}, file)
     args.out.mkdir(parents=True, exist_ok=True)
     parts.write(args.out, "classifier.pt", file.getvalue(), LARGEST)
     print(f"wrote {args.out}/, {len(file.getvalue()):,} bytes")

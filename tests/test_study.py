@@ -11,6 +11,7 @@ import scipy.stats
 import torch
 from conftest import ROOT
 
+import evaluate
 import recipes
 import train_autoencoder
 import train_classifier
@@ -434,7 +435,7 @@ def test_pairs_and_class_sizes_are_those_of_the_predictions(tmp_path):
 def test_calibration_is_the_papers_and_a_temperature_divides_logits():
     torch.manual_seed(0)
     logits = torch.randn(50, 5, dtype=torch.float64)
-    assert torch.allclose(calibration.at(0.5, logits.softmax(1)), (logits / 0.5).softmax(1))
+    assert torch.allclose(evaluate.sharpen(logits.softmax(1), 0.5), (logits / 0.5).softmax(1))
 
     probabilities = torch.rand(500, 5, dtype=torch.float64).softmax(1)
     labels = torch.randint(5, (500,))

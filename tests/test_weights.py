@@ -1,5 +1,6 @@
 """Guards weights/, the model that comes with the project: whole, small, and used where the user has none."""
 
+import json
 import shutil
 import subprocess
 
@@ -77,6 +78,18 @@ def test_it_names_photos_until_the_user_has_a_run(shipped, tmp_path, monkeypatch
     shutil.copy(shipped / "classifier.pt", tmp_path / "runs/classifier")
     done = run_script(tmp_path, "predict", photo)
     assert done.stdout.startswith("naming flowers with runs/classifier/classifier.pt on ")
+
+
+def test_its_temperature_sharpens_the_probabilities_that_are_shown(shipped, tmp_path):
+    assert run_script(shipped, "study.ship", "classifier.pt", "--out", tmp_path, "--temperature",
+                      "0.5").returncode == 0
+    as_it_is, sharper = (
+        json.loads(run_script(shipped, "predict", "photos/test/rose/0.jpg", "--json", "--classifier",
+                              folder).stdout)["names"] for folder in ("weights", tmp_path))
+    squares = [name["probability"] ** 2 for name in as_it_is]  # all three classes
+    assert [name["name"] for name in sharper] == [name["name"] for name in as_it_is]
+    assert [name["probability"] for name in sharper] == pytest.approx(
+        [square / sum(squares) for square in squares], abs=1e-5)
 
 
 def test_it_is_evaluated_into_a_folder_of_its_own_and_fine_tuned(shipped):
