@@ -14,5 +14,6 @@ OMP_NUM_THREADS=1 timeout 285 ${PYTHON:-python3} -m pytest -v --tb=short -n "${2
     tests/test_devices.py tests/test_inverse_maxpool.py tests/test_augment.py tests/test_faults.py tests \
     > "$out/tests.txt" 2>&1
 status=$?
-grep -E "^(FAILED|ERROR)|^=+ .* =+$" "$out/tests.txt" | tail -n 40
+grep -E "(^| )(FAILED|ERROR) |^=+ .* =+$" "$out/tests.txt" | tail -n 40  # also where time ended before the summary
+echo "$(grep -c " PASSED " "$out/tests.txt") passed, exit status $status (124: time ended)"
 exit $status
