@@ -3,7 +3,7 @@
     python evaluate.py                                     # runs/classifier/classifier.pt
     python evaluate.py --autoencoder runs/autoencoder/autoencoder.pt     # its reconstruction error too
 
-Minutes on two cores. Writes beside the checkpoint (of weights/: in runs/weights/) evaluation.json and
+Minutes on two cores. Writes beside the checkpoint (of weights/: in runs/evaluation/) evaluation.json and
 predictions.csv; of test images, with one view, per_class.csv, confusion.png, confused.png. Report, section 4.
 """
 
@@ -35,7 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--autoencoder", type=Path, help="also measure this autoencoder's mean squared error (off)")
     data.add_arguments(parser.add_argument_group("data"), None)
     group = parser.add_argument_group("run")
-    group.add_argument("--out", type=Path, help="folder to write to (the checkpoint's)")
+    group.add_argument("--out", type=Path, help="folder to write to (the checkpoint's, or runs/evaluation)")
     machine.add_arguments(group)
     return parser.parse_args(argv)
 
@@ -78,11 +78,6 @@ def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: 
             likely = [classifier(encoder(x)).float().softmax(1) for x in seen]  # (B, classes) each
             probabilities.append(torch.stack(likely).mean(0).cpu())  # (B, classes)
     return torch.cat(distributed.gathered(probabilities))
-
-
-def sharpen(likely: Tensor, temperature: float) -> Tensor:
-    """Probabilities (N, classes) as if logits had been divided by a temperature (Guo et al. 2017)."""
-    return (likely.clamp(min=1e-30).log() / temperature).softmax(1) if temperature != 1 else likely
 
 
 @torch.no_grad()
@@ -190,7 +185,7 @@ def main(args: argparse.Namespace) -> int:
     if not (args.dataset or dataset in data.BUILT_IN or Path(dataset).is_dir()):
         raise UserError(f"{args.classifier} was trained on the folder {dataset}, which is not here; "
                         f"say where it is with --dataset")
-    beside = Path("runs", args.classifier.name) if args.classifier.is_dir() else args.classifier.parent
+    beside = Path("runs/evaluation") if args.classifier.is_dir() else args.classifier.parent
     with run_folder.claim(out := args.out or beside):  # no training run there deletes half-written tables
         distributed.agree(there := data.splits(dataset), "the splits")
         loaded = {split: load(dataset, split, args, content) for split in there}

@@ -22,7 +22,7 @@ import torch
 import augment
 import evaluate
 from flowers import decoding, listing
-from support import errors, figures, machine
+from support import errors, figures, machine, parts
 from support.errors import UserError, few, printable
 
 OWN = Path("runs/classifier/classifier.pt")
@@ -60,8 +60,8 @@ def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
 def main(args: argparse.Namespace) -> int:
     if args.figure and args.figure.exists():
         raise UserError(f"--figure {args.figure} is there already, maybe a photo; remove it, or name another")
-    path = args.classifier or (OWN if OWN.exists() else SHIPPED)
-    why = "" if args.classifier or path is OWN else f", since there is no {OWN},"
+    path = args.classifier or (SHIPPED if parts.is_in(SHIPPED) and not OWN.exists() else OWN)
+    why = f", since there is no {OWN}," if path is SHIPPED else ""
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         device, precision = machine.set_up(args.device, args.precision)
         print(f"naming flowers with {path}{why} {machine.say(device, precision)}")
@@ -82,10 +82,8 @@ def main(args: argparse.Namespace) -> int:
                 continue
             brightened += [path for path, got in read if got.brightened]
             pixels = np.stack([got.squares[0] for _, got in read]).transpose(0, 3, 1, 2)  # (N, 3, H, W)
-            probabilities = evaluate.sharpen(evaluate.classify(
-                encoder, classifier, torch.from_numpy(pixels), device, precision, args.views),
-                content.get("temperature", 1.0))  # (N, classes)
-            best = probabilities.topk(min(5, len(content["classes"])))  # of (N, 5) each
+            best = evaluate.classify(encoder, classifier, torch.from_numpy(pixels), device, precision,
+                                     args.views).topk(min(5, len(content["classes"])))  # of (N, 5) each
             likely = [[(content["classes"][i], p) for i, p in zip(*row)]
                       for row in zip(best.indices.tolist(), best.values.tolist())]
             for (path, got), names in zip(read, likely):

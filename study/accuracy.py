@@ -94,29 +94,30 @@ def lengths(runs: Runs) -> str:
                 "test over six views": intervals.over_views("test")}
     rows = []
     for epochs, name in LENGTHS.items():
-        random, trained = (runs.get(each, []) for each in (name, f"{name}-stage-one"))
+        of = {each: {run["seed"]: run for run in runs.get(each, ())} for each in (name, f"{name}-stage-one")}
+        random, trained = of.values()
+        both = random.keys() & trained.keys()
+        seeds = sorted(both or random.keys() or trained.keys())
         for title, value in measures.items():
-            cells = [interval_of_mean([value(run) for run in of]) if of else NOT_MEASURED
-                     for of in (random, trained)]
-            seeds = {run["seed"] for run in random} & {run["seed"] for run in trained}
-            apart = intervals.gap(runs, f"{name}-stage-one", name, value) if seeds else None
-            rows.append([epochs, title, *cells, intervals.signed(apart) if apart else NOT_MEASURED])
-    return markdown(["epochs of stage two", "accuracy (%)", "from random weights [95 %]",
+            cells = [interval_of_mean([value(each[seed]) for seed in seeds]) if each else NOT_MEASURED
+                     for each in (random, trained)]
+            apart = intervals.gap(runs, f"{name}-stage-one", name, value) if both else None
+            rows.append([epochs, ", ".join(map(str, seeds)), title, *cells,
+                         intervals.signed(apart) if apart else NOT_MEASURED])
+    return markdown(["epochs of stage two", "seeds", "accuracy (%)", "from random weights [95 %]",
                      "from stage one [95 %]", "stage one minus random weights [95 %]"], rows)
 
 
-def shipped(runs: Runs) -> str:
-    """The model in weights/: what it was trained on, and its accuracy."""
-    (run,) = runs["strong-pooled-all"]
-    test, minutes = run["splits"]["test"], run["classifier_seconds"] / 60
+def shipped(found: dict) -> str:
+    """The model in weights/, as evaluate.py has measured it: what it was trained on, and its accuracy."""
+    test = found["splits"]["test"]
     low, high = test["accuracy_interval"]
-    command = f"python train_classifier.py {ROWS['strong-pooled-all'].classifier}"
     return markdown(["", ""], [
         ["trained on", "2040 photos, train and val of Flowers-102, in copies with a shorter side of 200"],
-        ["by", f"`{command}`, {run['flags']['epochs']} epochs, seed {run['seed']}, in {run['precision']}"],
-        ["on", f"{run['processor']}, {run['threads']} thread, {minutes:.0f} minutes"],
+        ["species, weights", "102, 10 million"],
         ["test accuracy, one view", f"{test['accuracy']:.2f} % [{low:.2f}, {high:.2f}]"],
-        ["test accuracy, six views, as `predict.py` has it", f"{test['views_accuracy']:.2f} %"]])
+        ["test accuracy over six views, as `predict.py` has it", f"{test['views_accuracy']:.2f} %"],
+        ["measured on", f"{found['processor']}, in {found['precision']}"]])
 
 
 def against_minutes(path: Path, runs: Runs) -> None:

@@ -3,15 +3,15 @@
     python -m study.calibration runs/classifier/classifier.pt                       # minutes on two cores
     python -m study.calibration runs/classifier/classifier.pt --data-dir elsewhere
 
-A temperature divides the logarithms of the mean over views. Validation photos over six views choose it, by
-their likelihood; test photos are measured with it and without. Writes results/calibration.json.
+A temperature divides the logits. Validation photos over six views choose it, by their likelihood; test photos
+are measured with it and without. Writes results/calibration.json. In fp32 on the CPU.
 """
 
 import argparse
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import augment
 import data
@@ -20,7 +20,7 @@ from study import run
 from study.intervals import markdown
 from support import errors, files, machine
 
-TEMPERATURES = [round(0.3 + 0.05 * i, 2) for i in range(25)]  # 0.3 to 1.5
+TEMPERATURES = [round(0.2 + 0.05 * i, 2) for i in range(57)]  # 0.2 to 3
 BINS = 15
 VIEWS = 6
 
@@ -30,8 +30,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("classifier", type=Path, help="checkpoint, whose run did not see validation photos")
     parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
     parser.add_argument("--results", type=Path, default="results", help="of calibration.json (%(default)s)")
-    machine.add_arguments(parser)
     return parser.parse_args(argv)
+
+
+@torch.no_grad()
+def logits_of(encoder: nn.Module, classifier: nn.Module, images: Tensor, views: int) -> Tensor:
+    """uint8 (N, 3, S, S) -> logits (views, N, classes)."""
+    found = []
+    for batch in data.batches(len(images), evaluate.BATCH_SIZE):
+        seen = augment.views(images[batch], views) if views > 1 else [augment.plain(images[batch])]
+        found.append(torch.stack([classifier(encoder(x)) for x in seen]))  # (views, B, classes)
+    return torch.cat(found, 1)
+
+
+def likely(logits: Tensor, temperature: float) -> Tensor:
+    """Logits (views, N, classes) -> probabilities (N, classes), the mean over views, as in predict.py."""
+    return (logits.double() / temperature).softmax(2).mean(0)
 
 
 def calibration_error(probabilities: Tensor, labels: Tensor) -> float:
@@ -57,28 +71,29 @@ def table(rows: list[dict]) -> str:
 
 
 def main(args: argparse.Namespace) -> int:
-    device, precision = machine.set_up(args.device, args.precision)
-    encoder, classifier, content = evaluate.load_classifier(args.classifier, device)
-    found = {}  # by split and views: probabilities, labels
+    machine.set_up("cpu", "fp32")
+    encoder, classifier, content = evaluate.load_classifier(args.classifier, torch.device("cpu"))
+    found = {}  # by split and views: logits (views, N, classes), labels (N,)
     for split in ("val", "test"):
         sets = data.load_sizes("flowers102", split, args.data_dir, ".cache", [100, augment.SQUARE])
-        if split == "val" and set(sets[0].digests) & set(content.get("digests", [])):
+        if content["classes"] != sets[0].classes:
+            raise errors.UserError(f"{args.classifier} does not name the 102 species of Flowers-102")
+        if split == "val" and {*sets[0].digests} & {*content.get("digests", sets[0].digests)}:
             raise errors.UserError(f"{args.classifier} was trained on validation photos, which choose here")
         for flowers, views in zip(sets, (1, VIEWS)):
-            likely = evaluate.classify(encoder, classifier, flowers.images, device, precision, views)
-            found[split, views] = likely.double(), flowers.labels
-    likely, labels = found["val", VIEWS]
-    temperature = min(TEMPERATURES, key=lambda t: cost(evaluate.sharpen(likely, t), labels))
+            found[split, views] = logits_of(encoder, classifier, flowers.images, views), flowers.labels
+    logits, labels = found["val", VIEWS]
+    temperature = min(TEMPERATURES, key=lambda t: cost(likely(logits, t), labels))
     rows = []
-    for (split, views), (likely, labels) in found.items():
-        confidence, predicted = likely.max(1)  # (N,)
-        sharper = evaluate.sharpen(likely, temperature)
+    for (split, views), (logits, labels) in found.items():
+        as_it_is, sharper = likely(logits, 1), likely(logits, temperature)
+        confidence, predicted = as_it_is.max(1)  # (N,)
         rows.append({"split": split, "views": views, "temperature": temperature,
                      "confidence": 100 * confidence.mean().item(),
                      "accuracy": 100 * (predicted == labels).double().mean().item(),
-                     "error": calibration_error(likely, labels),
+                     "error": calibration_error(as_it_is, labels),
                      "error_at_temperature": calibration_error(sharper, labels)})
-    about = {"flags": run.recipe(content["flags"]), **machine.describe(device, precision)}
+    about = {"flags": run.recipe(content["flags"]), **machine.describe(torch.device("cpu"), "fp32")}
     files.write_json(args.results / "calibration.json", {"rows": rows, **about})
     print(table(rows))
     return 0

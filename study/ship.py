@@ -3,8 +3,8 @@
     python -m study.ship runs/classifier/classifier.pt               # writes weights/, seconds
     python -m study.ship runs/classifier/classifier.pt --out other   # or another folder
 
-Matrices and kernels are rounded to bf16, biases and batch norm's numbers stay as they are. predict.py reads
-weights/ where the user has no run; weights/README.md says what it was trained on.
+Matrices and kernels are rounded to bf16, biases and batch norm's numbers are not. predict.py reads weights/
+where the user has no run; weights/README.md says what it was trained on.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("classifier", type=Path, help="checkpoint, a classifier.pt")
     parser.add_argument("--out", type=Path, default="weights", help="folder to write to (%(default)s)")
     parser.add_argument("--temperature", type=number(float, 0, above=True), default=1.0,
-                        help="of study.calibration, by which predict.py sharpens (%(default)s)")
+                        help="of study.calibration: the last layer is divided by it (%(default)s)")
     return parser.parse_args(argv)
 
 
@@ -37,9 +37,12 @@ def rounded(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def main(args: argparse.Namespace) -> int:
     content = checkpoint.load(args.classifier, "classifier")
     kept = {name: content[name] for name in KEPT if name in content}
+    last = [name for name in content["classifier"] if name.startswith("linear")][-2:]  # weight and bias
+    for name in last:  # and with it the logits, for predict.py, evaluate.py and export.py alike
+        content["classifier"][name] /= args.temperature
     kept |= {part: rounded(content[part]) for part in ("encoder", "classifier")}
     file = io.BytesIO()
-    kept |= {"flags": run.recipe(content["flags"]), "temperature": args.temperature}
+    kept |= {"flags": run.recipe(content["flags"])}
     torch.save({"format": checkpoint.FORMAT, **kept}, file)
     args.out.mkdir(parents=True, exist_ok=True)
     parts.write(args.out, "classifier.pt", file.getvalue(), LARGEST)

@@ -1,7 +1,7 @@
-"""The tables of README.md and results/README.md, made from the files in results/: none is typed by hand.
+"""The tables of README.md, results/README.md and weights/README.md, made from the files in results/.
 
     python -m study.tables                     # prints them
-    python -m study.tables --readme            # writes each between its markers in either page, some seconds
+    python -m study.tables --readme            # writes each between its markers in the pages, some seconds
 
 With --readme it also writes, in results/, summary.json, the rows of the tables as data, and the pictures
 minutes.png, stage_one.png and confused_pairs.png.
@@ -22,6 +22,7 @@ from support import errors, figures, files
 
 HERE = Path(__file__).parent.parent
 RESULTS = HERE / "results"
+PAGES = HERE / "README.md", RESULTS / "README.md", HERE / "weights/README.md"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -54,7 +55,7 @@ def results(runs: Runs) -> str:
             ("strong-pooled", "ours, the pooled head", "random weights", " --head pooled"),
             ("strong-pooled-stage-one", "ours, the pooled head", "stage one",
              " --head pooled --autoencoder FILE"),
-            ("strong-pooled-all", "the same on train and val, 2040 photos", "random weights",
+            ("strong-pooled-all", "ours, the pooled head, train and val: 2040 photos", "random weights",
              " --head pooled --with-val"),
             ("final", "the report's recipe", "random weights", " --recipe report"),
             ("pretrained", "the report's recipe", "stage one", " --recipe report --autoencoder FILE")):
@@ -154,14 +155,15 @@ def main(args: argparse.Namespace) -> int:
     if not args.readme:
         print(*found.values(), sep="\n\n")
         return 0
-    for page in (HERE / "README.md", RESULTS / "README.md"):
+    for page in PAGES:
         write(page, found)
     accuracy.against_minutes(RESULTS / "minutes.png", runs)
     accuracy.against_epochs(RESULTS / "stage_one.png", runs)
     figures.bars(RESULTS / "confused_pairs.png", mistakes.pairs(RESULTS, runs),
                  "test photos of both that get the other's name (%), pooled head, mean over seeds")
     files.write_json(RESULTS / "summary.json", {"rows": summary(runs)})
-    print("wrote README.md, and README.md, summary.json and three pictures in results/")
+    print(f"wrote {', '.join(str(page.relative_to(HERE)) for page in PAGES)}, and summary.json and three "
+          f"pictures in results/")
     return 0
 
 

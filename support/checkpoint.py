@@ -61,6 +61,8 @@ def _tensors(content) -> Iterator[torch.Tensor]:
 def load(path: Path | str, kind: str) -> dict:
     """Read a checkpoint, a file or a folder of its parts, onto the CPU; UserError if missing, damaged (by its
     CRC) or of another kind."""
+    if parts.is_in(Path(path).parent):
+        raise UserError(f"{path} is a part of a checkpoint; name the folder, {Path(path).parent}")
     file = parts.read(path) if parts.is_in(path) else path
     try:
         with zipfile.ZipFile(file) as archive:  # torch.load alone accepts a flipped byte

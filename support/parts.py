@@ -2,12 +2,15 @@
 
 import hashlib
 import io
+import os
+import re
 from pathlib import Path
 
 from support import files
 from support.errors import UserError
 
-SUMS = "SHA256SUMS"  # a line a part: digest, two spaces, name
+SUMS = "SHA256SUMS"  # a line a part, in their order
+LINE = re.compile(r"([0-9a-fA-F]{64}) [ *]([\w.-]+)")  # as sha256sum writes it: digest, name
 
 
 def write(folder: Path, name: str, content: bytes, largest: int) -> None:
@@ -23,21 +26,23 @@ def write(folder: Path, name: str, content: bytes, largest: int) -> None:
 
 
 def is_in(folder: Path | str) -> bool:
-    return Path(folder, SUMS).is_file()
+    return os.path.isfile(os.path.join(folder, SUMS))
 
 
 def read(folder: Path | str) -> io.BytesIO:
     """The whole file. UserError names a part that is missing, cut short or changed."""
-    whole = io.BytesIO()
-    for line in Path(folder, SUMS).read_text(errors="replace").splitlines():
-        digest, _, name = line.partition("  ")
-        path = Path(folder, Path(name).name)  # of this folder, whatever the line says
-        try:
-            part = path.read_bytes()
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}; get {folder}/ anew") from error
-        if hashlib.sha256(part).hexdigest() != digest:
-            raise UserError(f"{path} is not the part that {SUMS} beside it lists: get {folder}/ anew")
-        whole.write(part)
+    whole, anew = io.BytesIO(), f"get {folder}/ anew"
+    try:
+        lines = Path(folder, SUMS).read_text(encoding="utf-8", errors="replace").split("\n")
+        listed = [LINE.fullmatch(line.strip()) for line in lines if line.strip()]
+        if not listed or None in listed:
+            raise UserError(f"{Path(folder, SUMS)} is not a list of SHA-256 and parts: {anew}")
+        for digest, name in (line.groups() for line in listed):
+            part = Path(folder, name).read_bytes()
+            if hashlib.sha256(part).hexdigest() != digest.lower():
+                raise UserError(f"{Path(folder, name)} is not the part that {SUMS} beside it lists: {anew}")
+            whole.write(part)
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}; {anew}") from error
     whole.seek(0)
     return whole

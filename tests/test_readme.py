@@ -13,7 +13,7 @@ from conftest import ROOT
 from study import intervals, tables
 
 README = (ROOT / "README.md").read_text()
-PAGES = README + (ROOT / "results/README.md").read_text()
+PAGES = "".join(page.read_text() for page in tables.PAGES)
 COMMAND = re.compile(r"(?:^ +(?:\$ )?|`)python ((?:-m [\w.]+|[\w/]+\.py)\b[^#`\n]*)", re.MULTILINE)
 COMMANDS = sorted(set(COMMAND.findall(PAGES)))
 

@@ -15,6 +15,7 @@ import evaluate
 import recipes
 import train_autoencoder
 import train_classifier
+from models import Encoder, PooledClassifier
 from study import accuracy, calibration, conclusions, intervals, mistakes, rows, speed, tables
 from study import run as study_run
 from study.conclusions import Claim, by_reading
@@ -432,10 +433,13 @@ def test_pairs_and_class_sizes_are_those_of_the_predictions(tmp_path):
     assert [float(mean.split(" ")[0]) for _, _, mean in rows] == [75, 75, 87.5, 100]
 
 
-def test_calibration_is_the_papers_and_a_temperature_divides_logits():
+def test_calibration_is_that_of_the_probabilities_of_predict():
     torch.manual_seed(0)
-    logits = torch.randn(50, 5, dtype=torch.float64)
-    assert torch.allclose(evaluate.sharpen(logits.softmax(1), 0.5), (logits / 0.5).softmax(1))
+    encoder, classifier = Encoder().eval(), PooledClassifier(5).eval()
+    images = torch.randint(256, (7, 3, 176, 176), dtype=torch.uint8)
+    logits = calibration.logits_of(encoder, classifier, images, 6)
+    shown = evaluate.classify(encoder, classifier, images, torch.device("cpu"), "fp32", views=6)
+    assert torch.allclose(calibration.likely(logits, 1).float(), shown, atol=1e-6)
 
     probabilities = torch.rand(500, 5, dtype=torch.float64).softmax(1)
     labels = torch.randint(5, (500,))

@@ -1,8 +1,8 @@
 """Guards weights/, the model that comes with the project: whole, small, and used where the user has none."""
 
-import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from conftest import assert_one_line, draw_folder, run_script
 import evaluate
 import predict
 from models import Encoder, PooledClassifier
-from support import checkpoint
+from support import checkpoint, parts
 
 CLASSES = ["daisy", "rose", "tulip"]
 CPU = torch.device("cpu")
@@ -47,20 +47,50 @@ def test_what_is_shipped_is_the_checkpoint_rounded_in_parts_that_sha256sum_check
     assert rounded[2]["flags"] == {"recipe": "strong"}  # nothing of the machine
 
 
-@pytest.mark.parametrize("damage", ("flipped", "cut", "missing", "swapped"))
-def test_a_part_that_is_damaged_or_missing_is_one_line(damage, shipped, tmp_path):
-    shutil.copytree(shipped / "weights", tmp_path / "weights")
-    one, two = (tmp_path / f"weights/classifier.pt.{number}" for number in (1, 2))
+def spoil(folder: Path, damage: str) -> str:
+    """Damage a copy of weights/; what has to be named."""
+    one, two, sums = (folder / name for name in ("classifier.pt.1", "classifier.pt.2", "SHA256SUMS"))
     content = bytearray(two.read_bytes())
+    content[len(content) // 2] ^= 1
     if damage == "missing":
         two.unlink()
     elif damage == "swapped":
         two.write_bytes(one.read_bytes())
-    else:
-        content[len(content) // 2] ^= 1
+    elif damage in ("flipped", "cut"):
         two.write_bytes(content if damage == "flipped" else content[:-1])
+    else:
+        text = sums.read_text()
+        sums.write_bytes({"empty list": b"", "zeros": b"\0" * len(text), "half a line": text.encode()[:90],
+                          "list in UTF-16": text.encode("utf-16"), "other folder": text.replace(
+                              "  ", "  ../").encode()}[damage])
+        return "weights/SHA256SUMS is not a list"
+    return "weights/classifier.pt.2"
+
+
+@pytest.mark.parametrize("damage", ("flipped", "cut", "missing", "swapped", "empty list", "zeros",
+                                    "half a line", "list in UTF-16", "other folder"))
+def test_a_part_that_is_damaged_or_missing_is_one_line(damage, shipped, tmp_path):
+    shutil.copytree(shipped / "weights", tmp_path / "weights")
+    named = spoil(tmp_path / "weights", damage)
     done = run_script(shipped, "predict", "photos/test", "--classifier", tmp_path / "weights")
-    assert_one_line(done, 2, "weights/classifier.pt.2", "weights/ anew")
+    assert_one_line(done, 2, named, "weights/ anew")
+
+
+def test_a_list_as_other_systems_write_it_is_read(shipped, tmp_path):
+    shutil.copytree(shipped / "weights", tmp_path / "weights")
+    sums = tmp_path / "weights/SHA256SUMS"
+    sums.write_bytes(sums.read_text().replace("  ", " *").replace("\n", "\r\n").upper().replace(
+        "CLASSIFIER.PT", "classifier.pt").encode())
+    assert parts.read(tmp_path / "weights").getvalue() == parts.read(shipped / "weights").getvalue()
+
+
+def test_a_part_alone_is_refused_and_an_incomplete_folder_is_not_the_default(shipped, tmp_path, monkeypatch):
+    for name in ("classifier.pt.1", "classifier.pt"):
+        done = run_script(shipped, "predict", "photos/test", "--classifier", f"weights/{name}")
+        assert_one_line(done, 2, f"weights/{name} is a part of a checkpoint; name the folder, weights")
+    monkeypatch.setattr(predict, "SHIPPED", tmp_path)
+    done = run_script(shipped, "predict", "photos/test")
+    assert_one_line(done, 2, "there is no classifier runs/classifier/classifier.pt; run train_classifier.py")
 
 
 def test_it_names_photos_until_the_user_has_a_run(shipped, tmp_path, monkeypatch):
@@ -80,23 +110,21 @@ def test_it_names_photos_until_the_user_has_a_run(shipped, tmp_path, monkeypatch
     assert done.stdout.startswith("naming flowers with runs/classifier/classifier.pt on ")
 
 
-def test_its_temperature_sharpens_the_probabilities_that_are_shown(shipped, tmp_path):
+def test_its_temperature_divides_the_logits(shipped, tmp_path):
     assert run_script(shipped, "study.ship", "classifier.pt", "--out", tmp_path, "--temperature",
                       "0.5").returncode == 0
-    as_it_is, sharper = (
-        json.loads(run_script(shipped, "predict", "photos/test/rose/0.jpg", "--json", "--classifier",
-                              folder).stdout)["names"] for folder in ("weights", tmp_path))
-    squares = [name["probability"] ** 2 for name in as_it_is]  # all three classes
-    assert [name["name"] for name in sharper] == [name["name"] for name in as_it_is]
-    assert [name["probability"] for name in sharper] == pytest.approx(
-        [square / sum(squares) for square in squares], abs=1e-5)
+    x = torch.rand(2, 3, 100, 100)
+    with torch.no_grad():
+        as_it_is, sharper = (classifier(encoder(x)) for encoder, classifier, _ in (
+            evaluate.load_classifier(folder, CPU) for folder in (shipped / "weights", tmp_path)))
+    assert torch.allclose(sharper, 2 * as_it_is)
 
 
 def test_it_is_evaluated_into_a_folder_of_its_own_and_fine_tuned(shipped):
     before = sorted(shipped.glob("weights/*"))
     done = run_script(shipped, "evaluate", "--classifier", "weights", "--views", "1")
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (shipped / "runs/weights").iterdir()} == set(evaluate.PRODUCTS)
+    assert {path.name for path in (shipped / "runs/evaluation").iterdir()} == set(evaluate.PRODUCTS)
     assert sorted(shipped.glob("weights/*")) == before
     done = run_script(shipped, "train_classifier", "--autoencoder", "weights", "--head", "pooled",
                       "--dataset", "photos", "--epochs", "1", "--no-augment", "--out", "runs/tuned")
