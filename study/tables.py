@@ -13,7 +13,7 @@ import re
 import statistics
 from pathlib import Path
 
-from study import accuracy, intervals, mistakes, speed
+from study import accuracy, calibration, intervals, mistakes, speed
 from study.accuracy import STAGE_ONES, final, pretraining, rates, section5
 from study.conclusions import answers, conclusions
 from study.intervals import Runs, accuracy_on, error_on, gap, markdown, paired, signed, val_accuracy
@@ -23,6 +23,16 @@ from support import errors, figures, files
 HERE = Path(__file__).parent.parent
 RESULTS = HERE / "results"
 PAGES = HERE / "README.md", RESULTS / "README.md", HERE / "weights/README.md"
+
+
+SHOWN = {  # by row: title, where the encoder starts, flags
+    "strong": ("ours, the report's head", "random weights", ""),
+    "strong-pooled": ("ours, the pooled head", "random weights", " --head pooled"),
+    "strong-pooled-stage-one": ("ours, the pooled head", "stage one", " --head pooled --autoencoder FILE"),
+    "strong-pooled-all": ("ours, the pooled head, train and val: 2040 photos", "random weights",
+                          " --head pooled --with-val"),
+    "final": ("the report's recipe", "random weights", " --recipe report"),
+    "pretrained": ("the report's recipe", "stage one", " --recipe report --autoencoder FILE")}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,21 +59,13 @@ def minutes(run: dict, row: Row) -> float:
 
 def results(runs: Runs) -> str:
     """Ours above the report: from where the encoder starts, one view beside six, minutes, the command."""
-    command, rows = "python train_classifier.py", []
-    for name, title, start, typed in (
-            ("strong", "ours, the report's head", "random weights", ""),
-            ("strong-pooled", "ours, the pooled head", "random weights", " --head pooled"),
-            ("strong-pooled-stage-one", "ours, the pooled head", "stage one",
-             " --head pooled --autoencoder FILE"),
-            ("strong-pooled-all", "ours, the pooled head, train and val: 2040 photos", "random weights",
-             " --head pooled --with-val"),
-            ("final", "the report's recipe", "random weights", " --recipe report"),
-            ("pretrained", "the report's recipe", "stage one", " --recipe report --autoencoder FILE")):
+    rows = []
+    for name, (title, start, typed) in SHOWN.items():
         if took := [minutes(run, ROWS[name]) for run in runs[name]]:
             one_view, six = (cell(runs, name, of("test")) for of in (accuracy_on, intervals.over_views))
             on = " or ".join(sorted({run["processor"].split(",")[0] for run in runs[name]}))
             rows.append([f"{title}, {errors.counted(len(took), 'seed')}", start, one_view, six,
-                         f"{statistics.mean(took):.0f}, {on}", f"`{command}{typed}`"])
+                         f"{statistics.mean(took):.0f}, {on}", f"`python train_classifier.py{typed}`"])
     rows.append(["the report, one run", "stage one by its text, random weights by its code",
                  f"{report()['final'][0]:.2f}", "", "", ""])
     ours, theirs = (signed(gap(runs, name, base), "points") for name, base in (
@@ -72,7 +74,22 @@ def results(runs: Runs) -> str:
                      "over six views", "minutes, on 1 or 2 cores of", "command"], rows) + (
         "\n\nStage one learns to rebuild a photo from a code of 6400 numbers. To start from it and not from "
         f"random weights changes test accuracy (one view, shared seeds) by {ours} with the pooled head, and "
-        f"by {theirs} with the report's recipe.")
+        f"by {theirs} with the report's recipe. The model of 2040 photos is in [weights](weights/README.md): "
+        "on a fresh clone `python predict.py photo.jpg` names a flower with it.")
+
+
+def expected(runs: Runs) -> str:
+    """What repeats the first seed of each row of `results`, and the line of accuracy that it prints."""
+    rows = []
+    for name in SHOWN:
+        for run in runs[name][:1]:
+            over = [f"{split} {of['views_accuracy']:.2f} %" for split, of in run["splits"].items()
+                    if "views_accuracy" in of]
+            line = (f"Over six views of each photo: {', '.join(over)}" if over else
+                    f"Accuracy of the network on test images: {run['splits']['test']['accuracy']} %")
+            command = f"python -m study.run --only {name} --seeds {run['seed']}"
+            rows.append([f"`{command} --results elsewhere --work elsewhere`", f"`{line}`", run["processor"]])
+    return markdown(["command", "printed, by the version that its file names", "on"], rows)
 
 
 def summary(runs: Runs) -> list[dict]:
@@ -123,10 +140,12 @@ def tables(runs: Runs) -> dict[str, str]:
     without_bf16 = files.read_json(RESULTS / "without-bf16/benchmark.json")
     step, scale = speed.with_batch_norm(benchmark, without_bf16), files.read_json(RESULTS / "scale.json")
     return {
-        "results": results(runs), "commands": commands(RESULTS / "commands.txt"),
+        "results": results(runs), "expected": expected(runs), "commands": commands(RESULTS / "commands.txt"),
         "speed": speed.speed(benchmark), "answers": answers(runs, step),
         "strong": paired(runs, strong, val | test | six_views), "lengths": accuracy.lengths(runs),
         "sizes": mistakes.class_sizes(RESULTS, runs),
+        "calibration": calibration.table(files.read_json(RESULTS / "calibration.json")["rows"]),
+        "shipped": accuracy.shipped(files.read_json(RESULTS / "weights.json")),
         "final": final(runs), "machine": speed.machine(benchmark), "steps": speed.steps(benchmark),
         "processes": speed.processes(scale, False), "scaling": speed.processes(scale, True),
         "photos": speed.photos(scale), "paper": speed.on_paper(scale), "decoding": speed.decoding(scale),

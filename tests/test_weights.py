@@ -1,15 +1,17 @@
 """Guards weights/, the model that comes with the project: whole, small, and used where the user has none."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import assert_one_line, draw_folder, run_script
+from conftest import ROOT, assert_one_line, draw_folder, run_script
 
 import evaluate
 import predict
+from flowers import decoding
 from models import Encoder, PooledClassifier
 from support import checkpoint, parts
 
@@ -129,3 +131,20 @@ def test_it_is_evaluated_into_a_folder_of_its_own_and_fine_tuned(shipped):
     done = run_script(shipped, "train_classifier", "--autoencoder", "weights", "--head", "pooled",
                       "--dataset", "photos", "--epochs", "1", "--no-augment", "--out", "runs/tuned")
     assert "encoder and classifier (conv1, conv2, linear, bn1, bn2; new: none) from weights, " in done.stdout
+
+
+def test_the_projects_own_is_whole_and_names_photos_that_it_was_trained_on(photos, tmp_path):
+    """So that no test photo is looked at again."""
+    folder = predict.SHIPPED
+    sizes = {path.name: path.stat().st_size for path in folder.glob("classifier.pt.*")}
+    listed = [line.split()[1] for line in (folder / parts.SUMS).read_text().splitlines()]
+    assert folder == ROOT / "weights" and sorted(sizes) == listed
+    assert max(sizes.values()) <= 15e6 and sum(sizes.values()) <= 22e6
+    content = evaluate.load_classifier(folder, CPU)[2]
+    assert len(content["classes"]) == 102 and len(set(content["digests"])) == 2040
+    jpegs = sorted(Path(photos, "flowers-102/jpg").iterdir())
+    of = {decoding.digest_of(path.read_bytes()): path for path in jpegs[::10]}
+    trained_on = [of[digest] for digest in content["digests"] if digest in of][:20]
+    done = run_script(tmp_path, "predict", *trained_on, "--json", "--classifier", folder)
+    probabilities = [json.loads(line)["names"][0]["probability"] for line in done.stdout.splitlines()]
+    assert len(probabilities) == 20 and sum(probabilities) / 20 > 0.5
