@@ -57,6 +57,10 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
         if few := (counts < 5).nonzero().flatten().tolist():
             print(f"expect little of {len(few)} of {len(counts)} classes: there are under 5 training photos, "
                   f"such as {counts[few[0]]} of {printable(flowers.classes[few[0]])}")
+        least, most = counts[counts > 0].min().item(), counts.max().item()
+        if args.class_weights == "none" and most >= 5 * least:
+            print(f"{printable(flowers.classes[counts.argmax()])} has {counted(most, 'photo')}, another "
+                  f"class {least}: --class-weights balanced lets each count the same")
     sizes = [len(batch) for batch in data.batches(len(flowers), args.batch_size)]
     if min(sizes) < distributed.count():
         fit = (str(size) for size in range(args.batch_size, distributed.count(), -1)

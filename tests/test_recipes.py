@@ -279,9 +279,12 @@ def test_balanced_class_weights_let_a_rare_class_count_as_much_as_a_common_one(d
         (tmp_path / f"photos/train/rose/{i}.jpg").unlink()
     for i in range(6):
         shutil.copy(tmp_path / "photos/train/tulip/0.jpg", tmp_path / f"photos/train/tulip/copy{i}.jpg")
-    flags = [*HERE, *POOLED, "--batch-size", "16", "--epochs", "1", "--class-weights", "balanced"]
-    done = run_script(tmp_path, "train_classifier", *flags, "--out", "run")
+    flags = [*HERE, *POOLED, "--batch-size", "16", "--epochs", "1"]
+    plain = run_script(tmp_path, "train_classifier", *flags, "--out", "plain")
+    done = run_script(tmp_path, "train_classifier", *flags, "--class-weights", "balanced", "--out", "run")
     assert done.returncode == 0, done.stderr
+    told = "tulip has 10 photos, another class 2: --class-weights balanced lets each count the same\n"
+    assert told in plain.stdout and "--class-weights" not in done.stdout
     assert "2 of 3 classes: there are under 5 training photos, such as 4 of daisy" in done.stdout
     flowers = data.load(str(tmp_path / "photos"), "train", cache_dir=str(tmp_path / "cache"))
     assert torch.bincount(flowers.labels).tolist() == [4, 2, 10]
