@@ -4,7 +4,7 @@
 # OUT gets, each as it is measured: steps.txt (milliseconds a step, augmentation and CutMix in it), long/ (the log and the
 # evaluation of 800 epochs), benchmark.json (beside the report's code).
 # SHORT, LONG: epochs of the first and of the second; ROUNDS: of the third. PYTHON: the interpreter. To try it on two CPU
-# cores, 10 minutes: SHORT=1 LONG=1 ROUNDS=1 DATASET=synthetic-30 bench/gpu_times.sh OUT .
+# cores, without photos: SHORT=1 LONG=1 ROUNDS=1 DATASET=synthetic-30 bench/gpu_times.sh OUT .
 set -u
 mkdir -p "$1"
 out=$(realpath "$1") photos=$(realpath "$2") python=${PYTHON:-python3} dataset=${DATASET:-flowers102}
