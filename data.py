@@ -9,7 +9,7 @@ import torch
 
 from flowers import cache, decoding, flowers102, folder, synthetic
 from support import machine
-from support.errors import counted, few, printable
+from support.errors import printable
 
 SPLITS = folder.SPLITS
 # A source of photos, one of these or `folder`, has find(dataset, data_dir) -> root, splits(dataset) -> names,
@@ -97,25 +97,22 @@ def join(a: FlowerSet, b: FlowerSet) -> FlowerSet:
 
 def tell_duplicates(splits: dict[str, FlowerSet], dataset: str) -> None:
     """Print how many photos of a split, or of a folder's test/, are in another split, or in two classes."""
-    for split, flowers in splits.items():
-        of = {}  # by a photo's bytes: its first label and name
-        if twice := [f"{of[digest][1]} and {name}" for digest, label, name in
-                     zip(flowers.digests, flowers.labels.tolist(), flowers.names)
-                     if of.setdefault(digest, (label, name))[0] != label]:
-            print(f"{split}: {counted(len(twice), 'photo')} in two classes, byte for byte: {few(twice)}")
-    first, pairs = {}, []
-    known = {split: zip(flowers.digests, flowers.names) for split, flowers in splits.items()}
-    if dataset not in BUILT_IN:  # training does not load its test/
-        names = [name for flowers in splits.values() for name in flowers.names]
-        known.setdefault("test", folder.likely_copies(dataset, names))
-    for split, photos in known.items():
-        for digest, name in photos:
-            if (found := first.setdefault(digest, (split, name)))[0] != split:
-                pairs.append(f"{found[1]} ({found[0]}) and {name} ({split})")
-    if pairs:
-        count = "1 photo is" if len(pairs) == 1 else f"{len(pairs)} photos are"
-        named = ": " if len(pairs) == 1 else ", such as "
-        print(f"{count} in two splits, byte for byte{named}{printable(pairs[0])}")
+    photos = [(digest, split, label, name) for split, flowers in splits.items() for digest, label, name in
+              zip(flowers.digests, flowers.labels.tolist(), flowers.names)]
+    if dataset not in BUILT_IN and "test" not in splits:  # training does not load its test/
+        copies = folder.likely_copies(dataset, [name for *_, name in photos])
+        photos += [(digest, "test", None, name) for digest, name in copies]
+    first, in_splits, in_classes = {}, [], []
+    for digest, split, label, name in photos:
+        at, other = first.setdefault(digest, (split, name))
+        known, same = first.setdefault((digest, split), (label, name))
+        in_splits += [f"{other} ({at}) and {name} ({split})"] if at != split else []
+        in_classes += [f"{same} and {name}"] if known != label else []
+    for where, pairs in (("splits", in_splits), ("classes", in_classes)):
+        if pairs:
+            told = "1 photo is" if len(pairs) == 1 else f"{len(pairs)} photos are"
+            named = ": " if len(pairs) == 1 else ", such as "
+            print(f"{told} in two {where}, byte for byte{named}{printable(pairs[0])}")
 
 
 def batches(count: int, batch_size: int, generator: torch.Generator | None = None) -> list[torch.Tensor]:

@@ -514,7 +514,7 @@ def test_the_same_photo_in_two_classes_is_told_in_a_line(folder, tmp_path, capsy
     flowers = load(folder, "train", tmp_path)
     capsys.readouterr()
     data.tell_duplicates({"train": flowers}, str(folder))
-    told = "train: 1 photo in two classes, byte for byte: train/rose/2.jpg and train/tulip/other.jpg\n"
+    told = "1 photo is in two classes, byte for byte: train/rose/2.jpg and train/tulip/other.jpg\n"
     assert capsys.readouterr().out == told
 
 
