@@ -64,32 +64,33 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def starting_network(args: argparse.Namespace, classes: list[str],
-                     resumed: dict | None = None) -> tuple[nn.Sequential, dict, list[str]]:
-    """Both networks before the first step, which a resumed run fills itself; the classifier's config, and the
-    digests of the photos that trained one before."""
-    path, cpu, earlier, saved = args.autoencoder, torch.device("cpu"), None, {}
-    machine.seeded_shuffle(args.seed, 0)
+def starting_encoder(args: argparse.Namespace) -> tuple[Encoder, nn.Module | None, dict]:
+    """The encoder before the first step; from a checkpoint its classifier, if any, and other content, too."""
+    path, cpu = args.autoencoder, torch.device("cpu")
     # Drawn even if replaced, so that the classifier's first weights are the same either way.
     encoder = AutoEncoder(args.batch_norm is not False).encoder
-    if resumed:
-        encoder = Encoder(resumed["config"].get("batch_norm", True))
-    elif path is None:
+    if path is None:
         print("encoder from random weights (--autoencoder FILE starts from a trained one)")
-    elif distributed.from_first(checkpoint.peek, path).get("kind") in ("classifier", "classifier run"):
-        encoder, earlier, saved = evaluate.load_classifier(path, cpu)
-    else:
-        autoencoder, saved = evaluate.load_autoencoder(path, cpu)
-        encoder = autoencoder.encoder
+        return encoder, None, {}
+    if distributed.from_first(checkpoint.peek, path).get("kind") in ("classifier", "classifier run"):
+        return evaluate.load_classifier(path, cpu)
+    autoencoder, saved = evaluate.load_autoencoder(path, cpu)
+    return autoencoder.encoder, None, saved
+
+
+def starting_network(args: argparse.Namespace, classes: list[str],
+                     resumed: dict | None = None) -> tuple[nn.Sequential, dict, list[str]]:
+    """Both networks before the first step (a resumed run fills them), a config, digests of photos learned."""
+    machine.seeded_shuffle(args.seed, 0)
+    encoder, earlier, saved = starting_encoder(args) if not resumed else (
+        Encoder(resumed["config"].get("batch_norm", True)), None, {})
     config = {"num_classes": len(classes), "batch_norm": encoder.batch_norm, "dropout": args.dropout}
-    if args.head == "report":
-        config["dropout_after"] = args.dropout_after
-    classifier, whence = HEADS[args.head](**config), "encoder"
-    if earlier:
-        fit = checkpoint.load_what_fits(classifier, earlier, is_last_new=saved["classes"] != classes)
-        whence = f"encoder and classifier ({fit})"
+    config |= {"dropout_after": args.dropout_after} if args.head == "report" else {}
+    classifier = HEADS[args.head](**config)
+    fit = earlier and checkpoint.load_what_fits(classifier, earlier, is_last_new=saved["classes"] != classes)
     if saved:
-        print(f"{whence} from {path}, trained by the recipe {saved.get('flags', {}).get('recipe', 'report')}")
+        whence = f"{args.autoencoder}, trained by the recipe {saved.get('flags', {}).get('recipe', 'report')}"
+        print(f"encoder{f' and classifier ({fit})' if fit else ''} from {whence}")
     if os.path.abspath(saved.get("dataset", args.dataset)) != os.path.abspath(args.dataset):
         print(f"transfer: it was trained with --dataset {saved['dataset']}, not {args.dataset}")
     encoder.requires_grad_(not args.freeze_encoder)

@@ -1,4 +1,4 @@
-"""A model in several processes: data-parallel, and batch norm for CPUs, where nn.SyncBatchNorm fails."""
+"""A model in several processes: data-parallel, its batches, and batch norm where nn.SyncBatchNorm fails."""
 
 import torch
 import torch.distributed as dist
@@ -6,6 +6,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from support import distributed
+from support.errors import UserError, counted
+
+
+def check_batches(sizes: list[int], batch_size: int) -> None:
+    """UserError, with a --batch-size that fits, where an epoch has a batch of fewer images than processes."""
+    if min(sizes) < (count := distributed.count()):
+        fit = (str(size) for size in range(batch_size, count, -1) if not 0 < sum(sizes) % size < count)
+        raise UserError(f"--batch-size {batch_size}: {counted(min(sizes), 'photo')} in a batch is below "
+                        f"{count} processes; take {next(fit, 'fewer processes')}")
 
 
 def data_parallel(model: nn.Module, device: torch.device) -> nn.Module:
