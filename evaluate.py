@@ -9,6 +9,7 @@ predictions.csv; of test images, with one view, per_class.csv, confusion.png, co
 
 import argparse
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -65,19 +66,23 @@ def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dic
 
 
 @torch.no_grad()
-def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: torch.device,
-             precision: str, views: int = 1) -> Tensor:
-    """uint8 images (N, 3, S, S) -> probabilities (N, classes), float32 on the CPU: the mean over views."""
+def logits(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: torch.device, precision: str,
+           views: int = 1) -> Iterator[Tensor]:
+    """uint8 images (N, 3, S, S) -> logits (views, B, classes), float32, of each batch of this process."""
     encoder.eval()  # and so they stay: an epoch begins with train()
     classifier.eval()
-    probabilities = []
     with machine.autocast(device, precision):  # around the loop: it casts the weights once
         for batch in distributed.part(data.batches(len(images), BATCH_SIZE)):
             photos = images[batch].to(device)  # (B, 3, S, S)
             seen = augment.views(photos, views) if views > 1 else [augment.plain(photos)]  # (B, 3, 100, 100)
-            likely = [classifier(encoder(x)).float().softmax(1) for x in seen]  # (B, classes) each
-            probabilities.append(torch.stack(likely).mean(0).cpu())  # (B, classes)
-    return torch.cat(distributed.gathered(probabilities))
+            yield torch.stack([classifier(encoder(x)).float() for x in seen])
+
+
+def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: torch.device,
+             precision: str, views: int = 1) -> Tensor:
+    """uint8 images (N, 3, S, S) -> probabilities (N, classes), float32 on the CPU: the mean over views."""
+    each = logits(encoder, classifier, images, device, precision, views)  # (views, B, classes)
+    return torch.cat(distributed.gathered([batch.softmax(2).mean(0).cpu() for batch in each]))
 
 
 @torch.no_grad()

@@ -1,17 +1,18 @@
 """Whether a classifier's probabilities can be trusted: expected calibration error, one view and six.
 
-    python -m study.calibration runs/classifier/classifier.pt                       # minutes on two cores
-    python -m study.calibration runs/classifier/classifier.pt --data-dir elsewhere
+    python -m study.calibration runs/classifier/classifier.pt               # minutes on two cores
+    python -m study.calibration runs/*/classifier.pt --out ensemble.json    # mean probabilities of several
 
 A temperature divides the logits. Validation photos over six views choose it, by their likelihood; test photos
-are measured with it and without. Writes results/calibration.json. In fp32 on the CPU.
+are measured with it and without. Writes results/calibration.json, or --out. In fp32 on the CPU.
 """
 
 import argparse
+from collections import defaultdict
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import augment
 import data
@@ -27,20 +28,11 @@ VIEWS = 6
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = errors.Parser(__doc__)
-    parser.add_argument("classifier", type=Path, help="checkpoint, whose run did not see validation photos")
+    parser.add_argument("classifiers", type=Path, nargs="+", metavar="CLASSIFIER",
+                        help="checkpoint, whose run did not see validation photos")
     parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
-    parser.add_argument("--results", type=Path, default="results", help="of calibration.json (%(default)s)")
+    parser.add_argument("--out", type=Path, default="results/calibration.json", help="(%(default)s)")
     return parser.parse_args(argv)
-
-
-@torch.no_grad()
-def logits_of(encoder: nn.Module, classifier: nn.Module, images: Tensor, views: int) -> Tensor:
-    """uint8 (N, 3, S, S) -> logits (views, N, classes)."""
-    found = []
-    for batch in data.batches(len(images), evaluate.BATCH_SIZE):
-        seen = augment.views(images[batch], views) if views > 1 else [augment.plain(images[batch])]
-        found.append(torch.stack([classifier(encoder(x)) for x in seen]))  # (views, B, classes)
-    return torch.cat(found, 1)
 
 
 def likely(logits: Tensor, temperature: float) -> Tensor:
@@ -70,18 +62,29 @@ def table(rows: list[dict]) -> str:
                       f"{row['error_at_temperature']:.2f}"] for row in rows])
 
 
+def seen(paths: list[Path], data_dir: str, device: torch.device,
+         precision: str) -> tuple[dict[tuple[str, int], tuple[Tensor, Tensor]], list[dict]]:
+    """By split and views: logits (models * views, N, classes) and labels (N,); each checkpoint's flags."""
+    logits, labels, flags = defaultdict(list), {}, []
+    for path in paths:
+        *networks, content = evaluate.load_classifier(path, device)
+        flags.append(run.recipe(content["flags"]))
+        for split in ("val", "test"):
+            sets = data.load_sizes("flowers102", split, data_dir, ".cache", [100, augment.SQUARE])
+            if content["classes"] != sets[0].classes:
+                raise errors.UserError(f"{path} does not name the 102 species of Flowers-102")
+            if split == "val" and {*sets[0].digests} & {*content.get("digests", sets[0].digests)}:
+                raise errors.UserError(f"{path} was trained on validation photos, which choose here")
+            for flowers, views in zip(sets, (1, VIEWS)):
+                batches = evaluate.logits(*networks, flowers.images, device, precision, views)
+                logits[split, views].append(torch.cat([*batches], 1))
+                labels[split, views] = flowers.labels
+    return {key: (torch.cat(each), labels[key]) for key, each in logits.items()}, flags
+
+
 def main(args: argparse.Namespace) -> int:
-    machine.set_up("cpu", "fp32")
-    encoder, classifier, content = evaluate.load_classifier(args.classifier, torch.device("cpu"))
-    found = {}  # by split and views: logits (views, N, classes), labels (N,)
-    for split in ("val", "test"):
-        sets = data.load_sizes("flowers102", split, args.data_dir, ".cache", [100, augment.SQUARE])
-        if content["classes"] != sets[0].classes:
-            raise errors.UserError(f"{args.classifier} does not name the 102 species of Flowers-102")
-        if split == "val" and {*sets[0].digests} & {*content.get("digests", sets[0].digests)}:
-            raise errors.UserError(f"{args.classifier} was trained on validation photos, which choose here")
-        for flowers, views in zip(sets, (1, VIEWS)):
-            found[split, views] = logits_of(encoder, classifier, flowers.images, views), flowers.labels
+    device, precision = machine.set_up("cpu", "fp32")
+    found, flags = seen(args.classifiers, args.data_dir, device, precision)
     logits, labels = found["val", VIEWS]
     temperature = min(TEMPERATURES, key=lambda t: cost(likely(logits, t), labels))
     rows = []
@@ -93,8 +96,7 @@ def main(args: argparse.Namespace) -> int:
                      "accuracy": 100 * (predicted == labels).double().mean().item(),
                      "error": calibration_error(as_it_is, labels),
                      "error_at_temperature": calibration_error(sharper, labels)})
-    about = {"flags": run.recipe(content["flags"]), **machine.describe(torch.device("cpu"), "fp32")}
-    files.write_json(args.results / "calibration.json", {"rows": rows, **about})
+    files.write_json(args.out, {"rows": rows, "flags": flags, **machine.describe(device, precision)})
     print(table(rows))
     return 0
 
