@@ -143,6 +143,7 @@ def tables(runs: Runs) -> dict[str, str]:
         "results": results(runs), "expected": expected(runs), "commands": commands(RESULTS / "commands.txt"),
         "speed": speed.speed(benchmark), "answers": answers(runs, step),
         "strong": paired(runs, strong, val | test | six_views), "lengths": accuracy.lengths(runs),
+        "marks": accuracy.marks(runs),
         "sizes": mistakes.class_sizes(RESULTS, runs),
         "calibration": calibration.table(files.read_json(RESULTS / "calibration.json")["rows"]),
         "shipped": accuracy.shipped(files.read_json(RESULTS / "weights.json")),
