@@ -9,7 +9,7 @@ import torch
 
 from flowers import cache, decoding, flowers102, folder, synthetic
 from support import machine
-from support.errors import printable
+from support.errors import counted, few, printable
 
 SPLITS = folder.SPLITS
 # A source of photos, one of these or `folder`, has find(dataset, data_dir) -> root, splits(dataset) -> names,
@@ -107,12 +107,11 @@ def tell_duplicates(splits: dict[str, FlowerSet], dataset: str) -> None:
         at, other = first.setdefault(digest, (split, name))
         known, same = first.setdefault((digest, split), (label, name))
         in_splits += [f"{other} ({at}) and {name} ({split})"] if at != split else []
-        in_classes += [f"{same} and {name}"] if known != label else []
+        in_classes += [f"{same} and {name}"] if known != label else []  # (names say the split)
     for where, pairs in (("splits", in_splits), ("classes", in_classes)):
         if pairs:
-            told = "1 photo is" if len(pairs) == 1 else f"{len(pairs)} photos are"
-            named = ": " if len(pairs) == 1 else ", such as "
-            print(f"{told} in two {where}, byte for byte{named}{printable(pairs[0])}")
+            are = "is" if len(pairs) == 1 else "are"
+            print(f"{counted(len(pairs), 'photo')} {are} in two {where}, byte for byte: {few(pairs)}")
 
 
 def batches(count: int, batch_size: int, generator: torch.Generator | None = None) -> list[torch.Tensor]:

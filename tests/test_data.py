@@ -502,8 +502,9 @@ def test_the_same_photo_in_two_splits_is_told_in_a_line(folder, tmp_path, capsys
     in_training = {split: flowers[split] for split in ("train", "val")}
     for known in (flowers, in_training):  # that of test/, which it does not decode, too
         data.tell_duplicates(known, str(folder))
-        assert capsys.readouterr().out == "2 photos are in two splits, byte for byte, such as " \
-            "train/rose/1.jpg (train) and val/rose/same.jpg (val)\n"
+        assert capsys.readouterr().out == "2 photos are in two splits, byte for byte: " \
+            "train/rose/1.jpg (train) and val/rose/same.jpg (val), " \
+            "train/rose/0.jpg (train) and test/tulip/other.jpg (test)\n"
     data.tell_duplicates({split: flowers[split] for split in ("val", "test")}, str(folder))
     assert capsys.readouterr().out == ""
 
