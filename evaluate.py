@@ -109,8 +109,9 @@ def accuracy(encoder: nn.Module, classifier: nn.Module, flowers: data.FlowerSet,
     return 100 * (predicted == flowers.labels).sum().item() / len(flowers)
 
 
-def summarise(correct: Tensor, labels: Tensor) -> dict:
-    """Percentages: accuracy with Wilson's 95 % interval, and the mean of the classes' accuracies."""
+def summarise(correct: Tensor, labels: Tensor, confidence: Tensor) -> dict:
+    """Of (N,) each, percentages: accuracy with Wilson's 95 % interval, the mean of the classes' accuracies,
+    the mean probability of the names given."""
     from scipy.stats import binomtest
 
     right, count = int(correct.sum()), len(labels)
@@ -119,7 +120,8 @@ def summarise(correct: Tensor, labels: Tensor) -> dict:
     share = torch.bincount(labels[correct], minlength=len(of_class)) / of_class  # NaN: an absent class
     return {"images": count, "correct": right, "accuracy": 100 * right / count,
             "accuracy_interval": [100 * interval.low, 100 * interval.high],
-            "per_class_accuracy": 100 * share.nanmean().item()}
+            "per_class_accuracy": 100 * share.nanmean().item(),
+            "mean_probability": 100 * confidence.mean().item()}
 
 
 def print_summaries(splits: dict[str, dict], views: int) -> None:
@@ -172,7 +174,10 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
                                labels[kept], classes, [each.names[i] for i in kept],
                                [first.digests[i] for i in kept]) for each in sets]
     trained_on = set(content.get("digests", []))
-    if split != "train" and (seen := sum(digest in trained_on for digest in sets[0].digests)):
+    seen = sum(digest in trained_on for digest in sets[0].digests)
+    if split == "val" and content["flags"].get("with_val") and dataset == content["dataset"] == "flowers102":
+        seen = len(sets[0])  # a copy in another size has other bytes
+    if split != "train" and seen:
         print(f"{split}: {args.classifier} was trained on {seen} of {counted(len(sets[0]), 'photo')} here")
     return sets
 
@@ -206,7 +211,7 @@ def main(args: argparse.Namespace) -> int:
         for split, (flowers, *squares) in photos.items():
             likely = classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
             confidence, predicted = likely.max(1)  # (N,)
-            splits[split] = result = summarise(predicted == flowers.labels, flowers.labels)
+            splits[split] = result = summarise(predicted == flowers.labels, flowers.labels, confidence)
             for larger in squares:
                 result |= {"views": args.views, "views_accuracy": accuracy(
                     encoder, classifier, larger, device, precision, args.views)}

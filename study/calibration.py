@@ -1,10 +1,10 @@
 """Whether a classifier's probabilities can be trusted: expected calibration error, one view and six.
 
-    python -m study.calibration runs/classifier/classifier.pt               # minutes on two cores
-    python -m study.calibration runs/*/classifier.pt --out ensemble.json    # mean probabilities of several
+    python -m study.calibration runs/classifier/classifier.pt                        # on Flowers-102
+    python -m study.calibration runs/seed-0/classifier.pt runs/seed-1/classifier.pt  # mean probabilities
 
 A temperature divides the logits. Validation photos over six views choose it, by their likelihood; test photos
-are measured with it and without. Writes results/calibration.json, or --out. In fp32 on the CPU.
+are measured with it and without, in fp32 on the CPU. Several models count as their mean. Writes --out.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("classifiers", type=Path, nargs="+", metavar="CLASSIFIER",
                         help="checkpoint, whose run did not see validation photos")
     parser.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
-    parser.add_argument("--out", type=Path, default="results/calibration.json", help="(%(default)s)")
+    parser.add_argument("--out", type=Path, help="file of results to write, a JSON (none)")
     return parser.parse_args(argv)
 
 
@@ -73,7 +73,8 @@ def seen(paths: list[Path], data_dir: str, device: torch.device,
             sets = data.load_sizes("flowers102", split, data_dir, ".cache", [100, augment.SQUARE])
             if content["classes"] != sets[0].classes:
                 raise errors.UserError(f"{path} does not name the 102 species of Flowers-102")
-            if split == "val" and {*sets[0].digests} & {*content.get("digests", sets[0].digests)}:
+            learned = {*content.get("digests", sets[0].digests)}
+            if split == "val" and (flags[-1].get("with_val") or {*sets[0].digests} & learned):
                 raise errors.UserError(f"{path} was trained on validation photos, which choose here")
             for flowers, views in zip(sets, (1, VIEWS)):
                 batches = evaluate.logits(*networks, flowers.images, device, precision, views)
@@ -96,7 +97,8 @@ def main(args: argparse.Namespace) -> int:
                      "accuracy": 100 * (predicted == labels).double().mean().item(),
                      "error": calibration_error(as_it_is, labels),
                      "error_at_temperature": calibration_error(sharper, labels)})
-    files.write_json(args.out, {"rows": rows, "flags": flags, **machine.describe(device, precision)})
+    if args.out:
+        files.write_json(args.out, {"rows": rows, "flags": flags, **machine.describe(device, precision)})
     print(table(rows))
     return 0
 

@@ -447,7 +447,8 @@ def test_ragged_batches_count_each_image_once(pipeline, batch_size, monkeypatch)
 def test_summary_of_the_reports_final_result():
     """2531 of 6149: the report's percentage, and Wilson's interval by its formula."""
     labels = torch.arange(6149) % 100
-    result = evaluate.summarise(torch.arange(6149) < 2531, labels)
+    result = evaluate.summarise(torch.arange(6149) < 2531, labels, torch.linspace(0, 1, 6149))
+    assert result["mean_probability"] == pytest.approx(50, rel=1e-5)
     assert result["accuracy"] == pytest.approx(41.16116441697837, rel=1e-15)
     n, p, z = 6149, 2531 / 6149, 1.959963984540054
     centre, half = p + z**2 / (2 * n), z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
@@ -459,7 +460,7 @@ def test_summary_of_the_reports_final_result():
 
 
 def test_the_mean_of_the_classes_counts_a_small_class_as_much_as_a_large_one():
-    result = evaluate.summarise(torch.tensor([True, True, False]), torch.tensor([0, 0, 1]))
+    result = evaluate.summarise(torch.tensor([True, True, False]), torch.tensor([0, 0, 1]), torch.ones(3))
     assert result["per_class_accuracy"] == 50
     assert result["accuracy_interval"][0] < 66 < result["accuracy_interval"][1]
 

@@ -133,7 +133,7 @@ def test_it_is_evaluated_into_a_folder_of_its_own_and_fine_tuned(shipped):
     assert "encoder and classifier (conv1, conv2, linear, bn1, bn2; new: none) from weights, " in done.stdout
 
 
-def test_the_projects_own_is_whole_and_names_photos_that_it_was_trained_on(photos, tmp_path):
+def test_the_projects_own_is_whole_and_names_photos_that_it_was_trained_on(photos, tmp_path, capsys):
     """So that no test photo is looked at again."""
     folder = predict.SHIPPED
     sizes = {path.name: path.stat().st_size for path in folder.glob("classifier.pt.*")}
@@ -142,6 +142,9 @@ def test_the_projects_own_is_whole_and_names_photos_that_it_was_trained_on(photo
     assert max(sizes.values()) <= 15e6 and sum(sizes.values()) <= 22e6
     content = evaluate.load_classifier(folder, CPU)[2]
     assert len(content["classes"]) == 102 and len(set(content["digests"])) == 2040
+    args = evaluate.parse_args(["--data-dir", str(photos), "--cache-dir", str(tmp_path), "--views", "1"])
+    evaluate.load("flowers102", "val", args, content | {"digests": []})  # as if of copies in another size
+    assert "was trained on 1020 of 1020 photos here" in capsys.readouterr().out
     jpegs = sorted(Path(photos, "flowers-102/jpg").iterdir())
     of = {decoding.digest_of(path.read_bytes()): path for path in jpegs[::10]}
     trained_on = [of[digest] for digest in content["digests"] if digest in of][:20]
