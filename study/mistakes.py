@@ -35,11 +35,16 @@ def class_sizes(results: Path, runs: Runs) -> str:
     """Accuracy of species with few and with many test photos, each with ten to train on."""
     _, matrices = predictions(results, runs)
     counts = matrices[0].sum(1)  # (K,)
-    rows = []
+    rows, means = [], []
     for group in np.array_split(np.argsort(counts, kind="stable"), GROUPS):
         of_class = [100 * matrix.diagonal()[group] / counts[group] for matrix in matrices]  # (species,) each
+        means.append([float(each.mean()) for each in of_class])
         rows.append([f"{counts[group].min()} to {counts[group].max()}", len(group),
-                     interval_of_mean([float(each.mean()) for each in of_class]),
+                     interval_of_mean(means[-1]),
                      f"{np.mean(of_class, 0).min():.0f} to {np.mean(of_class, 0).max():.0f}"])
+    fall = interval_of_mean([last - first for first, last in zip(means[0], means[-1])])
+    pair, share = next(iter(pairs(results, runs).items()))
     return markdown(["test photos of a species", "species", "mean of their accuracies (%) [95 %]",
-                     "worst to best species (%)"], rows)
+                     "worst to best species (%)"], rows) + (
+        f"\n\nFrom the first row to the last the mean changes by {fall} points. Most often confused are "
+        f"{pair}: {share:.0f} % of their photos get the other's name.")

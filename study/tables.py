@@ -29,7 +29,7 @@ SHOWN = {  # by row: title, where the encoder starts, flags
     "strong": ("ours, the report's head", "random weights", ""),
     "strong-pooled": ("ours, the pooled head", "random weights", " --head pooled"),
     "strong-pooled-stage-one": ("ours, the pooled head", "stage one", " --head pooled --autoencoder FILE"),
-    "strong-pooled-all": ("ours, the pooled head, train and val: 2040 photos", "random weights",
+    "strong-pooled-all": ("ours, the pooled head, 2040 photos (train and val)", "random weights",
                           " --head pooled --with-val"),
     "final": ("the report's recipe", "random weights", " --recipe report"),
     "pretrained": ("the report's recipe", "stage one", " --recipe report --autoencoder FILE")}
@@ -63,9 +63,9 @@ def results(runs: Runs) -> str:
     for name, (title, start, typed) in SHOWN.items():
         if took := [minutes(run, ROWS[name]) for run in runs[name]]:
             one_view, six = (cell(runs, name, of("test")) for of in (accuracy_on, intervals.over_views))
-            on = " or ".join(sorted({run["processor"].split(",")[0] for run in runs[name]}))
             rows.append([f"{title}, {errors.counted(len(took), 'seed')}", start, one_view, six,
-                         f"{statistics.mean(took):.0f}, {on}", f"`python train_classifier.py{typed}`"])
+                         f"{statistics.mean(took):.0f}, {accuracy.where(runs[name])}",
+                         f"`python train_classifier.py{typed}`"])
     rows.append(["the report, one run", "stage one by its text, random weights by its code",
                  f"{report()['final'][0]:.2f}", "", "", ""])
     ours, theirs = (signed(gap(runs, name, base), "points") for name, base in (
@@ -78,17 +78,22 @@ def results(runs: Runs) -> str:
         "on a fresh clone `python predict.py photo.jpg` names a flower with it.")
 
 
-def expected(runs: Runs) -> str:
+def expected(runs: Runs, of_weights: dict) -> str:
     """What repeats the first seed of each row of `results`, and the line of accuracy that it prints."""
+    def over(splits: dict) -> str:
+        views = (f"{split} {splits[split]['views_accuracy']:.2f} %" for split in ("val", "test"))
+        return f"`Over six views of each photo: {', '.join(views)}`"
+
     rows = []
-    for name in SHOWN:
+    for name in dict.fromkeys([*SHOWN, *(name for name in ROWS if name.startswith("strong"))]):
         for run in runs[name][:1]:
-            over = [f"{split} {of['views_accuracy']:.2f} %" for split, of in run["splits"].items()
-                    if "views_accuracy" in of]
-            line = (f"Over six views of each photo: {', '.join(over)}" if over else
-                    f"Accuracy of the network on test images: {run['splits']['test']['accuracy']} %")
+            line = (over(run["splits"]) if ROWS[name].recipe == "strong" else
+                    f"`Accuracy of the network on test images: {run['splits']['test']['accuracy']} %`")
             command = f"python -m study.run --only {name} --seeds {run['seed']}"
-            rows.append([f"`{command} --results elsewhere --work elsewhere`", f"`{line}`", run["processor"]])
+            rows.append([f"`{command} --results elsewhere --work elsewhere --data-dir DIR`", line,
+                         run["processor"]])
+    rows.append(["`python evaluate.py --classifier weights --data-dir DIR`", over(of_weights["splits"]),
+                 of_weights["processor"]])
     return markdown(["command", "printed, by the version that its file names", "on"], rows)
 
 
@@ -123,7 +128,7 @@ def trials(path: Path) -> str:
     """The trials that chose strong's settings, one seed on validation photos, in the order they were made."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     return markdown(["stage one", "stage two", "validation, one view (%)", "minutes of both"], [
-        ["none" if row["autoencoder"] is None else f"`{row['autoencoder']}`",
+        ["none" if row["autoencoder"] is None else f"`{row['autoencoder']}` {row.get('start', '')}".strip(),
          f"`{row['classifier']}` {row.get('note', '')}".strip(),
          f"{row['val_accuracy']:.2f}", f"{(row['seconds'] + row['autoencoder_seconds']) / 60:.0f}"]
         for row in rows])
@@ -139,14 +144,16 @@ def tables(runs: Runs) -> dict[str, str]:
     benchmark = files.read_json(RESULTS / "benchmark.json")
     without_bf16 = files.read_json(RESULTS / "without-bf16/benchmark.json")
     step, scale = speed.with_batch_norm(benchmark, without_bf16), files.read_json(RESULTS / "scale.json")
+    of_weights = files.read_json(RESULTS / "weights.json")
     return {
-        "results": results(runs), "expected": expected(runs), "commands": commands(RESULTS / "commands.txt"),
+        "results": results(runs), "expected": expected(runs, of_weights),
+        "commands": commands(RESULTS / "commands.txt"),
         "speed": speed.speed(benchmark), "answers": answers(runs, step),
         "strong": paired(runs, strong, val | test | six_views), "lengths": accuracy.lengths(runs),
-        "marks": accuracy.marks(runs),
+        "marks": accuracy.marks(runs, RESULTS / "ensemble.json"),
         "sizes": mistakes.class_sizes(RESULTS, runs),
         "calibration": calibration.table(files.read_json(RESULTS / "calibration.json")["rows"]),
-        "shipped": accuracy.shipped(files.read_json(RESULTS / "weights.json")),
+        "shipped": accuracy.shipped(of_weights),
         "final": final(runs), "machine": speed.machine(benchmark), "steps": speed.steps(benchmark),
         "processes": speed.processes(scale, False), "scaling": speed.processes(scale, True),
         "photos": speed.photos(scale), "paper": speed.on_paper(scale), "decoding": speed.decoding(scale),
