@@ -107,7 +107,7 @@ def tell_duplicates(splits: dict[str, FlowerSet], dataset: str) -> None:
         at, other = first.setdefault(digest, (split, name))
         known, same = first.setdefault((digest, split), (label, name))
         in_splits += [f"{other} ({at}) and {name} ({split})"] if at != split else []
-        in_classes += [f"{same} and {name}"] if known != label else []  # (names say the split)
+        in_classes += [f"{same} and {name}"] if known != label else []  # (a folder's names say which split)
     for where, pairs in (("splits", in_splits), ("classes", in_classes)):
         if pairs:
             are = "is" if len(pairs) == 1 else "are"

@@ -65,6 +65,14 @@ def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dic
     return model.to(device, memory_format=machine.memory_format(device)).eval(), content
 
 
+def load_encoder(path: Path, device: torch.device) -> tuple[Encoder, nn.Module | None, dict]:
+    """As load_classifier; of an autoencoder's checkpoint the encoder, and no classifier."""
+    if distributed.from_first(checkpoint.peek, path).get("kind") in ("classifier", "classifier run"):
+        return load_classifier(path, device)
+    autoencoder, content = load_autoencoder(path, device)
+    return autoencoder.encoder, None, content
+
+
 @torch.no_grad()
 def logits(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: torch.device, precision: str,
            views: int = 1) -> Iterator[Tensor]:
@@ -110,8 +118,7 @@ def accuracy(encoder: nn.Module, classifier: nn.Module, flowers: data.FlowerSet,
 
 
 def summarise(correct: Tensor, labels: Tensor, confidence: Tensor) -> dict:
-    """Of (N,) each, percentages: accuracy with Wilson's 95 % interval, the mean of the classes' accuracies,
-    the mean probability of the names given."""
+    """Of (N,) each, percentages: accuracy, Wilson's 95 % interval, the classes' mean, mean probability."""
     from scipy.stats import binomtest
 
     right, count = int(correct.sum()), len(labels)
@@ -174,10 +181,10 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
                                labels[kept], classes, [each.names[i] for i in kept],
                                [first.digests[i] for i in kept]) for each in sets]
     trained_on = set(content.get("digests", []))
-    seen = sum(digest in trained_on for digest in sets[0].digests)
+    seen = 0 if split == "train" else sum(digest in trained_on for digest in sets[0].digests)
     if split == "val" and content["flags"].get("with_val") and dataset == content["dataset"] == "flowers102":
         seen = len(sets[0])  # a copy in another size has other bytes
-    if split != "train" and seen:
+    if seen:
         print(f"{split}: {args.classifier} was trained on {seen} of {counted(len(sets[0]), 'photo')} here")
     return sets
 

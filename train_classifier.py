@@ -64,28 +64,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def starting_encoder(args: argparse.Namespace) -> tuple[Encoder, nn.Module | None, dict]:
-    """The encoder before the first step; from a checkpoint its classifier, if any, and other content, too."""
-    path, cpu = args.autoencoder, torch.device("cpu")
-    # Drawn even if replaced, so that the classifier's first weights are the same either way.
-    encoder = AutoEncoder(args.batch_norm is not False).encoder
-    if path is None:
-        print("encoder from random weights (--autoencoder FILE starts from a trained one)")
-        return encoder, None, {}
-    if distributed.from_first(checkpoint.peek, path).get("kind") in ("classifier", "classifier run"):
-        return evaluate.load_classifier(path, cpu)
-    autoencoder, saved = evaluate.load_autoencoder(path, cpu)
-    return autoencoder.encoder, None, saved
-
-
 def starting_network(args: argparse.Namespace, classes: list[str],
                      resumed: dict | None = None) -> tuple[nn.Sequential, dict, list[str]]:
     """Both networks before the first step (a resumed run fills them), a config, digests of photos learned."""
     machine.seeded_shuffle(args.seed, 0)
-    encoder, earlier, saved = starting_encoder(args) if not resumed else (
-        Encoder(resumed["config"].get("batch_norm", True)), None, {})
+    # Drawn even if replaced, so that the classifier's first weights are the same either way.
+    encoder, earlier, saved = AutoEncoder(args.batch_norm is not False).encoder, None, {}
+    if resumed:
+        encoder = Encoder(resumed["config"].get("batch_norm", True))
+    elif args.autoencoder is None:
+        print("encoder from random weights (--autoencoder FILE starts from a trained one)")
+    else:
+        encoder, earlier, saved = evaluate.load_encoder(args.autoencoder, torch.device("cpu"))
     config = {"num_classes": len(classes), "batch_norm": encoder.batch_norm, "dropout": args.dropout}
-    config |= {"dropout_after": args.dropout_after} if args.head == "report" else {}
+    if args.head == "report":
+        config["dropout_after"] = args.dropout_after
     classifier = HEADS[args.head](**config)
     fit = earlier and checkpoint.load_what_fits(classifier, earlier, is_last_new=saved["classes"] != classes)
     if saved:

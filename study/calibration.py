@@ -8,7 +8,6 @@ are measured with it and without, in fp32 on the CPU. Several models count as th
 """
 
 import argparse
-from collections import defaultdict
 from pathlib import Path
 
 import torch
@@ -65,22 +64,22 @@ def table(rows: list[dict]) -> str:
 def seen(paths: list[Path], data_dir: str, device: torch.device,
          precision: str) -> tuple[dict[tuple[str, int], tuple[Tensor, Tensor]], list[dict]]:
     """By split and views: logits (models * views, N, classes) and labels (N,); each checkpoint's flags."""
-    logits, labels, flags = defaultdict(list), {}, []
-    for path in paths:
-        *networks, content = evaluate.load_classifier(path, device)
-        flags.append(run.recipe(content["flags"]))
-        for split in ("val", "test"):
-            sets = data.load_sizes("flowers102", split, data_dir, ".cache", [100, augment.SQUARE])
-            if content["classes"] != sets[0].classes:
-                raise errors.UserError(f"{path} does not name the 102 species of Flowers-102")
-            learned = {*content.get("digests", sets[0].digests)}
-            if split == "val" and (flags[-1].get("with_val") or {*sets[0].digests} & learned):
-                raise errors.UserError(f"{path} was trained on validation photos, which choose here")
-            for flowers, views in zip(sets, (1, VIEWS)):
-                batches = evaluate.logits(*networks, flowers.images, device, precision, views)
-                logits[split, views].append(torch.cat([*batches], 1))
-                labels[split, views] = flowers.labels
-    return {key: (torch.cat(each), labels[key]) for key, each in logits.items()}, flags
+    models = [evaluate.load_classifier(path, device) for path in paths]
+    sets = {split: data.load_sizes("flowers102", split, data_dir, ".cache", [100, augment.SQUARE])
+            for split in ("val", "test")}
+    validated, found = sets["val"][0], {}
+    for path, (*_, content) in zip(paths, models):
+        if content["classes"] != validated.classes:
+            raise errors.UserError(f"{path} does not name the 102 species of Flowers-102")
+        learned = {*content.get("digests", validated.digests)}
+        if content["flags"].get("with_val") or {*validated.digests} & learned:
+            raise errors.UserError(f"{path} was trained on validation photos, which choose here")
+    for split, both in sets.items():
+        for flowers, views in zip(both, (1, VIEWS)):
+            logits = [torch.cat([*evaluate.logits(*networks, flowers.images, device, precision, views)], 1)
+                      for *networks, _ in models]
+            found[split, views] = torch.cat(logits), flowers.labels
+    return found, [run.recipe(content["flags"]) for *_, content in models]
 
 
 def main(args: argparse.Namespace) -> int:
