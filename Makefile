@@ -1,10 +1,11 @@
 # make: the whole pipeline, shortened, on thirty of the drawn species. make test: the linter and every test. make flowers: both
 # stages on the real photos; called again, it resumes. Each makes .venv first. FLAGS go to all three scripts: make
-# flowers FLAGS="--data-dir DIR"; TRAIN goes to both training scripts: make flowers TRAIN="--recipe report".
+# flowers FLAGS="--data-dir DIR"; TRAIN goes to both training scripts, HEAD to the second: make flowers TRAIN="--recipe report" HEAD=
 
 PYTHON ?= python3
 VENV = .venv/bin/python
 SHORT = runs/short
+HEAD = --head pooled
 # the longest test files, to begin with: each runs on one core as a whole
 LONGEST = tests/test_processes.py tests/test_scripts.py tests/test_distributed.py tests/test_limits.py
 # modules once compiled are kept, whatever the environment says: a script starts in half the time
@@ -28,7 +29,7 @@ test: .venv/installed
 
 flowers: .venv/installed
 	$(VENV) train_autoencoder.py $(call resume,runs/autoencoder) $(TRAIN) $(FLAGS)
-	$(VENV) train_classifier.py $(call resume,runs/classifier) $(TRAIN) $(FLAGS)
+	$(VENV) train_classifier.py $(call resume,runs/classifier) $(HEAD) $(TRAIN) $(FLAGS)
 	$(VENV) evaluate.py --autoencoder runs/autoencoder/autoencoder.pt $(FLAGS)
 
 .venv/installed: requirements.txt tests/requirements.txt

@@ -96,9 +96,10 @@ def answers(runs: Runs, step: Steps) -> str:
     """A line a conclusion: its verdict, and the figure that decides it."""
     lines = []
     for i, (conclusion, claims) in enumerate(judged(runs, step), 1):
-        decisive = worst(claims)
-        lines.append(f"{i}. {conclusion['short']}: **{by_reading(claims)}** "
-                     f"({signed(decisive.difference, decisive.unit)})")
+        decisive, verdict = worst(claims), by_reading(claims)
+        whose = f"{decisive.verdict()} {decisive.reading}" if ", " in verdict else verdict  # of the readings
+        figure = f"{whose}** ({signed(decisive.difference, decisive.unit)})**"
+        lines.append(f"{i}. {conclusion['short']}: **{verdict.replace(whose, figure)}**".removesuffix("****"))
     return "\n".join(lines)
 
 

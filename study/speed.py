@@ -41,10 +41,10 @@ def speed(benchmark: dict) -> str:
     """The report's step and ours, a row a stage."""
     rows, measured = [], benchmark["steps"]
     for stage in ("autoencoder", "classifier"):
-        report, ours = (side_of(benchmark, stage, side) for side in ("the report's code", "ours"))
-        rows.append([f"a step of the {stage}", f"{report['seconds']:.2f}", f"{ours['seconds']:.2f}",
-                     f"{report['to ours'] / ours['to ours']:.2f}"])
-    return markdown([about(measured), "the report's code: s", "ours: s", "times faster, in turns"], rows)
+        report, ours = sides = [side_of(benchmark, stage, side) for side in ("the report's code", "ours")]
+        seconds = (f"{side['seconds']:.2f}, {side['precision']}" for side in sides)
+        rows.append([f"a step of the {stage}", *seconds, f"{report['to ours'] / ours['to ours']:.2f}"])
+    return markdown([about(measured), "the report's code: s", "ours: s", "times faster, by round"], rows)
 
 
 def machine(benchmark: dict) -> str:
@@ -71,7 +71,8 @@ def processes(scale: dict, every: bool) -> str:
             rows.append([row["processes"], *([row["head"], row["way"]] if every else []), times,
                          f"{row['sent'] / 1e6:.0f}", f"{row['memory'] / 1e9:.2f}"])
     what = "a step's time, one process's = 1", "MB that each sends a step", "GB that each has of its own"
-    return markdown(["processes", *(["head", "gradients"] if every else []), *what], rows)
+    first = f"processes of 16 photos each, on {scale['cores']} cores of {scale['processor']}"
+    return markdown([first, *(["head", "gradients"] if every else []), *what], rows)
 
 
 def photos(scale: dict) -> str:

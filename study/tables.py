@@ -23,8 +23,6 @@ from support import errors, figures, files
 HERE = Path(__file__).parent.parent
 RESULTS = HERE / "results"
 PAGES = HERE / "README.md", RESULTS / "README.md", HERE / "weights/README.md"
-
-
 SHOWN = {  # by row: title, where the encoder starts, flags
     "strong": ("ours, the report's head", "random weights", ""),
     "strong-pooled": ("ours, the pooled head", "random weights", " --head pooled"),
@@ -71,7 +69,7 @@ def results(runs: Runs) -> str:
     ours, theirs = (signed(gap(runs, name, base), "points") for name, base in (
         ("strong-pooled-stage-one", "strong-pooled"), ("pretrained", "final")))
     return markdown(["", "the encoder starts from", "test accuracy, one view (%) [95 %]",
-                     "over six views", "minutes, on 1 or 2 cores of", "command"], rows) + (
+                     "over six views", "minutes of its stages, on 1 or 2 cores of", "command"], rows) + (
         "\n\nStage one learns to rebuild a photo from a code of 6400 numbers. To start from it and not from "
         f"random weights changes test accuracy (one view, shared seeds) by {ours} with the pooled head, and "
         f"by {theirs} with the report's recipe. The model of 2040 photos is in [weights](weights/README.md): "
@@ -139,7 +137,7 @@ def tables(runs: Runs) -> dict[str, str]:
     val, test = {"validation accuracy (%)": val_accuracy}, {"test accuracy (%)": accuracy_on("test")}
     error = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
     six_views = {"test accuracy over six views (%)": intervals.over_views("test")}
-    strong = ("strong", "strong-pooled", "strong-pooled-stage-one", "strong-pooled-120")
+    strong = ("strong-pooled", "strong-pooled-stage-one", "strong-pooled-120", "strong")
     dropouts = ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear")
     benchmark = files.read_json(RESULTS / "benchmark.json")
     without_bf16 = files.read_json(RESULTS / "without-bf16/benchmark.json")
