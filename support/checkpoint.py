@@ -61,7 +61,7 @@ def _tensors(content) -> Iterator[torch.Tensor]:
 def load(path: Path | str, kind: str) -> dict:
     """Read a checkpoint, a file or a folder of its parts, onto the CPU; UserError if missing, damaged (by its
     CRC) or of another kind."""
-    if parts.is_in(Path(path).parent):
+    if (Path(path).suffix[1:].isdigit() or not Path(path).exists()) and parts.is_in(Path(path).parent):
         raise UserError(f"{path} is a part of a checkpoint; name the folder, {Path(path).parent}")
     file = parts.read(path) if parts.is_in(path) else path
     try:
@@ -75,7 +75,7 @@ def load(path: Path | str, kind: str) -> dict:
             file.seek(0)  # zipfile left it at the end
         content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        advice = {"classifier": "; run train_classifier.py first, or name another file",
+        advice = {"classifier": "; run train_classifier.py first, or name another file or weights",
                   "autoencoder": "; run train_autoencoder.py first, name another file, or start from random "
                                  "weights with --autoencoder none"}.get(kind, "")
         raise UserError(f"there is no {kind} {path}{advice}") from error

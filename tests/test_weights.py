@@ -90,6 +90,9 @@ def test_a_part_alone_is_refused_and_an_incomplete_folder_is_not_the_default(shi
     for name in ("classifier.pt.1", "classifier.pt"):
         done = run_script(shipped, "predict", "photos/test", "--classifier", f"weights/{name}")
         assert_one_line(done, 2, f"weights/{name} is a part of a checkpoint; name the folder, weights")
+    shutil.copytree(shipped / "weights", tmp_path / "both")
+    shutil.copy(shipped / "classifier.pt", tmp_path / "both")  # a whole one beside a list of SHA-256
+    assert checkpoint.load(tmp_path / "both/classifier.pt", "classifier")["classes"]
     monkeypatch.setattr(predict, "SHIPPED", tmp_path)
     done = run_script(shipped, "predict", "photos/test")
     assert_one_line(done, 2, "there is no classifier runs/classifier/classifier.pt; run train_classifier.py")
