@@ -9,7 +9,7 @@ import torch
 
 from flowers import cache, decoding, flowers102, folder, synthetic
 from support import machine
-from support.errors import counted, few, printable
+from support.errors import printable
 
 SPLITS = folder.SPLITS
 # A source of photos, one of these or `folder`, has find(dataset, data_dir) -> root, splits(dataset) -> names,
@@ -26,7 +26,7 @@ class FlowerSet:
     names: list[str]
     digests: list[str]
     brightened: list[str] | tuple = ()  # names of grey photos that do not use their 16 bits
-    known: str = field(default="", init=False)  # its digest, where the cache has it
+    known: str = field(default="", init=False)  # its digest, where the cache has it; `replace` drops it
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,17 +68,25 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     return load_sizes(dataset, split, data_dir, cache_dir, [size])[0]
 
 
-def load_sizes(dataset: str, split: str, data_dir: str, cache_dir: str, sizes: list[int]) -> list[FlowerSet]:
-    """As load has it, one split at several sizes: each photo is decoded once."""
+def load_sizes(dataset: str, split: str, data_dir: str, cache_dir: str, sizes: list[int],
+               may_be_none: bool = False) -> list[FlowerSet]:
+    """As load has it, one split at several sizes: each photo is decoded once. may_be_none: [], and a line,
+    where train/ stands in for val/, too, and no photo fell to this split."""
     if split not in SPLITS:
         raise ValueError(f"split {split!r} has to be among {SPLITS}")
     source = BUILT_IN.get(dataset, folder)
     state, photos = source.scan(source.find(dataset, data_dir), split)
     name = os.path.basename(os.path.abspath(dataset))[:50]  # of four bytes each at most, so that it fits
-    sets = []
-    for content, known in cache.load(Path(cache_dir), name, split, sizes, state, photos):
-        sets.append(FlowerSet(**content))
-        sets[-1].known = known
+    try:
+        found = cache.load(Path(cache_dir), name, split, sizes, state, photos)
+    except folder.NoneFell as error:
+        if not may_be_none:
+            raise
+        print(error)
+        return []
+    sets = [FlowerSet(**content) for content, _ in found]
+    for each, (_, known) in zip(sets, found):
+        each.known = known
     decoding.tell_brightened(sets[0].brightened)
     labels, classes = sets[0].labels, sets[0].classes
     if lacking := sorted({*range(len(classes))} - {*labels.tolist()}):
@@ -93,25 +101,6 @@ def join(a: FlowerSet, b: FlowerSet) -> FlowerSet:
     """Two splits of the same classes as one, its images in memory."""
     return FlowerSet(torch.cat([a.images, b.images]), torch.cat([a.labels, b.labels]), a.classes,
                      a.names + b.names, a.digests + b.digests)
-
-
-def tell_duplicates(splits: dict[str, FlowerSet], dataset: str) -> None:
-    """Print how many photos of a split, or of a folder's test/, are in another split, or in two classes."""
-    photos = [(digest, split, label, name) for split, flowers in splits.items() for digest, label, name in
-              zip(flowers.digests, flowers.labels.tolist(), flowers.names)]
-    if dataset not in BUILT_IN and "test" not in splits:  # training does not load its test/
-        copies = folder.likely_copies(dataset, [name for *_, name in photos])
-        photos += [(digest, "test", None, name) for digest, name in copies]
-    first, in_splits, in_classes = {}, [], []
-    for digest, split, label, name in photos:
-        at, other = first.setdefault(digest, (split, name))
-        known, same = first.setdefault((digest, split), (label, name))
-        in_splits += [f"{other} ({at}) and {name} ({split})"] if at != split else []
-        in_classes += [f"{same} and {name}"] if known != label else []  # (a folder's names say which split)
-    for where, pairs in (("splits", in_splits), ("classes", in_classes)):
-        if pairs:
-            are = "is" if len(pairs) == 1 else "are"
-            print(f"{counted(len(pairs), 'photo')} {are} in two {where}, byte for byte: {few(pairs)}")
 
 
 def batches(count: int, batch_size: int, generator: torch.Generator | None = None) -> list[torch.Tensor]:

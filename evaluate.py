@@ -4,7 +4,7 @@
     python evaluate.py --autoencoder runs/autoencoder/autoencoder.pt     # its reconstruction error too
 
 Minutes on two cores. Writes beside the checkpoint (of weights/: in runs/evaluation/) evaluation.json and
-predictions.csv; of test images, with one view, per_class.csv, confusion.png, confused.png. Report, section 4.
+predictions.csv; of test images, by one view, per_class.csv, confusion.png, confused.png. Report, section 4.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import augment
 import data
+from flowers import duplicates
 from models import HEADS, AutoEncoder, Encoder
 from support import checkpoint, distributed, figures, files, machine, run_folder
 from support.errors import Parser, UserError, counted, few
@@ -32,7 +33,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(__doc__)
     add = parser.add_argument_group("what is measured").add_argument
     add("--classifier", type=Path, default="runs/classifier/classifier.pt", help="checkpoint (%(default)s)")
-    add("--views", type=int, choices=VIEWS, default=6, help="of val and test, to average over (%(default)s)")
+    add("--views", type=int, choices=VIEWS, default=6, help="crops of val and test to average (%(default)s)")
     add("--autoencoder", type=Path, help="also measure this autoencoder's mean squared error (off)")
     data.add_arguments(parser.add_argument_group("data"), None)
     group = parser.add_argument_group("run")
@@ -136,8 +137,8 @@ def print_summaries(splits: dict[str, dict], views: int) -> None:
     for split, name in (("train", "train"), ("test", "test"), ("val", "validation")):
         if split in splits:
             print(f"Accuracy of the network on {name} images: {splits[split]['accuracy']} %")
-    if views > 1:
-        over = (f"{split} {splits[split]['views_accuracy']:.2f} %" for split in splits if split != "train")
+    over = [f"{split} {of['views_accuracy']:.2f} %" for split, of in splits.items() if "views_accuracy" in of]
+    if over:
         print(f"Over {VIEWS[views]} of each photo: {', '.join(over)}")
     for split, result in splits.items():
         low, high = result["accuracy_interval"]
@@ -163,7 +164,9 @@ def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, pre
 def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> list[data.FlowerSet]:
     """A split's photos of the classifier's classes, at 100 pixels and for views at SQUARE; [] for none."""
     sizes = [100, augment.SQUARE] if args.views > 1 and split != "train" else [100]
-    sets = distributed.in_turn(data.load_sizes, dataset, split, args.data_dir, args.cache_dir, sizes)
+    sets = distributed.in_turn(data.load_sizes, dataset, split, args.data_dir, args.cache_dir, sizes, True)
+    if not sets:
+        return []
     distributed.agree([each.digest() for each in sets], f"the photos of {split}")
     first, names, classes = sets[0], sets[0].classes, content["classes"]
     numbers = torch.tensor([classes.index(name) if name in classes else -1 for name in names])
@@ -192,8 +195,8 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = machine.set_up(args.device, args.precision)
-    print(f"evaluating {args.classifier} {machine.say(device, precision)}")
     encoder, classifier, content = load_classifier(args.classifier, device)
+    print(f"evaluating {args.classifier} {machine.say(device, precision)}")
     autoencoder, saved = load_autoencoder(args.autoencoder, device) if args.autoencoder else (None, content)
     if saved["dataset"] != content["dataset"]:
         print(f"{args.autoencoder} was trained with --dataset {saved['dataset']}, "
@@ -210,7 +213,7 @@ def main(args: argparse.Namespace) -> int:
         if not photos:
             raise UserError(f"--dataset {dataset}: {args.classifier} knows none of its classes, but "
                             f"{few(classes)}")
-        data.tell_duplicates({split: flowers for split, (flowers, *_) in photos.items()}, dataset)
+        duplicates.tell({split: of[0] for split, of in photos.items()}, dataset, dataset not in data.BUILT_IN)
         if "test" not in photos:
             print(f"--dataset {dataset}: no test photos, so tables and figures are of {[*photos][-1]} images")
         splits = {}

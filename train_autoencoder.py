@@ -4,7 +4,7 @@
     python train_autoencoder.py --recipe report            # 40 epochs on photos as they are
 
 Writes to runs/autoencoder/, or to --out: last.pt (for --resume), autoencoder.pt (for train_classifier.py),
-log.jsonl, curve.png, and reconstruction_005.png ... every 5th epoch and the last. Minutes on two cores. MSE
+log.jsonl, curve.png, and reconstruction_005.png ... mostly every 5th epoch. Minutes on two cores. MSE
 between x_hat and x (report, section 2); recipes.py has the settings.
 """
 
@@ -43,7 +43,7 @@ def train_one_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, images: 
     shuffle = machine.seeded_shuffle(args.seed, epoch)
     batches = data.batches(len(images), args.batch_size, shuffle)
     draws = augment.draw(batches, shuffle, images.device, args.smallest_crop) if args.augment else []
-    mine, draws, scale = training.own_parts(batches, draws)  # this process's, of each batch; alone all
+    mine, draws, scale = training.own_parts(batches, draws, images)  # of each batch its part; alone all
     for i, batch in enumerate(run.progress(mine, epoch)):  # indices (B,)
         step, photos = (epoch - 1) * len(batches) + i, images[batch]  # (B, 3, S, S)
         training.set_learning_rate(optimizer, args.schedule, step, args.epochs * len(batches))

@@ -6,7 +6,7 @@
     python train_classifier.py --recipe report     # as the report's code does, from random weights
 
 Writes to runs/classifier/, or to --out: last.pt (for --resume), classifier.pt (for the other scripts),
-log.jsonl and curve.png. An hour on two cores. Cross-entropy (report, section 3); recipes.py has the settings.
+log.jsonl, curve.png. Two hours on a core (pooled: one). Cross-entropy (report, section 3); see recipes.py.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import data
 import evaluate
 import recipes
 import training
+from flowers import duplicates
 from models import DROPOUTS_AFTER, HEADS, AutoEncoder, Encoder
 from support import checkpoint, distributed, machine, parallel, run_folder, run_log
 from support.flags import number
@@ -40,18 +41,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="where to start: stage one's checkpoint, a classifier.pt, or none: random weights (%(default)s)")
     add("--head", choices=HEADS, help="the report's, or a smaller one that averages z's maps (%(default)s)")
     add("--freeze-encoder", action=switch, default=False, help="train the classifier alone (%(default)s)")
-    add("--encoder-learning-rate", type=number(float, 0, above=True), help="(that of the classifier)")
+    add("--encoder-learning-rate", type=number(float, 0, above=True), help="its own (--learning-rate)")
     add("--batch-norm", action=switch, help="behind all layers but the last (on, or as in --autoencoder)")
     add("--dropout", type=number(float, 0, 1), help="probability (%(default)s)")
     add("--dropout-after", choices=DROPOUTS_AFTER, help="activations of the report's head (%(default)s)")
-    add("--label-smoothing", type=number(float, 0, 1), help="of a label, over all classes (%(default)s)")
+    add("--label-smoothing", type=number(float, 0, 1), help="share spread over all classes (%(default)s)")
     add("--class-weights", choices=("none", "balanced"), default="none",
         help="balanced: a class of few photos counts as much as one of many (%(default)s)")
     add("--keep", choices=("best", "last"), default="last",
-        help="which epoch's weights; best: of those that are validated, every fifth (%(default)s)")
+        help="which epoch's weights; best: of those that are validated, each fifth or fewer (%(default)s)")
     add("--with-val", action=switch, default=False,
         help="train on the validation photos, too, so that none is left to validate (%(default)s)")
-    add("--average", type=number(float, 0, 1), help="of averaged weights, kept a step (%(default)s; 0: off)")
+    add("--average", type=number(float, 0, 1), help="what averaged weights keep a step; 0: off (%(default)s)")
     args = recipes.parse(parser, "classifier", argv)
     if args.autoencoder is None:  # settled here, so that log and checkpoint record what was done
         args.batch_norm = args.batch_norm is not False
@@ -116,7 +117,7 @@ def train_one_epoch(network: nn.Module, averaged: nn.Sequential | None, optimize
     shuffle = machine.seeded_shuffle(args.seed, epoch)
     batches = data.batches(len(images), args.batch_size, shuffle)
     draws = augment.draw(batches, shuffle, images.device, args.smallest_crop) if args.augment else []
-    mine, draws, scale = training.own_parts(batches, draws)  # this process's, of each batch; alone all
+    mine, draws, scale = training.own_parts(batches, draws, images)  # of each batch its part; alone all
     for i, batch in enumerate(run.progress(mine, epoch)):  # indices (B,)
         step, photos, y = (epoch - 1) * len(batches) + i, images[batch], labels[batch]  # (B, 3, S, S), (B,)
         training.set_learning_rate(optimizer, args.schedule, step, args.epochs * len(batches))
@@ -150,7 +151,7 @@ def main(args: argparse.Namespace) -> int:
         splits = {"train": flowers}
         if not args.with_val:
             splits["val"] = distributed.in_turn(data.load, args.dataset, "val", args.data_dir, args.cache_dir)
-        distributed.from_first(data.tell_duplicates, splits, args.dataset)
+        distributed.from_first(duplicates.tell, splits, args.dataset, args.dataset not in data.BUILT_IN)
         run.check_photos("".join(flowers.digest() for flowers in splits.values()))
         images = machine.place(flowers.images, run.device)  # uint8 (N, 3, size, size)
         labels = flowers.labels.to(run.device)  # (N,)

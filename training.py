@@ -31,11 +31,11 @@ def parser_of(doc: str, out: str) -> argparse.ArgumentParser:
     add("--epochs", type=number(int, 1), help="passes; None: enough for the recipe's steps (%(default)s)")
     add("--batch-size", type=number(int, 2, 2**31), help="images a step (%(default)s)")
     add("--optimizer", choices=OPTIMIZERS, help="PyTorch's rule for a step (%(default)s)")
-    add("--learning-rate", type=number(float, 0, above=True), help="at its highest (%(default)s)")
+    add("--learning-rate", type=number(float, 0, above=True), help="at its peak (%(default)s)")
     add("--weight-decay", type=number(float, 0), help="adamw: of matrices and kernels; else L2 (%(default)s)")
     add("--schedule", choices=("constant", "cosine"), help="of the learning rate (%(default)s)")
     add("--augment", action=argparse.BooleanOptionalAction, help="vary photos, by augment.py (%(default)s)")
-    add("--smallest-crop", type=number(float, 0, 1, above=True), help="its least area (%(default)s)")
+    add("--smallest-crop", type=number(float, 0, 1, above=True), help="share of the photo (%(default)s)")
     add("--seed", type=number(int, 0), default=0, help="of weights, shuffling and dropout (%(default)s)")
     add_run(parser, out)
     return parser
@@ -48,8 +48,9 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
     size = augment.SQUARE if args.augment else 100
     flowers = distributed.in_turn(data.load, args.dataset, "train", args.data_dir, args.cache_dir, size)
     if stage == "classifier" and args.with_val:
-        flowers = data.join(flowers, distributed.in_turn(
-            data.load, args.dataset, "val", args.data_dir, args.cache_dir, size))
+        for more in distributed.in_turn(
+                data.load_sizes, args.dataset, "val", args.data_dir, args.cache_dir, [size], True):
+            flowers = data.join(flowers, more)
     if len(flowers) < 2:
         raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     if stage == "classifier":
@@ -60,9 +61,12 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
     return flowers
 
 
-def own_parts(batches: list[Tensor], draws: list[augment.Draws]) -> tuple[list, list, list[float]]:
+def own_parts(batches: list[Tensor], draws: list[augment.Draws],
+              images: Tensor | machine.Streamed) -> tuple[list, list, list[float]]:
     """Of each batch this process's images, draws, and what scales its loss; alone, all of it and 1."""
-    mine = [distributed.part(batch) for batch in batches]
+    # indices lie beside the images, since a GPU is waited for to copy them, once now and not at each step
+    place = images.device if isinstance(images, Tensor) else "cpu"
+    mine = [distributed.part(batch).to(place) for batch in batches]
     scale = [distributed.count() * len(own) / len(batch) for own, batch in zip(mine, batches)]
     return mine, [augment.Draws(*map(distributed.part, each)) for each in draws], scale
 
@@ -113,7 +117,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, schedule: str, step: int
 @torch.no_grad()
 def update_average(averaged: nn.Module, model: nn.Module, step: int, decay: float) -> None:
     """Move the averaged weights and batch norm's statistics towards the model's, exponentially."""
-    kept = min(decay, (1 + step) / (10 + step))  # less at first, so that a short run forgets its start
+    # less at first, so that a short run forgets its start: some thousand steps go by before it is the decay
+    kept = min(decay, (1 + step) / (10 + step))
     for mean, value in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
         if mean.is_floating_point():
             mean.lerp_(value, 1 - kept)

@@ -99,7 +99,8 @@ def _read(stem: Path, size: int) -> tuple[dict, str] | None:
             raise UserError(f"{pixels} has other pixels than were written: wrong CRC")
     except (UserError, OSError) as error:
         print(f"decoding the photos again: {error}")
-        _remove(stem.parent, glob.escape(stem.name))
+        with contextlib.suppress(OSError):  # .pixels stays: it is the lock of a process that builds it anew
+            os.unlink(path)
         return None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes to it
@@ -177,7 +178,8 @@ def _build(stems: dict[int, Path], photos: Photos) -> None:
             if needed > (free := shutil.disk_usage(stem.parent).free):
                 raise OSError(errno.ENOSPC, f"it takes {needed / 1e9:.1f} GB more, {free / 1e9:.1f} are free",
                               str(stem.parent))
-        for file, _ in growing:
+        for file, width in growing:
+            file.truncate(len(records) * width)  # a damaged cache's file may be longer
             file.close()
         for size, stem in stems.items():
             _finish(stem, size, photos, records)

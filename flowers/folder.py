@@ -1,6 +1,5 @@
 """The user's own photos: a folder with train/, val/ and test/, each with a folder a class (ImageFolder)."""
 
-import contextlib
 import os
 import unicodedata
 from collections import Counter
@@ -14,6 +13,10 @@ from flowers.decoding import Decoded
 from support.errors import UserError, counted, few
 
 SPLITS = ("train", "val", "test")
+
+
+class NoneFell(UserError):
+    """All photos of train/, which stands in for val/, too, fell to the other side."""
 
 
 class Photos(NamedTuple):
@@ -75,16 +78,6 @@ def check_classes(dataset: str) -> None:
         print(f"--dataset {dataset}: test/ lacks {few(absent)}, so evaluate.py will judge the others")
 
 
-def likely_copies(dataset: str, names: list[str]) -> Iterator[tuple[str, str]]:
-    """Digest and name of each photo of test/ whose file is as long as one of those named."""
-    root = Path(dataset)
-    photos, _ = listing.below(root / "test")
-    with contextlib.suppress(OSError):  # evaluate.py will say what cannot be read
-        lengths = {os.path.getsize(root / name) for name in names} if photos else set()
-        for path in (path for path in photos if os.path.getsize(path) in lengths):
-            yield decoding.digest_of(path.read_bytes()), str(path.relative_to(root))
-
-
 def scan(root: Path, split: str) -> tuple[list[str], Callable[[], Photos]]:
     """Where a data set is and what a split depends on, and its photos; prints what is left out.
 
@@ -124,8 +117,8 @@ def _decode(root: Path, split: str, paths: list[Path], has_classes: bool, sizes:
         found |= photo.squares is not None
         yield photo
     if not found:
-        raise UserError(f"--dataset {root}: of {counted(len(paths), 'photo')} in train/ none falls to "
-                        f"{split}; add some, or a folder val/")
+        raise NoneFell(f"--dataset {root}: of {counted(len(paths), 'photo')} in train/ none falls to "
+                       f"{split}; add some, or a folder val/")
 
 
 def _lacks_val(root: Path) -> bool:
@@ -166,8 +159,8 @@ def _scan(root: Path, split: str) -> tuple[Path, list[Path], list[int], list[str
             raise UserError(f"--dataset {root}: {path} is a dead link; mend or remove it")
     if not root.is_dir():
         found = "this is a file" if root.exists() else "there is no such folder"
-        raise UserError(f"--dataset {root}: {found}; want flowers102, synthetic, or a folder with train/, "
-                        f"val/ and test/ in it")
+        raise UserError(f"--dataset {root}: {found}; want flowers102, synthetic, "
+                        f"synthetic-30, or a folder with train/, val/ and test/ in it")
     bare = split != "val" and not any((root / name).is_dir() for name in SPLITS)
     folder = root if bare else root / ("train" if split == "val" and _lacks_val(root) else split)
     classes, (photos, left_out) = _folders(folder), listing.below(folder)

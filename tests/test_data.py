@@ -22,7 +22,7 @@ import data
 import flowers.folder
 import train_autoencoder
 import train_classifier
-from flowers import decoding, listing, synthetic
+from flowers import decoding, duplicates, listing, synthetic
 from support import checkpoint
 from support.errors import UserError
 
@@ -112,15 +112,16 @@ def test_the_cache_follows_linked_folders_and_does_not_mind_lying_in_the_data(fo
     )
 
 
-@pytest.mark.parametrize("damage", ("a flipped bit", "a pixel less", "no pixels", "half of the rest",
-                                    "a label less", "no checksum"))
+@pytest.mark.parametrize("damage", ("a flipped bit", "a pixel less", "a pixel more", "no pixels",
+                                    "half of the rest", "a label less", "no checksum"))
 def test_a_damaged_cache_is_rebuilt_with_a_line(damage, folder, tmp_path, capsys):
     fresh = load(folder, "train", tmp_path)
     (rest,), (pixels,) = (tmp_path.glob(f"cache/*{suffix}") for suffix in (".pt", ".pixels"))
     saved, content = torch.load(rest, weights_only=True), pixels.read_bytes()
     flipped = bytearray(content)
     flipped[len(flipped) // 2] ^= 1
-    if damage in (bad := {"a flipped bit": flipped, "a pixel less": content[:-1], "no pixels": b""}):
+    if damage in (bad := {"a flipped bit": flipped, "a pixel less": content[:-1],
+                          "a pixel more": content + b"0", "no pixels": b""}):
         pixels.unlink()  # (fresh.images reads it)
         pixels.write_bytes(bad[damage])
     elif damage == "half of the rest":
@@ -128,9 +129,11 @@ def test_a_damaged_cache_is_rebuilt_with_a_line(damage, folder, tmp_path, capsys
     else:
         odd = {"labels": fresh.labels[1:]} if damage == "a label less" else {"checksums": []}
         checkpoint.save(rest, saved | odd)
+    inode = pixels.stat().st_ino
     capsys.readouterr()
     assert torch.equal(load(folder, "train", tmp_path).images, fresh.images)
     assert capsys.readouterr().out.count("decoding the photos again: ") == 1
+    assert pixels.stat().st_ino == inode  # another process may hold it locked, and build
     load(folder, "train", tmp_path)
     assert capsys.readouterr().out == "" and len([*tmp_path.glob("cache/*")]) == 2
 
@@ -491,6 +494,8 @@ def test_classes_without_a_photo_on_one_side_are_counted_and_no_photo_at_all_is_
         (root / name).unlink()
     with pytest.raises(UserError, match=r"of \d+ photos in train/ none falls to val; add some"):
         load(root, "val", tmp_path)
+    assert data.load_sizes(str(root), "val", "", str(tmp_path / "cache"), [100], may_be_none=True) == []
+    assert "none falls to val" in capsys.readouterr().out
 
 
 def test_the_same_photo_in_two_splits_is_told_in_a_line(folder, tmp_path, capsys):
@@ -501,11 +506,11 @@ def test_the_same_photo_in_two_splits_is_told_in_a_line(folder, tmp_path, capsys
     capsys.readouterr()
     in_training = {split: flowers[split] for split in ("train", "val")}
     for known in (flowers, in_training):  # that of test/, which it does not decode, too
-        data.tell_duplicates(known, str(folder))
+        duplicates.tell(known, str(folder), is_folder=True)
         assert capsys.readouterr().out == "2 photos are in two splits, byte for byte: " \
             "train/rose/1.jpg (train) and val/rose/same.jpg (val), " \
             "train/rose/0.jpg (train) and test/tulip/other.jpg (test)\n"
-    data.tell_duplicates({split: flowers[split] for split in ("val", "test")}, str(folder))
+    duplicates.tell({split: flowers[split] for split in ("val", "test")}, str(folder), is_folder=True)
     assert capsys.readouterr().out == ""
 
 
@@ -514,7 +519,7 @@ def test_the_same_photo_in_two_classes_is_told_in_a_line(folder, tmp_path, capsy
     shutil.copy(folder / "train/rose/2.jpg", folder / "train/rose/twice.jpg")  # of its own class
     flowers = load(folder, "train", tmp_path)
     capsys.readouterr()
-    data.tell_duplicates({"train": flowers}, str(folder))
+    duplicates.tell({"train": flowers}, str(folder), is_folder=True)
     told = "1 photo is in two classes, byte for byte: train/rose/2.jpg and train/tulip/other.jpg\n"
     assert capsys.readouterr().out == told
 

@@ -1,0 +1,41 @@
+"""Photos that are there twice, byte for byte, by their digests: in two splits, or in two classes."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from flowers import listing
+from flowers.decoding import digest_of
+from support.errors import counted, few
+
+
+def tell(splits: dict, dataset: str, is_folder: bool) -> None:
+    """Print how many photos of a split, or of a folder's test/, are in another split, or in two classes.
+
+    splits: a data.FlowerSet of each split that was loaded, by its name.
+    """
+    photos = [(digest, split, label, name) for split, flowers in splits.items() for digest, label, name in
+              zip(flowers.digests, flowers.labels.tolist(), flowers.names)]
+    if is_folder and "test" not in splits:  # training does not load its test/
+        copies = _likely_copies(Path(dataset), [name for *_, name in photos])
+        photos += [(digest, "test", None, name) for digest, name in copies]
+    first, in_splits, in_classes = {}, [], []
+    for digest, split, label, name in photos:
+        at, other = first.setdefault(digest, (split, name))
+        known, same = first.setdefault((digest, split), (label, name))
+        in_splits += [f"{other} ({at}) and {name} ({split})"] if at != split else []
+        in_classes += [f"{same} and {name}"] if known != label else []  # (a folder's names say which split)
+    for where, pairs in (("splits", in_splits), ("classes", in_classes)):
+        if pairs:
+            are = "is" if len(pairs) == 1 else "are"
+            print(f"{counted(len(pairs), 'photo')} {are} in two {where}, byte for byte: {few(pairs)}")
+
+
+def _likely_copies(root: Path, names: list[str]) -> Iterator[tuple[str, str]]:
+    """Digest and name of each photo of test/ whose file is as long as one of those named."""
+    photos, _ = listing.below(root / "test")
+    with contextlib.suppress(OSError):  # evaluate.py will say what cannot be read
+        lengths = {os.path.getsize(root / name) for name in names} if photos else set()
+        for path in (path for path in photos if os.path.getsize(path) in lengths):
+            yield digest_of(path.read_bytes()), str(path.relative_to(root))
