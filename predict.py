@@ -34,16 +34,14 @@ ON_THE_FIGURE = 40
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = errors.Parser(__doc__)
     add = parser.add_argument
-    add("photos", nargs="+", metavar="PHOTO", help="photo, or folder of photos")
+    add("photos", type=Path, nargs="+", metavar="PHOTO", help="photo, or folder of photos")
     add("--classifier", type=Path, help=f"checkpoint ({OWN}; where there is none, weights/)")
-    add("--views", type=int, choices=evaluate.VIEWS, default=6, help="to average over (%(default)s)")
+    add("--views", type=int, choices=evaluate.VIEWS, default=6, help="crops to average over (%(default)s)")
     add("--json", action=argparse.BooleanOptionalAction, default=False, help="a line a photo (%(default)s)")
     add("--figure", type=Path, metavar="FILE", help=f"also draw the first {ON_THE_FIGURE} photos (off)")
     machine.add_arguments(parser)
     parser.set_defaults(precision="fp32")  # (bf16 ties the less likely names)
     args = parser.parse_args(argv)
-    if "" in args.photos:  # as a Path it would be the folder that we are in
-        parser.error("PHOTO: a name is empty")
     if args.figure and args.figure.suffix.lower() != ".png":
         parser.error(f"--figure {args.figure}: the name has to end in .png")
     return args
@@ -64,8 +62,8 @@ def main(args: argparse.Namespace) -> int:
     why = f", since there is no {OWN}," if path is SHIPPED else ""
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         device, precision = machine.set_up(args.device, args.precision)
-        print(f"naming flowers with {path}{why} {machine.say(device, precision)}")
         encoder, classifier, content = evaluate.load_classifier(path, device)
+        print(f"naming flowers with {path}{why} {machine.say(device, precision)}")
     if not (paths := list(listing.find(args.photos))):
         raise UserError(f"no photos in {few(args.photos)}")
 

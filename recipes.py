@@ -5,6 +5,7 @@
 """
 
 import argparse
+import sys
 
 from support import checkpoint
 from support.errors import counted
@@ -30,9 +31,10 @@ FEW_STEPS = 1000  # with fewer, batch norm's running statistics lag behind stron
 
 
 def parse(parser: argparse.ArgumentParser, stage: str, argv: list[str] | None) -> argparse.Namespace:
-    """Parse with the defaults of the recipe that is typed, else of a resumed run's, else of strong."""
+    """Parse by the defaults of the recipe that is typed, else a resumed run's, else strong's; --help, too."""
     parser.set_defaults(**RECIPES["strong"][stage] | {"recipe": None})
-    typed, _ = parser.parse_known_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    typed, _ = parser.parse_known_args([word for word in words if word not in ("-h", "--help")])
     recipe = typed.recipe
     if recipe is None and typed.resume and (flags := checkpoint.peek(typed.out / "last.pt").get("flags")):
         recipe = flags.get("recipe", "report")

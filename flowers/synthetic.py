@@ -3,6 +3,7 @@
 Each picture has its own pose, light, lens and background, drawn from a seed of its own.
 """
 
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -90,8 +91,8 @@ def draw_split(split: str, classes: int, count: int, sizes: list[int], start: in
     cores = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     try:
         with (ONE_AT_A_TIME, script, patch.dict(os.environ, serial),
-              ProcessPoolExecutor(cores, spawn, signal.signal, ignore) as pool):
-            drawn = pool.map(draw, *zip(*pictures), chunksize=count)
+              ProcessPoolExecutor(cores, spawn, signal.signal, ignore) as pool,
+              contextlib.closing(pool.map(draw, *zip(*pictures), chunksize=count)) as drawn):
             bar = tqdm(names[start:], f"drawing {split} flowers", len(names), initial=start, unit=" flowers",
                        leave=False, disable=None)
             for name in bar:

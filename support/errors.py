@@ -30,9 +30,17 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, text: str):
         super().__init__(description=text, formatter_class=argparse.RawTextHelpFormatter)
+        self.register("type", Path, path_of)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (--help lists the flags)")
+
+
+def path_of(text: str) -> Path:
+    """An argparse type: a path, whose name is not empty, as of a variable that is not set."""
+    if not text:  # Path would make it the folder that we are in
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(text)
 
 
 def printable(name) -> str:

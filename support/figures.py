@@ -1,4 +1,4 @@
-"""Every plot. Each function writes one PNG."""
+"""Every plot: what returns nothing writes one PNG."""
 
 import contextlib
 import warnings

@@ -162,7 +162,7 @@ def test_more_photos_than_are_decoded_at_once_all_get_their_names_in_linked_fold
     (["photos/test", "--figure", "absent/sheet.png"], "absent/sheet.png"),
     (["photos/test", "--figure", "taken.png"], "taken.png is there already, maybe a photo"),
     (["empty"], "no photos in empty"),
-    (["photos/test", ""], "PHOTO: a name is empty"),
+    (["photos/test", ""], "PHOTO: the name is empty"),
     (["photos/test", "--classifier", "autoencoder.pt"], "holds no classifier, but autoencoder"),
 ))
 def test_bad_input_is_one_line(arguments, words, trained):
