@@ -12,14 +12,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import augment
 import data
-from flowers import duplicates
+from flowers import notices
 from models import HEADS, AutoEncoder, Encoder
 from support import checkpoint, distributed, figures, files, machine, run_folder
 from support.errors import Parser, UserError, counted, few
@@ -102,6 +101,17 @@ def reconstruct(model: AutoEncoder, x: Tensor, precision: str) -> Tensor:
     return x_hat.float()
 
 
+def reconstructing(args: argparse.Namespace, content: dict, device: torch.device) -> AutoEncoder | None:
+    """The autoencoder that --autoencoder names, None where its target is no photo; lines say what is odd."""
+    model, saved = load_autoencoder(args.autoencoder, device)
+    if saved["dataset"] != content["dataset"]:
+        print(f"{args.autoencoder} was trained with --dataset {saved['dataset']}, "
+              f"{args.classifier} with {content['dataset']}")
+    if (target := saved.get("flags", {}).get("target", "photo")) != "photo":
+        print(f"{args.autoencoder} learned {target}, so no error of reconstructed photos is measured")
+    return model if target == "photo" else None
+
+
 def reconstruction_error(model: AutoEncoder, images: Tensor, device: torch.device, precision: str) -> float:
     """Mean squared error per value of uint8 images (N, 3, H, W), in [0, 1] units; model in eval mode."""
     total = 0.0
@@ -148,19 +158,6 @@ def print_summaries(splits: dict[str, dict], views: int) -> None:
             print(f"      mean squared error of the reconstructions: {result['reconstruction_error']:.5f}")
 
 
-def show_where_it_goes_wrong(out: Path, split: str, flowers: data.FlowerSet, predicted: np.ndarray) -> None:
-    """Write the table and the figures of one split, from the class that each image was given (N,)."""
-    labels, classes = flowers.labels.numpy(), flowers.classes
-    matrix = np.zeros((len(classes), len(classes)), int)  # rows: the true class, columns: the name given
-    np.add.at(matrix, (labels, predicted), 1)
-    rows = [["class", "class number", f"{split} images", "correct", "accuracy (%)"]]
-    for i, (name, n, right) in enumerate(zip(classes, matrix.sum(1), matrix.diagonal())):
-        rows.append([name, i, n, right, f"{100 * right / n:.2f}" if n else ""])
-    files.write_csv(out / "per_class.csv", rows)
-    figures.confusion(out / "confusion.png", matrix, classes)
-    figures.confused(out / "confused.png", matrix, classes, flowers.images, labels, predicted)
-
-
 def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> list[data.FlowerSet]:
     """A split's photos of the classifier's classes, at 100 pixels and for views at SQUARE; [] for none."""
     sizes = [100, augment.SQUARE] if args.views > 1 and split != "train" else [100]
@@ -197,10 +194,7 @@ def main(args: argparse.Namespace) -> int:
     device, precision = machine.set_up(args.device, args.precision)
     encoder, classifier, content = load_classifier(args.classifier, device)
     print(f"evaluating {args.classifier} {machine.say(device, precision)}")
-    autoencoder, saved = load_autoencoder(args.autoencoder, device) if args.autoencoder else (None, content)
-    if saved["dataset"] != content["dataset"]:
-        print(f"{args.autoencoder} was trained with --dataset {saved['dataset']}, "
-              f"{args.classifier} with {content['dataset']}")
+    autoencoder = reconstructing(args, content, device) if args.autoencoder else None
     classes, dataset = content["classes"], args.dataset or content["dataset"]
     if not (args.dataset or dataset in data.BUILT_IN or Path(dataset).is_dir()):
         raise UserError(f"{args.classifier} was trained on the folder {dataset}, which is not here; "
@@ -213,7 +207,8 @@ def main(args: argparse.Namespace) -> int:
         if not photos:
             raise UserError(f"--dataset {dataset}: {args.classifier} knows none of its classes, but "
                             f"{few(classes)}")
-        duplicates.tell({split: of[0] for split, of in photos.items()}, dataset, dataset not in data.BUILT_IN)
+        notices.tell_copies({split: sets[0] for split, sets in photos.items()}, dataset,
+                            is_folder=dataset not in data.BUILT_IN)
         if "test" not in photos:
             print(f"--dataset {dataset}: no test photos, so tables and figures are of {[*photos][-1]} images")
         splits = {}
@@ -235,7 +230,7 @@ def main(args: argparse.Namespace) -> int:
             return 0
         print_summaries(splits, args.views)
         files.write_csv(out / "predictions.csv", rows)
-        show_where_it_goes_wrong(out, split, flowers, predicted.numpy())  # of the last, mostly test
+        figures.where_it_goes_wrong(out, split, flowers, predicted.numpy())  # of the last, mostly test
         seconds = round(time.perf_counter() - start, 2)
         files.write_json(out / "evaluation.json", {
             "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"],

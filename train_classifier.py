@@ -26,7 +26,7 @@ import data
 import evaluate
 import recipes
 import training
-from flowers import duplicates
+from flowers import notices
 from models import DROPOUTS_AFTER, HEADS, AutoEncoder, Encoder
 from support import checkpoint, distributed, machine, parallel, run_folder, run_log
 from support.flags import number
@@ -151,7 +151,7 @@ def main(args: argparse.Namespace) -> int:
         splits = {"train": flowers}
         if not args.with_val:
             splits["val"] = distributed.in_turn(data.load, args.dataset, "val", args.data_dir, args.cache_dir)
-        distributed.from_first(duplicates.tell, splits, args.dataset, args.dataset not in data.BUILT_IN)
+        distributed.from_first(notices.tell_copies, splits, args.dataset, args.dataset not in data.BUILT_IN)
         run.check_photos("".join(flowers.digest() for flowers in splits.values()))
         images = machine.place(flowers.images, run.device)  # uint8 (N, 3, size, size)
         labels = flowers.labels.to(run.device)  # (N,)

@@ -11,9 +11,9 @@ from torch.optim.swa_utils import update_bn
 import augment
 import data
 import recipes
-from flowers import folder
+from flowers import folder, notices
 from support import distributed, machine, parallel, run_folder
-from support.errors import Parser, UserError, counted, printable
+from support.errors import Parser, UserError
 from support.flags import add_run, number
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "adagrad": torch.optim.Adagrad,
@@ -54,7 +54,7 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
     if len(flowers) < 2:
         raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     if stage == "classifier":
-        tell_few(flowers, args)
+        notices.tell_few(flowers.labels, flowers.classes, args.class_weights != "none")
     sizes = [len(batch) for batch in data.batches(len(flowers), args.batch_size)]
     parallel.check_batches(sizes, args.batch_size)
     args.epochs = run.flags["epochs"] = recipes.epochs(args, stage, len(sizes), run.resumed)
@@ -69,18 +69,6 @@ def own_parts(batches: list[Tensor], draws: list[augment.Draws],
     mine = [distributed.part(batch).to(place) for batch in batches]
     scale = [distributed.count() * len(own) / len(batch) for own, batch in zip(mine, batches)]
     return mine, [augment.Draws(*map(distributed.part, each)) for each in draws], scale
-
-
-def tell_few(flowers: data.FlowerSet, args: argparse.Namespace) -> None:
-    """Print which classes have too few photos to learn from, and what helps where some have far fewer."""
-    counts = torch.bincount(flowers.labels, minlength=len(flowers.classes))  # (classes,)
-    if few := (counts < 5).nonzero().flatten().tolist():
-        print(f"expect little of {len(few)} of {len(counts)} classes: there are under 5 training photos, "
-              f"such as {counts[few[0]]} of {printable(flowers.classes[few[0]])}")
-    least, most = counts[counts > 0].min().item(), counts.max().item()
-    if args.class_weights == "none" and most >= 5 * least:
-        print(f"{printable(flowers.classes[counts.argmax()])} has {counted(most, 'photo')}, another "
-              f"class {least}: --class-weights balanced lets each count the same")
 
 
 def class_weights(flowers: data.FlowerSet) -> Tensor:

@@ -1,4 +1,4 @@
-"""Every plot: what returns nothing writes one PNG."""
+"""Every plot: what returns nothing writes one PNG, where_it_goes_wrong two and a table."""
 
 import contextlib
 import warnings
@@ -165,6 +165,19 @@ def confused(path: Path, matrix: np.ndarray, classes: list[str], images: Tensor,
             _photo(right, photo(j, j), f"{_short(classes[j])},\n{other_way} the other way", "left")
         for axis in axes.flat[2 * len(pairs):]:
             axis.axis("off")
+
+
+def where_it_goes_wrong(out: Path, split: str, flowers, predicted: np.ndarray) -> None:
+    """per_class.csv, confusion.png, confused.png of a data.FlowerSet and the class given each image (N,)."""
+    labels, classes = flowers.labels.numpy(), flowers.classes
+    matrix = np.zeros((len(classes), len(classes)), int)  # rows: the true class, columns: the name given
+    np.add.at(matrix, (labels, predicted), 1)
+    rows = [["class", "class number", f"{split} images", "correct", "accuracy (%)"]]
+    for i, (name, n, right) in enumerate(zip(classes, matrix.sum(1), matrix.diagonal())):
+        rows.append([name, i, n, right, f"{100 * right / n:.2f}" if n else ""])
+    files.write_csv(out / "per_class.csv", rows)
+    confusion(out / "confusion.png", matrix, classes)
+    confused(out / "confused.png", matrix, classes, flowers.images, labels, predicted)
 
 
 def predictions(path: Path, rows: list[tuple[str, np.ndarray, list[tuple[str, float]]]]) -> None:

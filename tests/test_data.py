@@ -22,7 +22,7 @@ import data
 import flowers.folder
 import train_autoencoder
 import train_classifier
-from flowers import decoding, duplicates, listing, synthetic
+from flowers import decoding, listing, notices, synthetic
 from support import checkpoint
 from support.errors import UserError
 
@@ -506,11 +506,11 @@ def test_the_same_photo_in_two_splits_is_told_in_a_line(folder, tmp_path, capsys
     capsys.readouterr()
     in_training = {split: flowers[split] for split in ("train", "val")}
     for known in (flowers, in_training):  # that of test/, which it does not decode, too
-        duplicates.tell(known, str(folder), is_folder=True)
+        notices.tell_copies(known, str(folder), is_folder=True)
         assert capsys.readouterr().out == "2 photos are in two splits, byte for byte: " \
             "train/rose/1.jpg (train) and val/rose/same.jpg (val), " \
             "train/rose/0.jpg (train) and test/tulip/other.jpg (test)\n"
-    duplicates.tell({split: flowers[split] for split in ("val", "test")}, str(folder), is_folder=True)
+    notices.tell_copies({split: flowers[split] for split in ("val", "test")}, str(folder), is_folder=True)
     assert capsys.readouterr().out == ""
 
 
@@ -519,7 +519,7 @@ def test_the_same_photo_in_two_classes_is_told_in_a_line(folder, tmp_path, capsy
     shutil.copy(folder / "train/rose/2.jpg", folder / "train/rose/twice.jpg")  # of its own class
     flowers = load(folder, "train", tmp_path)
     capsys.readouterr()
-    duplicates.tell({"train": flowers}, str(folder), is_folder=True)
+    notices.tell_copies({"train": flowers}, str(folder), is_folder=True)
     told = "1 photo is in two classes, byte for byte: train/rose/2.jpg and train/tulip/other.jpg\n"
     assert capsys.readouterr().out == told
 

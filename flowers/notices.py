@@ -1,16 +1,33 @@
-"""Photos that are there twice, byte for byte, by their digests: in two splits, or in two classes."""
+"""What a user should hear of photos that a classifier can learn from all the same: copies, and too few."""
 
 import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from flowers import listing
 from flowers.decoding import digest_of
-from support.errors import counted, few
+from support.errors import counted, few, printable
 
 
-def tell(splits: dict, dataset: str, is_folder: bool) -> None:
+def tell_few(labels: torch.Tensor, classes: list[str], are_balanced: bool) -> None:
+    """Print which classes have too few photos, by labels (N,), and what helps where some have far fewer.
+
+    are_balanced: whether each class counts the same already.
+    """
+    counts = torch.bincount(labels, minlength=len(classes))  # (classes,)
+    if lacking := (counts < 5).nonzero().flatten().tolist():
+        print(f"expect little of {len(lacking)} of {len(counts)} classes: there are under 5 training photos, "
+              f"such as {counts[lacking[0]]} of {printable(classes[lacking[0]])}")
+    least, most = counts[counts > 0].min().item(), counts.max().item()
+    if not are_balanced and most >= 5 * least:
+        print(f"{printable(classes[counts.argmax()])} has {counted(most, 'photo')}, another "
+              f"class {least}: --class-weights balanced lets each count the same")
+
+
+def tell_copies(splits: dict, dataset: str, is_folder: bool) -> None:
     """Print how many photos of a split, or of a folder's test/, are in another split, or in two classes.
 
     splits: a data.FlowerSet of each split that was loaded, by its name.
