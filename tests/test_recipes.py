@@ -7,6 +7,7 @@ import re
 import shutil
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -156,6 +157,43 @@ def test_strong_mixes_pictures_and_their_labels_as_its_loss_says(drawn, tmp_path
     labels = share[:, None] * own + (1 - share[:, None]) * own[draws.partner]
     loss = F.cross_entropy(head(encoder(x)), 0.9 * labels + 0.1 / 3)
     assert log_of(tmp_path)[1][0]["cost"] == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_edges_are_those_of_scipy_and_do_not_follow_light_or_contrast():
+    from scipy import ndimage
+
+    x = torch.rand(2, 3, 40, 30, generator=torch.Generator().manual_seed(0))
+    found, sobel = train_autoencoder.edges(x), np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 4
+    for image, edges in zip(x.double().numpy(), found):
+        grey = np.tensordot((0.299, 0.587, 0.114), image, 1)
+        across, down = (ndimage.correlate(grey, kernel, mode="mirror") for kernel in (sobel, sobel.T))
+        turns = np.pi / 3 * np.arange(3)
+        steep = np.stack([abs(across * np.cos(turn) + down * np.sin(turn)) for turn in turns])
+        area = {side: ndimage.uniform_filter(np.ones_like(grey), side, mode="constant") for side in (5, 25)}
+        near = np.stack([ndimage.uniform_filter(each, 5, mode="constant") / area[5] for each in steep])
+        around = ndimage.uniform_filter(steep.mean(0), 25, mode="constant") / area[25]
+        assert np.allclose(edges, near / (around + 0.02), atol=1e-5)
+    assert torch.allclose(train_autoencoder.edges(0.6 * x + 0.3), found, rtol=0.2)
+    assert train_autoencoder.edges(torch.full((1, 3, 40, 30), 0.4)).max() < 1e-5
+
+
+def test_a_target_of_edges_is_that_of_the_photo_before_it_was_changed(drawn, tmp_path):
+    flags = ["--target", "edges", "--epochs", "1", "--batch-size", "12", "--out", tmp_path]
+    done = run_script(drawn, "train_autoencoder", *HERE, *flags)
+    assert done.returncode == 0 and (tmp_path / "reconstruction_001.png").exists(), done.stderr
+    flowers = data.load(str(drawn / "photos"), "train", cache_dir=str(drawn / "cache"), size=augment.SQUARE)
+    machine.seeded_shuffle(0, 0)
+    model, shuffle = AutoEncoder(), machine.seeded_shuffle(0, 1)
+    (batch,) = data.batches(12, 12, shuffle)
+    (draws,) = augment.draw([batch], shuffle, smallest=0.2)
+    photos = flowers.images[batch]
+    target = train_autoencoder.edges(next(augment.views(photos, 1)))
+    loss = F.mse_loss(model(augment.augment(photos, draws))[1], target)
+    assert log_of(tmp_path)[1][0]["cost"] == pytest.approx(loss.item(), rel=1e-5)
+    done = run_script(drawn, "evaluate", "--cache-dir", "cache", "--views", "1", "--out", tmp_path / "there",
+                      "--autoencoder", tmp_path / "autoencoder.pt")
+    assert f"{tmp_path}/autoencoder.pt learned edges, so no error" in done.stdout, done.stderr
+    assert "reconstruction_error" not in (tmp_path / "there/evaluation.json").read_text()
 
 
 def test_the_log_says_every_flag_of_the_recipe_as_it_was(drawn):
