@@ -15,6 +15,7 @@ from conftest import HEADS, assert_one_line, draw_folder, run_script
 
 import augment
 import data
+import evaluate
 import recipes
 import train_autoencoder
 import train_classifier
@@ -177,10 +178,11 @@ def test_edges_are_those_of_scipy_and_do_not_follow_light_or_contrast():
     assert train_autoencoder.edges(torch.full((1, 3, 40, 30), 0.4)).max() < 1e-5
 
 
-def test_a_target_of_edges_is_that_of_the_photo_before_it_was_changed(drawn, tmp_path):
-    flags = ["--target", "edges", "--epochs", "1", "--batch-size", "12", "--out", tmp_path]
-    done = run_script(drawn, "train_autoencoder", *HERE, *flags)
-    assert done.returncode == 0 and (tmp_path / "reconstruction_001.png").exists(), done.stderr
+def test_a_target_of_edges_is_that_of_the_photo_before_it_was_changed(drawn, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(drawn)
+    flags = ["--target", "edges", "--epochs", "1", "--batch-size", "12", "--out", str(tmp_path)]
+    assert train_autoencoder.main(train_autoencoder.parse_args([*HERE, *flags])) == 0
+    assert (tmp_path / "reconstruction_001.png").exists()
     flowers = data.load(str(drawn / "photos"), "train", cache_dir=str(drawn / "cache"), size=augment.SQUARE)
     machine.seeded_shuffle(0, 0)
     model, shuffle = AutoEncoder(), machine.seeded_shuffle(0, 1)
@@ -190,9 +192,9 @@ def test_a_target_of_edges_is_that_of_the_photo_before_it_was_changed(drawn, tmp
     target = train_autoencoder.edges(next(augment.views(photos, 1)))
     loss = F.mse_loss(model(augment.augment(photos, draws))[1], target)
     assert log_of(tmp_path)[1][0]["cost"] == pytest.approx(loss.item(), rel=1e-5)
-    done = run_script(drawn, "evaluate", "--cache-dir", "cache", "--views", "1", "--out", tmp_path / "there",
-                      "--autoencoder", tmp_path / "autoencoder.pt")
-    assert f"{tmp_path}/autoencoder.pt learned edges, so no error" in done.stdout, done.stderr
+    flags = ["--views", "1", "--out", str(tmp_path / "there"), "--autoencoder", f"{tmp_path}/autoencoder.pt"]
+    assert evaluate.main(evaluate.parse_args(["--cache-dir", "cache", *flags])) == 0
+    assert f"{tmp_path}/autoencoder.pt learned edges, so no error" in capsys.readouterr().out
     assert "reconstruction_error" not in (tmp_path / "there/evaluation.json").read_text()
 
 
