@@ -81,7 +81,7 @@ def draw(model: AutoEncoder, images: Tensor, epoch: int, args: argparse.Namespac
     x = augment.plain(images[shown])  # (B, 3, 100, 100), B up to 8
     x_hat = evaluate.reconstruct(model, x, precision)  # (B, 3, 100, 100)
     if args.target == "edges":
-        x, x_hat = edges(x) / 3, x_hat / 3  # most are below 3
+        x, x_hat = edges(x) / 3, x_hat / 3  # darker, so that a picture holds them
     figures.reconstructions(args.out / f"reconstruction_{epoch:03d}.png", x, x_hat,
                             f"training images after epoch {epoch}")
 

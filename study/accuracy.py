@@ -170,11 +170,11 @@ def against_minutes(path: Path, runs: Runs) -> None:
 
 
 def against_epochs(path: Path, runs: Runs) -> None:
-    """Draw what stage one changes: pooled head, each length of stage two, with it and without."""
+    """Draw what stage one changes, by its target: pooled head, each length of stage two, with and without."""
     lines = {}
     for epochs, name in LENGTHS.items():
-        for each, start in ((name, "random weights"), (f"{name}-stage-one", "stage one")):
-            if series := [[1.0, *run["val_accuracies"]] for run in runs.get(each, ())]:
+        for suffix, start in (("", "random weights"), ("-stage-one", "stage one"), ("-edges", "edges")):
+            if series := [[1.0, *run["val_accuracies"]] for run in runs.get(name + suffix, ())]:
                 last, seeds = len(series[0]) - 1, counted(len(series), "seed")
                 lines[f"from {start}, {epochs} epochs, {seeds}"] = [
                     epochs * i / last for i in range(last + 1)], series

@@ -138,7 +138,7 @@ def tables(runs: Runs) -> dict[str, str]:
     error = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
     six_views = {"test accuracy over six views (%)": intervals.over_views("test")}
     strong = ("strong-pooled", "strong-pooled-stage-one", "strong-pooled-120", "strong")
-    dropouts = ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear")
+    starts = ("strong-pooled-100", "strong-pooled-100-stage-one", "strong-pooled-100-edges")
     benchmark = files.read_json(RESULTS / "benchmark.json")
     without_bf16 = files.read_json(RESULTS / "without-bf16/benchmark.json")
     step, scale = speed.with_batch_norm(benchmark, without_bf16), files.read_json(RESULTS / "scale.json")
@@ -148,6 +148,7 @@ def tables(runs: Runs) -> dict[str, str]:
         "commands": commands(RESULTS / "commands.txt"),
         "speed": speed.speed(benchmark), "answers": answers(runs, step),
         "strong": paired(runs, strong, val | test | six_views), "lengths": accuracy.lengths(runs),
+        "starts": paired(runs, starts, val | test | six_views),
         "marks": accuracy.marks(runs, RESULTS / "ensemble.json"),
         "sizes": mistakes.class_sizes(RESULTS, runs),
         "calibration": calibration.table(files.read_json(RESULTS / "calibration.json")["rows"]),
@@ -156,8 +157,8 @@ def tables(runs: Runs) -> dict[str, str]:
         "processes": speed.processes(scale, False), "scaling": speed.processes(scale, True),
         "photos": speed.photos(scale), "paper": speed.on_paper(scale), "decoding": speed.decoding(scale),
         "augmentation": speed.augmentation(benchmark), "trials": trials(RESULTS / "search.jsonl"),
-        "section5": section5(runs), "dropout": paired(runs, dropouts, test),
-        "conclusions": conclusions(runs, step),
+        "section5": section5(runs), "conclusions": conclusions(runs, step),
+        "dropout": paired(runs, ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear"), test),
         "pretraining": pretraining(runs), "rates": rates(runs),
         "unpooling": paired(runs, STAGE_ONES, error | test),
         "precision": paired(runs, ("final", "final-fp32"), val),
@@ -187,8 +188,7 @@ def main(args: argparse.Namespace) -> int:
     figures.bars(RESULTS / "confused_pairs.png", mistakes.pairs(RESULTS, runs),
                  "test photos of both that get the other's name (%), pooled head, mean over seeds")
     files.write_json(RESULTS / "summary.json", {"rows": summary(runs)})
-    print(f"wrote {', '.join(str(page.relative_to(HERE)) for page in PAGES)}, and summary.json and three "
-          f"pictures in results/")
+    print(f"wrote {', '.join(str(page.relative_to(HERE)) for page in PAGES)}, results/summary.json and plots")
     return 0
 
 
