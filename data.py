@@ -1,6 +1,5 @@
 """Photos to tensors: a data set's splits and class names, the cache, batches as selections of a split."""
 
-import argparse
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,7 @@ import torch
 
 from flowers import cache, decoding, flowers102, folder, synthetic
 from support import machine
-from support.errors import printable
+from support.errors import path_of, printable
 
 SPLITS = folder.SPLITS
 # A source of photos, one of these or `folder`, has find(dataset, data_dir) -> root, splits(dataset) -> names,
@@ -38,9 +37,7 @@ class FlowerSet:
 
 def dataset_name(text: str) -> str:
     """An argparse type: a built-in set's name, or the path of a folder; ./synthetic stays a folder."""
-    if not text:  # normpath would make it the folder that we are in
-        raise argparse.ArgumentTypeError("the name is empty")
-    path = os.path.normpath(text)
+    path = os.path.normpath(path_of(text))
     return os.path.join(".", path) if path in BUILT_IN and text not in BUILT_IN else path
 
 

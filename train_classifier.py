@@ -15,7 +15,6 @@ import functools
 import os
 import time
 from collections import OrderedDict
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +28,7 @@ import training
 from flowers import notices
 from models import DROPOUTS_AFTER, HEADS, AutoEncoder, Encoder
 from support import checkpoint, distributed, machine, parallel, run_folder, run_log
+from support.errors import path_of
 from support.flags import number
 
 PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite removes them, too
@@ -37,7 +37,7 @@ PRODUCTS = ("classifier.pt", "curve.png", *evaluate.PRODUCTS)  # --overwrite rem
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = training.parser_of(__doc__, out="runs/classifier")
     switch, add = argparse.BooleanOptionalAction, parser.add_argument_group("model").add_argument
-    add("--autoencoder", type=lambda text: None if text == "none" else Path(text),
+    add("--autoencoder", type=lambda text: None if text == "none" else path_of(text),
         help="where to start: stage one's checkpoint, a classifier.pt, or none: random weights (%(default)s)")
     add("--head", choices=HEADS, help="the report's, or a smaller one that averages z's maps (%(default)s)")
     add("--freeze-encoder", action=switch, default=False, help="train the classifier alone (%(default)s)")

@@ -98,8 +98,9 @@ def answers(runs: Runs, step: Steps) -> str:
     for i, (conclusion, claims) in enumerate(judged(runs, step), 1):
         decisive, verdict = worst(claims), by_reading(claims)
         whose = f"{decisive.verdict()} {decisive.reading}" if ", " in verdict else verdict  # of the readings
-        figure = f"{whose}** ({signed(decisive.difference, decisive.unit)})**"
-        lines.append(f"{i}. {conclusion['short']}: **{verdict.replace(whose, figure)}**".removesuffix("****"))
+        before, after = verdict.split(whose)
+        lines.append(f"{i}. {conclusion['short']}: **{before}{whose}** "
+                     f"({signed(decisive.difference, decisive.unit)}){f'**{after}**' if after else ''}")
     return "\n".join(lines)
 
 

@@ -42,8 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def cell(runs: Runs, name: str, value: intervals.Value) -> str:
     """A row's mean with its interval; nothing where not measured."""
-    values = [value(run) for run in runs[name] if value(run) is not None]
-    if not values:
+    if not (values := [value(run) for run in runs[name] if value(run) is not None]):
         return ""
     mean, low, high = intervals.interval(values)
     return f"{mean:.2f} {intervals.bounds(low, high)}"
