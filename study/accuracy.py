@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 
 from study import intervals
-from study.intervals import Runs, interval_of_mean, markdown, spread, test_accuracy, val_accuracy
+from study.intervals import Runs, Value, interval_of_mean, markdown, spread, test_accuracy, val_accuracy
 from study.rows import BEST, RATES, ROWS, report
 from support import figures, files
 from support.errors import counted
@@ -13,6 +13,7 @@ STAGE_ONES = ("pretrained", "unpool-nearest", "unpool-indices", "adagrad-autoenc
 SHOWN = {"strong": "report's head", "strong-pooled": "pooled head",
          "strong-pooled-stage-one": "pooled head, from stage one", "final": "report's recipe"}
 LENGTHS = {100: "strong-pooled-100", 150: "strong-pooled", 250: "strong-pooled-250", 800: "strong-pooled-800"}
+STARTS = {"": "random weights", "-stage-one": "stage one", "-edges": "stage one of edges"}
 NOT_MEASURED = "not measured"
 MARKS = (  # what is measured, of which row, over views; at full length at least, and the aim; elsewhere
     ("report's networks, one view", "strong", False, "70", "73", "41.16 (the report)"),
@@ -102,25 +103,10 @@ def pretraining(runs: Runs) -> str:
             f"from random weights; the report's one run lies at {report()['final'][0]:.2f}.")
 
 
-def lengths(runs: Runs) -> str:
-    """What stage one gains at several lengths of stage two, pooled head, over the seeds that both have."""
-    measures = {"validation": val_accuracy, "test": test_accuracy,
-                "test over six views": intervals.over_views("test")}
-    rows = []
-    for epochs, name in LENGTHS.items():
-        of = {each: {run["seed"]: run for run in runs.get(each, ())} for each in (name, f"{name}-stage-one")}
-        random, trained = of.values()
-        on = where([*random.values(), *trained.values()]) if random or trained else ""
-        both = random.keys() & trained.keys()
-        seeds = sorted(both or random.keys() or trained.keys())
-        for title, value in measures.items() if random or trained else [("all three", test_accuracy)]:
-            cells = [interval_of_mean([value(each[seed]) for seed in seeds]) if each else NOT_MEASURED
-                     for each in (random, trained)]
-            apart = intervals.gap(runs, f"{name}-stage-one", name, value) if both else None
-            rows.append([epochs, ", ".join(map(str, seeds)), title, *cells,
-                         intervals.signed(apart) if apart else NOT_MEASURED, on])
-    return markdown(["epochs of stage two", "seeds", "accuracy (%)", "from random weights [95 %]",
-                     "from stage one [95 %]", "stage one minus random weights [95 %]", "on"], rows)
+def starts(runs: Runs, measures: dict[str, Value]) -> str:
+    """What a start from stage one changes, by its target, a table each length of stage two; pooled head."""
+    groups = [[name for suffix in STARTS if runs.get(name := base + suffix)] for base in LENGTHS.values()]
+    return "\n\n".join(intervals.paired(runs, group, measures) for group in groups if len(group) > 1)
 
 
 def marks(runs: Runs, ensemble: Path) -> str:
@@ -165,7 +151,8 @@ def against_minutes(path: Path, runs: Runs) -> None:
             stage_one, stage_two = (statistics.mean(run.get(f"{stage}_seconds", 0) for run in of) / 60
                                     for stage in ("autoencoder", "classifier"))
             last = len(series[0]) - 1
-            lines[title] = [stage_one + stage_two * i / last for i in range(last + 1)], series
+            lines[f"{title}, {of[0]['precision']}"] = [
+                stage_one + stage_two * i / last for i in range(last + 1)], series
     figures.lines(path, lines, "minutes on one core", "validation accuracy (%)")
 
 
@@ -173,7 +160,7 @@ def against_epochs(path: Path, runs: Runs) -> None:
     """Draw what stage one changes, by its target: pooled head, each length of stage two, with and without."""
     lines = {}
     for epochs, name in LENGTHS.items():
-        for suffix, start in (("", "random weights"), ("-stage-one", "stage one"), ("-edges", "edges")):
+        for suffix, start in STARTS.items():
             if series := [[1.0, *run["val_accuracies"]] for run in runs.get(name + suffix, ())]:
                 last, seeds = len(series[0]) - 1, counted(len(series), "seed")
                 lines[f"from {start}, {epochs} epochs, {seeds}"] = [

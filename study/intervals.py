@@ -98,12 +98,18 @@ def precisions(runs: list[dict]) -> str:
 
 def gap(runs: Runs, name: str, base: str, value: Value = test_accuracy,
         base_value: Value | None = None) -> Difference:
-    """Difference of two rows, paired over the seeds that both have."""
+    """Difference of two rows, paired over the seeds that both have; of a single run to the other row's mean,
+    with an interval as for one more run of that row, so that both are taken to spread alike."""
     values = {run["seed"]: value(run) for run in runs[name]}
     base_values = {run["seed"]: (base_value or value)(run) for run in runs[base]}
-    apart = [values[seed] - base_values[seed] for seed in values if seed in base_values]
     ours, theirs = precisions(runs[name]), precisions(runs[base])
-    return Difference(*interval(apart), "" if ours == theirs else f"{ours} against {theirs}")
+    if len(values) == 1 < len(base_values):
+        mean, low, high = interval([*base_values.values()], one_more=True)
+        [own] = values.values()
+        apart = own - mean, own - high, own - low
+    else:
+        apart = interval([values[seed] - base_values[seed] for seed in values if seed in base_values])
+    return Difference(*apart, "" if ours == theirs else f"{ours} against {theirs}")
 
 
 def level(runs: Runs, name: str, value: Value) -> Difference:

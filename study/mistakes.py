@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from study import intervals
 from study.intervals import Runs, interval_of_mean, markdown, path_of
+from support import figures
 
 ROW = "strong-pooled"
 PAIRS, GROUPS = 16, 4
@@ -15,8 +17,7 @@ def predictions(results: Path, runs: Runs) -> tuple[list[str], list[np.ndarray]]
     matrices = []
     for run in runs[ROW]:
         kept = np.load(path_of(results, ROW, run["seed"]).with_suffix(".npz"))
-        matrices.append(np.zeros((len(kept["classes"]), len(kept["classes"])), int))
-        np.add.at(matrices[-1], (kept["labels"], kept["predicted"]), 1)
+        matrices.append(figures.confusion_matrix(kept["labels"], kept["predicted"], len(kept["classes"])))
     return kept["classes"].tolist(), matrices
 
 
@@ -32,19 +33,21 @@ def pairs(results: Path, runs: Runs) -> dict[str, float]:
 
 
 def class_sizes(results: Path, runs: Runs) -> str:
-    """Accuracy of species with few and with many test photos, each with ten to train on."""
+    """Accuracy, the mean over seeds, of species with few and with many test photos: each has ten to train on;
+    intervals over species, and Welch's of the difference."""
+    from scipy.stats import ttest_ind
+
     _, matrices = predictions(results, runs)
-    counts = matrices[0].sum(1)  # (K,)
-    rows, means = [], []
-    for group in np.array_split(np.argsort(counts, kind="stable"), GROUPS):
-        of_class = [100 * matrix.diagonal()[group] / counts[group] for matrix in matrices]  # (species,) each
-        means.append([float(each.mean()) for each in of_class])
-        rows.append([f"{counts[group].min()} to {counts[group].max()}", len(group),
-                     interval_of_mean(means[-1]),
-                     f"{np.mean(of_class, 0).min():.0f} to {np.mean(of_class, 0).max():.0f}"])
-    fall = interval_of_mean([last - first for first, last in zip(means[0], means[-1])])
+    counts, accuracies = matrices[0].sum(1), 100 * sum(matrices).diagonal() / sum(matrices).sum(1)  # (K,)
+    groups = np.array_split(np.argsort(counts, kind="stable"), GROUPS)
+    rows = [[f"{counts[group].min()} to {counts[group].max()}", len(group),
+             interval_of_mean(accuracies[group].tolist()),
+             f"{accuracies[group].min():.0f} to {accuracies[group].max():.0f}"] for group in groups]
+    few, many = accuracies[groups[0]], accuracies[groups[-1]]
+    fall = intervals.Difference(many.mean() - few.mean(),
+                                *ttest_ind(many, few, equal_var=False).confidence_interval(0.95))
     pair, share = next(iter(pairs(results, runs).items()))
     return markdown(["test photos of a species", "species", "mean of their accuracies (%) [95 %]",
                      "worst to best species (%)"], rows) + (
-        f"\n\nFrom the first row to the last the mean changes by {fall} points. Most often confused are "
-        f"{pair}: {share:.0f} % of their photos get the other's name.")
+        f"\n\nFrom the first row to the last the mean changes by {intervals.signed(fall)} points. Most often "
+        f"confused are {pair}: {share:.0f} % of their photos get the other's name.")

@@ -68,7 +68,8 @@ def results(runs: Runs) -> str:
     ours, theirs = (signed(gap(runs, name, base), "points") for name, base in (
         ("strong-pooled-stage-one", "strong-pooled"), ("pretrained", "final")))
     return markdown(["", "the encoder starts from", "test accuracy, one view (%) [95 %]",
-                     "over six views", "minutes of its stages, on 1 or 2 cores of", "command"], rows) + (
+                     "over six views", "minutes of training (comparable on one processor alone)",
+                     "command"], rows) + (
         "\n\nStage one learns to rebuild a photo from a code of 6400 numbers. To start from it and not from "
         f"random weights changes test accuracy (one view, shared seeds) by {ours} with the pooled head, and "
         f"by {theirs} with the report's recipe. The model of 2040 photos is in [weights](weights/README.md): "
@@ -136,8 +137,7 @@ def tables(runs: Runs) -> dict[str, str]:
     val, test = {"validation accuracy (%)": val_accuracy}, {"test accuracy (%)": accuracy_on("test")}
     error = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
     six_views = {"test accuracy over six views (%)": intervals.over_views("test")}
-    strong = ("strong-pooled", "strong-pooled-stage-one", "strong-pooled-120", "strong")
-    starts = ("strong-pooled-100", "strong-pooled-100-stage-one", "strong-pooled-100-edges")
+    strong = ("strong-pooled", "strong-pooled-120", "strong")
     benchmark = files.read_json(RESULTS / "benchmark.json")
     without_bf16 = files.read_json(RESULTS / "without-bf16/benchmark.json")
     step, scale = speed.with_batch_norm(benchmark, without_bf16), files.read_json(RESULTS / "scale.json")
@@ -146,8 +146,8 @@ def tables(runs: Runs) -> dict[str, str]:
         "results": results(runs), "expected": expected(runs, of_weights),
         "commands": commands(RESULTS / "commands.txt"),
         "speed": speed.speed(benchmark), "answers": answers(runs, step),
-        "strong": paired(runs, strong, val | test | six_views), "lengths": accuracy.lengths(runs),
-        "starts": paired(runs, starts, val | test | six_views),
+        "strong": paired(runs, strong, val | test | six_views),
+        "starts": accuracy.starts(runs, val | test | six_views),
         "marks": accuracy.marks(runs, RESULTS / "ensemble.json"),
         "sizes": mistakes.class_sizes(RESULTS, runs),
         "calibration": calibration.table(files.read_json(RESULTS / "calibration.json")["rows"]),

@@ -135,6 +135,12 @@ def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
         figure.colorbar(image, label="share of the true class (%)", shrink=0.5)
 
 
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts (K, K) of images of a true class (row) that were given a name (column), both (N,)."""
+    pairs = labels.astype(int) * classes + predicted
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
 def most_confused(matrix: np.ndarray, count: int) -> list[tuple[int, int]]:
     """Pairs of classes most often taken for each other, (true, given) as is more frequent. matrix (K, K)."""
     both = np.triu(matrix + matrix.T, 1)
@@ -170,8 +176,7 @@ def confused(path: Path, matrix: np.ndarray, classes: list[str], images: Tensor,
 def where_it_goes_wrong(out: Path, split: str, flowers, predicted: np.ndarray) -> None:
     """per_class.csv, confusion.png, confused.png of a data.FlowerSet and the class given each image (N,)."""
     labels, classes = flowers.labels.numpy(), flowers.classes
-    matrix = np.zeros((len(classes), len(classes)), int)  # rows: the true class, columns: the name given
-    np.add.at(matrix, (labels, predicted), 1)
+    matrix = confusion_matrix(labels, predicted, len(classes))
     rows = [["class", "class number", f"{split} images", "correct", "accuracy (%)"]]
     for i, (name, n, right) in enumerate(zip(classes, matrix.sum(1), matrix.diagonal())):
         rows.append([name, i, n, right, f"{100 * right / n:.2f}" if n else ""])

@@ -75,8 +75,16 @@ def test_recipes_are_compared_seed_by_seed():
     assert intervals.gap(shuffled, "adam", "sgd") == intervals.gap(
         runs_of(adam=ours, sgd=base), "adam", "sgd"
     )
-    one = intervals.gap(runs_of(adam=[45.0], sgd=base), "adam", "sgd")
-    assert intervals.signed(one) == "+1.00 (too few for an interval)"
+    lone = intervals.gap(runs_of(adam=[45.0], sgd=[44.0]), "adam", "sgd")
+    assert intervals.signed(lone) == "+1.00 (too few for an interval)"
+
+
+def test_a_single_run_is_compared_with_where_one_more_of_the_others_would_lie():
+    """Against Student's formula for one more of 4: t(0.975, 3) = 3.182446."""
+    base = [44.0, 45.0, 47.0, 43.0]
+    apart, half = 50 - statistics.mean(base), 3.182446 * statistics.stdev(base) * (1 + 1 / 4) ** 0.5
+    found = intervals.gap(runs_of(adam=[50.0], sgd=base), "adam", "sgd")
+    assert found[:3] == pytest.approx((apart, apart - half, apart + half), abs=1e-5)
 
 
 def test_recipes_stand_beside_the_first_of_them_a_column_a_measure():
@@ -262,6 +270,7 @@ def test_each_claim_points_the_way_that_the_report_says(true):
         "unpool-nearest": 40 - 2 * s,
         "unpool-indices": 40 - 2 * s,
         "adagrad-autoencoder": 40 - 2 * s,
+        "strong": 40 + s,
         "strong-pooled": 40,
         "strong-pooled-all": 41 + s,
         "strong-pooled-stage-one": 40 + s,
@@ -303,13 +312,13 @@ def test_each_claim_points_the_way_that_the_report_says(true):
         )
     }
     verdicts = [claim.verdict() for _, claims in conclusions.judged(runs, step) for claim in claims]
-    assert set(verdicts) == {"holds" if true else "does not hold"} and len(verdicts) == 39
+    assert set(verdicts) == {"holds" if true else "does not hold"} and len(verdicts) == 40
     said = "holds" if true else "does not hold"
     lines = conclusions.answers(runs, step).splitlines()
     assert [line[:3] for line in lines] == [f"{i}. " for i in range(1, 8)]
     assert all(f"**{said}" in line for line in lines)
     change = "-0.05" if true else "+15.12"
-    assert f"**{said}** ({change} (every run) %)" in lines[3]
+    assert f"**{said}** ({change} (every run) % of the fall)" in lines[3]
     table = conclusions.conclusions(runs, step)
     assert table.count(f"| {verdicts[0]} |") == len(verdicts)
     assert re.findall(r"\| \*\*([^*|]+)\*\* \|$", table, re.MULTILINE) == [said] * 7
@@ -418,25 +427,30 @@ def test_a_row_is_of_one_precision_and_its_predictions_give_its_accuracies(name)
 
 
 def test_pairs_and_class_sizes_are_those_of_the_predictions(tmp_path):
-    """Four species of 2, 4, 4 and 5 photos; in the second seed all names are right."""
-    labels = np.repeat(np.arange(4, dtype=np.uint8), (2, 4, 4, 5))
+    """Eight species of 2, 2, 4, 4, 4, 4, 5 and 5 photos; in the second seed all names are right."""
+    labels = np.repeat(np.arange(8, dtype=np.uint8), (2, 2, 4, 4, 4, 4, 5, 5))
     first = labels.copy()
-    first[[1, 4, 5, 9]] = 1, 0, 0, 1  # a rose is named tulip, two tulips rose, a lily tulip
+    first[[1, 4, 5, 9, 20]] = 2, 0, 0, 2, 7  # a rose to tulip, two tulips to rose, a lily to tulip, ...
     (tmp_path / "runs").mkdir()
+    classes = ["rose", "daisy", "tulip", "lily", "iris", "lotus", "poppy", "rue"]
     for seed, predicted in enumerate((first, labels)):
-        np.savez(tmp_path / f"runs/strong-pooled-{seed}.npz", classes=["rose", "tulip", "lily", "iris"],
-                 labels=labels, predicted=predicted)
+        np.savez(tmp_path / f"runs/strong-pooled-{seed}.npz", classes=classes, labels=labels,
+                 predicted=predicted)
     runs = {"strong-pooled": [{"seed": 0}, {"seed": 1}]}
     pairs = mistakes.pairs(tmp_path, runs)
-    assert [*pairs] == ["rose / tulip", "tulip / lily"]
-    assert [*pairs.values()] == pytest.approx([100 * 3 / 6 / 2, 100 * 1 / 8 / 2])
+    assert [*pairs] == ["rose / tulip", "tulip / lily", "poppy / rue"]
+    assert [*pairs.values()] == pytest.approx([100 * 3 / 6 / 2, 100 * 1 / 8 / 2, 100 * 1 / 10 / 2])
     *lines, _, said = mistakes.class_sizes(tmp_path, runs).splitlines()[2:]
-    assert said.startswith("From the first row to the last the mean changes by 25.00 ± 35.36 [")  # 50 and 0
-    assert "Most often confused are rose / tulip: 25 % of their photos" in said
     rows = [line.strip("| ").split(" | ")[:3] for line in lines]
     assert [(size, count) for size, count, _ in rows] == [
-        ("2 to 2", "1"), ("4 to 4", "1"), ("4 to 4", "1"), ("5 to 5", "1")]
-    assert [float(mean.split(" ")[0]) for _, _, mean in rows] == [75, 75, 87.5, 100]
+        ("2 to 2", "2"), ("4 to 4", "2"), ("4 to 4", "2"), ("5 to 5", "2")]
+    assert [float(mean.split(" ")[0]) for _, _, mean in rows] == [87.5, 81.25, 100, 95]
+    squares = 25**2 / 4, 10**2 / 4  # Welch (1947): squared errors of the means of 75 and 100, 90 and 100
+    freedom = sum(squares) ** 2 / sum(square**2 for square in squares)
+    half = scipy.stats.t.ppf(0.975, freedom) * sum(squares) ** 0.5
+    fall = f"+7.50 [{7.5 - half:.2f}, {7.5 + half:.2f}]"
+    assert said == (f"From the first row to the last the mean changes by {fall} points. Most often confused "
+                    f"are rose / tulip: 25 % of their photos get the other's name.")
 
 
 def test_calibration_is_that_of_the_probabilities_of_predict():
