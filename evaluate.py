@@ -3,7 +3,7 @@
     python evaluate.py                                     # runs/classifier/classifier.pt
     python evaluate.py --autoencoder runs/autoencoder/autoencoder.pt     # its reconstruction error too
 
-Minutes on two cores. Writes beside the checkpoint (of weights/: in runs/evaluation/) evaluation.json and
+Ten minutes on a core. Writes beside the checkpoint (of weights/: in runs/evaluation/) evaluation.json and
 predictions.csv; of test images, by one view, per_class.csv, confusion.png, confused.png. Report, section 4.
 """
 

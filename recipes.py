@@ -1,7 +1,8 @@
 """The two recipes, `--recipe strong` and `--recipe report`: what each sets, as flags. A flag by hand wins.
 
 `report` is the report's final model (sections 2 and 3); validation photos settled what it leaves open.
-`strong` is what validation photos chose for naming flowers (results/README.md).
+`strong` began as an earlier trial's settings; validation photos chose the classifier's rate and crop, with
+the pooled head from random weights (results/README.md).
 """
 
 import argparse

@@ -2,11 +2,11 @@
 
     python train_autoencoder.py                            # Flowers-102 in data/, 60 epochs
     python train_autoencoder.py --recipe report            # 40 epochs on photos as they are
-    python train_autoencoder.py --target edges             # learn where the photo has edges, not its pixels
+    python train_autoencoder.py --target edges             # learn the unchanged photo's edges, not its pixels
 
 Writes to runs/autoencoder/, or to --out: last.pt (for --resume), autoencoder.pt (for train_classifier.py),
-log.jsonl, curve.png, and reconstruction_005.png ... mostly every 5th epoch. Minutes on two cores. MSE
-between x_hat and its target, as x (report, section 2); recipes.py has the settings.
+log.jsonl, curve.png, and reconstruction_005.png ... mostly every 5th epoch. Minutes on two cores. The mean
+squared error of x_hat, which is to be x (report, section 2); recipes.py has the settings.
 """
 
 import argparse
@@ -57,13 +57,14 @@ def train_one_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, images: 
     shuffle = machine.seeded_shuffle(args.seed, epoch)
     batches = data.batches(len(images), args.batch_size, shuffle)
     draws = augment.draw(batches, shuffle, images.device, args.smallest_crop) if args.augment else []
-    mine, draws, scale = training.own_parts(batches, draws, images)  # of each batch its part; alone all
+    mine, draws, scale = training.own_parts(batches, draws, images)  # of each batch this process's part
     for i, batch in enumerate(run.progress(mine, epoch)):  # indices (B,)
         step, photos = (epoch - 1) * len(batches) + i, images[batch]  # (B, 3, S, S)
         training.set_learning_rate(optimizer, args.schedule, step, args.epochs * len(batches))
         x = augment.augment(photos, draws[i]) if draws else augment.plain(photos)  # (B, 3, 100, 100)
         with machine.autocast(x.device, run.precision):
             _, x_hat = model(x)  # (B, 3, 100, 100)
+        # of the unchanged photo, so that the encoder has to see through crop, turn and mirror
         target = x if args.target == "photo" else edges(augment.plain(photos))  # (B, 3, 100, 100)
         loss = scale[i] * F.mse_loss(x_hat.float(), target)
         optimizer.zero_grad()
@@ -105,7 +106,7 @@ def main(args: argparse.Namespace) -> int:
                 draw(model, images, epoch, args, run.precision)
             run.end_epoch(epoch, row, "mean squared error")
         if run.stopped:
-            return run.exit_status()
+            return 128 + run.stopped  # as a shell has it of a process that a signal ended
 
         run.hand_over(args.epochs, config={"batch_norm": args.batch_norm}, model=model.state_dict())
     return 0

@@ -35,8 +35,8 @@ def parser_of(doc: str, out: str) -> argparse.ArgumentParser:
     add("--weight-decay", type=number(float, 0), help="adamw: of matrices and kernels; else L2 (%(default)s)")
     add("--schedule", choices=("constant", "cosine"), help="of the learning rate (%(default)s)")
     add("--augment", action=argparse.BooleanOptionalAction, help="vary photos, by augment.py (%(default)s)")
-    add("--smallest-crop", type=number(float, 0, 1, above=True), help="share of the photo (%(default)s)")
-    add("--seed", type=number(int, 0), default=0, help="of weights, shuffling and dropout (%(default)s)")
+    add("--smallest-crop", type=number(float, 0, 1, above=True), help="share of the square (%(default)s)")
+    add("--seed", type=number(int, 0), default=0, help="of all that is random (%(default)s)")
     add_run(parser, out)
     return parser
 
@@ -63,7 +63,8 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
 
 def own_parts(batches: list[Tensor], draws: list[augment.Draws],
               images: Tensor | machine.Streamed) -> tuple[list, list, list[float]]:
-    """Of each batch this process's images, draws, and what scales its loss; alone, all of it and 1."""
+    """Of each batch this process's images, draws, and what scales its loss: gradients are averaged over
+    processes, whose parts may differ by one image. Alone, all of it and 1."""
     # indices lie beside the images, since a GPU is waited for to copy them, once now and not at each step
     place = images.device if isinstance(images, Tensor) else "cpu"
     mine = [distributed.part(batch).to(place) for batch in batches]
@@ -105,7 +106,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, schedule: str, step: int
 @torch.no_grad()
 def update_average(averaged: nn.Module, model: nn.Module, step: int, decay: float) -> None:
     """Move the averaged weights and batch norm's statistics towards the model's, exponentially."""
-    # less at first, so that a short run forgets its start: some thousand steps go by before it is the decay
+    # less at first, so that a short run forgets its start: a decay of 0.998 begins to act at step 4490
     kept = min(decay, (1 + step) / (10 + step))
     for mean, value in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
         if mean.is_floating_point():

@@ -148,10 +148,6 @@ class Run:
             which += " the last, since none was validated,"
         print(f"wrote {path}{which} after {time.perf_counter() - self.start:.1f} s")
 
-    def exit_status(self) -> int:
-        """After an interrupt: what a shell expects of a process that a signal ended."""
-        return 128 + self.stopped
-
     def _begin_folder(self, header: dict) -> list[dict]:
         """Write the first last.pt and the log's header, or cut the log; its rows of epochs that are done."""
         if not self.resumed:
