@@ -125,7 +125,8 @@ def measure_batch_norm(model: nn.Module, images: Tensor, batches: list[Tensor], 
 
 
 def settled(model: nn.Sequential, images: Tensor, args: argparse.Namespace, precision: str) -> nn.Sequential:
-    """The model; of a strong run of few steps a copy, whose batch norm is measured anew on plain images."""
+    """What is validated and handed over: the model; of a strong run of few steps, whose batch norm lags
+    behind the weights, a copy with statistics measured anew on plain images."""
     if args.recipe != "strong" or args.epochs * math.ceil(len(images) / args.batch_size) >= recipes.FEW_STEPS:
         return model
     model = copy.deepcopy(model)

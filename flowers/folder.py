@@ -164,7 +164,7 @@ def _scan(root: Path, split: str) -> tuple[Path, list[Path], list[int], list[str
     bare = split != "val" and not any((root / name).is_dir() for name in SPLITS)
     folder = root if bare else root / ("train" if split == "val" and _lacks_val(root) else split)
     classes, (photos, left_out) = _folders(folder), listing.below(folder)
-    # of a folder further up, which holds data sets, stage one takes nothing
+    # stage one takes photos without classes, too, but not a folder further up, which holds whole data sets
     depth = min((len(path.parts) for path in photos), default=0) - len(folder.parts)
     unlabelled = split == "train" and (bare or not classes) and 0 < depth < 3
     if not folder.is_dir() or (bare and split == "train" and not unlabelled):

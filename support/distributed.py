@@ -60,7 +60,8 @@ def _work_together(main: Callable, parse_args: Callable) -> int:
 
 
 def _is_first_to_fail(store: dist.Store, failures: int) -> bool:
-    """Whether no more than so many asked before; True where no answer comes, as on a host that is cut off."""
+    """Whether this process failed first, by the store, which counts them and had so many before. No answer
+    in ANSWER seconds is a yes: this host is cut off, and no other prints here."""
     answers, threading.excepthook = [], lambda failure: None  # the store may be gone, and we end anyway
     (asking := threading.Thread(target=lambda: answers.append(store.add("failures", 1)), daemon=True)).start()
     asking.join(ANSWER)

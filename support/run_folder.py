@@ -160,7 +160,8 @@ class Run:
         return run_log.start_log(self.log, header, self.epochs_done)
 
     def _claim_folder(self, begin: bool = False) -> dict | None:
-        """Lock the folder, made to begin; what last.pt holds, to resume. UserError where flags do not go."""
+        """Lock the folder (begin: make it first), and return what last.pt holds for --resume, else None.
+        UserError where what is in the folder and the flags do not go together."""
         if self.lock is None and (begin or self.out.exists()):
             self.lock = self.locks.enter_context(claim(self.out))  # first: what the checks find stays so
         other = "classifier" if self.kind == "autoencoder run" else "autoencoder"
