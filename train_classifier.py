@@ -106,12 +106,12 @@ def make_optimizer(network: nn.Sequential, images: Tensor, args: argparse.Namesp
 
 
 def train_one_epoch(network: nn.Module, averaged: nn.Sequential | None, optimizer: torch.optim.Optimizer,
-                    images: Tensor, labels: Tensor, weights: Tensor | None, epoch: int,
+                    images: Tensor, labels: Tensor, weights: Tensor, epoch: int,
                     args: argparse.Namespace, run: run_folder.Run) -> dict:
     """One pass over the images, uint8 (N, 3, S, S), of classes with weights (classes,); the log's row."""
     start, losses, correct = time.perf_counter(), [], 0
     encoder, classifier = getattr(network, "module", network)  # of what DistributedDataParallel wraps
-    cross_entropy = functools.partial(F.cross_entropy, weight=weights, label_smoothing=args.label_smoothing)
+    cross_entropy = functools.partial(F.cross_entropy, label_smoothing=args.label_smoothing, reduction="none")
     encoder.train(not args.freeze_encoder)  # in eval mode its batch norm stays as it is, too
     classifier.train()
     shuffle = machine.seeded_shuffle(args.seed, epoch)
@@ -127,12 +127,12 @@ def train_one_epoch(network: nn.Module, averaged: nn.Sequential | None, optimize
             x, share = augment.cutmix(x, draws[i], x_all[draws[i].partner])  # share (B,): how much is its own
         with machine.autocast(x.device, run.precision):
             logits = network(x).float()  # (B, classes)
+        # an image weighs as its class; F.cross_entropy's weight would smooth labels towards rare classes
+        each = weights[y] * cross_entropy(logits, y)  # (B,)
         if draws:  # each picture has the label of its partner, too, by its share
-            own = cross_entropy(logits, y, reduction="none")  # (B,)
-            other = cross_entropy(logits, y_all[draws[i].partner], reduction="none")  # (B,)
-            loss = scale[i] * (share * own + (1 - share) * other).mean()
-        else:
-            loss = scale[i] * cross_entropy(logits, y, reduction="mean" if weights is None else "none").mean()
+            partner = y_all[draws[i].partner]  # (B,)
+            each = share * each + (1 - share) * weights[partner] * cross_entropy(logits, partner)
+        loss = scale[i] * each.mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -164,7 +164,7 @@ def main(args: argparse.Namespace) -> int:
         averaged = copy.deepcopy(network) if args.average else None
         product = averaged or network  # what is validated and handed over
         best = copy.deepcopy(product) if args.keep == "best" else None
-        weights = training.class_weights(flowers).to(run.device) if args.class_weights != "none" else None
+        weights = training.class_weights(flowers, args.class_weights).to(run.device)  # (classes,)
         copies = {"": network, "averaged_": averaged, "best_": best}
         parts = {f"{prefix}{name}": part for prefix, each in copies.items() if each
                  for name, part in each.named_children()}

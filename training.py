@@ -63,8 +63,7 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
 
 def own_parts(batches: list[Tensor], draws: list[augment.Draws],
               images: Tensor | machine.Streamed) -> tuple[list, list, list[float]]:
-    """Of each batch this process's images, draws, and what scales its loss: gradients are averaged over
-    processes, whose parts may differ by one image. Alone, all of it and 1."""
+    """Of each batch this process's images, draws, and what scales its loss, as parts may differ by one."""
     # indices lie beside the images, since a GPU is waited for to copy them, once now and not at each step
     place = images.device if isinstance(images, Tensor) else "cpu"
     mine = [distributed.part(batch).to(place) for batch in batches]
@@ -72,8 +71,10 @@ def own_parts(batches: list[Tensor], draws: list[augment.Draws],
     return mine, [augment.Draws(*map(distributed.part, each)) for each in draws], scale
 
 
-def class_weights(flowers: data.FlowerSet) -> Tensor:
-    """What an image of each class counts, (classes,), so that all classes count the same; 1 on average."""
+def class_weights(flowers: data.FlowerSet, kind: str) -> Tensor:
+    """What an image of each class counts, (classes,): 1; "balanced": so that all classes count the same."""
+    if kind == "none":
+        return torch.ones(len(flowers.classes))
     counts = torch.bincount(flowers.labels, minlength=len(flowers.classes)).clamp(min=1)  # (classes,)
     return len(flowers) / (len(counts) * counts)
 
@@ -125,8 +126,7 @@ def measure_batch_norm(model: nn.Module, images: Tensor, batches: list[Tensor], 
 
 
 def settled(model: nn.Sequential, images: Tensor, args: argparse.Namespace, precision: str) -> nn.Sequential:
-    """What is validated and handed over: the model; of a strong run of few steps, whose batch norm lags
-    behind the weights, a copy with statistics measured anew on plain images."""
+    """The model; of a strong run of few steps a copy, whose batch norm is measured anew on plain images."""
     if args.recipe != "strong" or args.epochs * math.ceil(len(images) / args.batch_size) >= recipes.FEW_STEPS:
         return model
     model = copy.deepcopy(model)

@@ -313,7 +313,8 @@ POOLED = ["--recipe", "report", "--head", "pooled", "--autoencoder", "none", "--
 
 
 def test_balanced_class_weights_let_a_rare_class_count_as_much_as_a_common_one(drawn, tmp_path):
-    """The first step's loss is that of weights written out; a line counts the classes of few photos."""
+    """The first step's loss is that of weights and smoothed labels written out, image by image: each class
+    counts the same, and a common one's images name no rare one. A line counts the classes of few photos."""
     shutil.copytree(drawn / "photos", tmp_path / "photos")
     for i in range(2, 4):
         (tmp_path / f"photos/train/rose/{i}.jpg").unlink()
@@ -321,7 +322,8 @@ def test_balanced_class_weights_let_a_rare_class_count_as_much_as_a_common_one(d
         shutil.copy(tmp_path / "photos/train/tulip/0.jpg", tmp_path / f"photos/train/tulip/copy{i}.jpg")
     flags = [*HERE, *POOLED, "--batch-size", "16", "--epochs", "1"]
     plain = run_script(tmp_path, "train_classifier", *flags, "--out", "plain")
-    done = run_script(tmp_path, "train_classifier", *flags, "--class-weights", "balanced", "--out", "run")
+    done = run_script(tmp_path, "train_classifier", *flags, "--class-weights", "balanced", "--out", "run",
+                      "--label-smoothing", "0.3")
     assert done.returncode == 0, done.stderr
     told = "tulip has 10 photos, another class 2: --class-weights balanced lets each count the same\n"
     assert told in plain.stdout and "--class-weights" not in done.stdout
@@ -330,7 +332,8 @@ def test_balanced_class_weights_let_a_rare_class_count_as_much_as_a_common_one(d
     assert torch.bincount(flowers.labels).tolist() == [4, 2, 10]
     machine.seeded_shuffle(0, 0)
     encoder, head = AutoEncoder().encoder, PooledClassifier(3)
-    each = F.cross_entropy(head(encoder(augment.plain(flowers.images))), flowers.labels, reduction="none")
+    wanted = 0.7 * F.one_hot(flowers.labels, 3) + 0.3 / 3
+    each = -(wanted * head(encoder(augment.plain(flowers.images))).log_softmax(1)).sum(1)
     expected = torch.stack([each[flowers.labels == k].mean() for k in range(3)]).mean()
     assert log_of(tmp_path / "run")[1][0]["cost"] == pytest.approx(expected.item(), rel=1e-4)
 
