@@ -1,7 +1,5 @@
 """Photos changed at random, whole batches on their device: crop, turn, mirror, colour, CutMix.
-
-`python -m study.sheet` draws a sheet of what training sees.
-"""
+`python -m study.sheet` draws what training sees."""
 
 from collections import namedtuple
 from collections.abc import Iterator

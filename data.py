@@ -8,7 +8,7 @@ import torch
 
 from flowers import cache, decoding, flowers102, folder, synthetic
 from support import machine
-from support.errors import path_of, printable
+from support.errors import UserError, path_of, printable
 
 SPLITS = folder.SPLITS
 # A source of photos, one of these or `folder`, has find(dataset, data_dir) -> root, splits(dataset) -> names,
@@ -45,8 +45,8 @@ def add_arguments(group, default: str | None = "flowers102") -> None:
     """The flags that say which photos, to a group of an argparse parser; None: the checkpoint's."""
     group.add_argument("--dataset", default=default, type=dataset_name, help="flowers102, synthetic, "
                        f"synthetic-30 or a folder with train/, val/, test/ ({default or 'as in training'})")
-    group.add_argument("--data-dir", default="data", help="folder that holds flowers-102/ (%(default)s)")
-    group.add_argument("--cache-dir", default=".cache", help="folder of the decoded photos (%(default)s)")
+    group.add_argument("--data-dir", type=path_of, default="data", help="holds flowers-102/ (%(default)s)")
+    group.add_argument("--cache-dir", type=path_of, default=".cache", help="of decoded photos (%(default)s)")
 
 
 def splits(dataset: str) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ def load_sizes(dataset: str, split: str, data_dir: str, cache_dir: str, sizes: l
         found = cache.load(Path(cache_dir), name, split, sizes, state, photos)
     except folder.NoneFell as error:
         if not may_be_none:
-            raise
+            raise UserError(f"{error}; add some, or a folder val/, or in stage two --with-val") from error
         print(error)
         return []
     sets = [FlowerSet(**content) for content, _ in found]

@@ -181,10 +181,12 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
                                labels[kept], classes, [each.names[i] for i in kept],
                                [first.digests[i] for i in kept]) for each in sets]
     trained_on = set(content.get("digests", []))
-    seen = 0 if split == "train" else sum(digest in trained_on for digest in sets[0].digests)
+    seen = sum(digest in trained_on for digest in sets[0].digests)
     if split == "val" and content["flags"].get("with_val") and dataset == content["dataset"] == "flowers102":
         seen = len(sets[0])  # a copy in another size has other bytes
-    if seen:
+    if split == "train" and trained_on and not seen and not args.dataset and dataset not in data.BUILT_IN:
+        print(f"{args.classifier} was trained on other photos than lie in {dataset}/ here: another folder?")
+    if seen and split != "train":
         print(f"{split}: {args.classifier} was trained on {seen} of {counted(len(sets[0]), 'photo')} here")
     return sets
 
@@ -230,11 +232,11 @@ def main(args: argparse.Namespace) -> int:
             return 0
         print_summaries(splits, args.views)
         files.write_csv(out / "predictions.csv", rows)
-        figures.where_it_goes_wrong(out, split, flowers, predicted.numpy())  # of the last, mostly test
         seconds = round(time.perf_counter() - start, 2)
         files.write_json(out / "evaluation.json", {
             "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"],
             "splits": splits, "seconds": seconds, **machine.describe(device, precision)})
+        figures.where_it_goes_wrong(out, split, flowers, predicted.numpy())  # of the last, mostly test
         print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {seconds:.1f} s")
     return 0
 

@@ -46,11 +46,10 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
     if stage == "classifier" and args.dataset not in data.BUILT_IN:
         folder.check_classes(args.dataset)
     size = augment.SQUARE if args.augment else 100
-    flowers = distributed.in_turn(data.load, args.dataset, "train", args.data_dir, args.cache_dir, size)
-    if stage == "classifier" and args.with_val:
-        for more in distributed.in_turn(
-                data.load_sizes, args.dataset, "val", args.data_dir, args.cache_dir, [size], True):
-            flowers = data.join(flowers, more)
+    both = stage == "classifier" and args.with_val  # of which one may be empty, where there is no val/
+    first, *more = [each for split in ("train", "val")[: 1 + both] for each in distributed.in_turn(
+        data.load_sizes, args.dataset, split, args.data_dir, args.cache_dir, [size], both)]
+    flowers = data.join(first, *more) if more else first
     if len(flowers) < 2:
         raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     if stage == "classifier":

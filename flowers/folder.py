@@ -117,8 +117,7 @@ def _decode(root: Path, split: str, paths: list[Path], has_classes: bool, sizes:
         found |= photo.squares is not None
         yield photo
     if not found:
-        raise NoneFell(f"--dataset {root}: of {counted(len(paths), 'photo')} in train/ none falls to "
-                       f"{split}; add some, or a folder val/")
+        raise NoneFell(f"--dataset {root}: of {counted(len(paths), 'photo')} in train/ none falls to {split}")
 
 
 def _lacks_val(root: Path) -> bool:

@@ -80,7 +80,8 @@ def load(path: Path | str, kind: str) -> dict:
                                  "weights with --autoencoder none"}.get(kind, "")
         raise UserError(f"there is no {kind} {path}{advice}") from error
     except OSError as error:
-        inside = f"; name the file in it, as {Path(path, kind)}.pt" if Path(path).is_dir() else ""
+        found = [*sorted(Path(path).glob("*.pt")), Path(path, f"{kind}.pt")][0]
+        inside = f"; name the file in it, as {found}" if Path(path).is_dir() else ""
         raise UserError(f"cannot read {path}: {error.strerror or error}{inside}") from error
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} is refused: it holds more than tensors and plain types") from error

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ def claim(out: Path) -> Iterator[bool]:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {out}: {error.strerror}") from error
+    if not os.access(out, os.W_OK):
+        raise UserError(f"--out {out}: this folder may not be written to; name another")
     with files.lock(out, wait=False) as held:
         if not held:
             raise UserError(f"--out {out}: another process writes there; wait, or name another folder")

@@ -498,6 +498,19 @@ def test_classes_without_a_photo_on_one_side_are_counted_and_no_photo_at_all_is_
     assert "none falls to val" in capsys.readouterr().out
 
 
+def test_with_val_takes_all_photos_also_where_all_fell_to_one_side(tmp_path, capsys):
+    root = many(tmp_path / "photos", 20)
+    for name in load(root, "train", tmp_path).names:
+        (root / name).unlink()
+    left = len([*root.rglob("*.png")])
+    flags = ["--dataset", root, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "run", "--epochs", "1",
+             "--recipe", "report", "--head", "pooled", "--device", "cpu"]
+    with pytest.raises(UserError, match="none falls to train; add some, or a folder val/, or in stage two"):
+        train_classifier.main(train_classifier.parse_args([*map(str, flags)]))
+    assert train_classifier.main(train_classifier.parse_args([*map(str, flags), "--with-val"])) == 0
+    assert f"training on {left} photos for 1 epoch" in capsys.readouterr().out
+
+
 def test_the_same_photo_in_two_splits_is_told_in_a_line(folder, tmp_path, capsys):
     shutil.copy(folder / "train/rose/0.jpg", folder / "test/tulip/other.jpg")
     shutil.copy(folder / "train/rose/1.jpg", folder / "val/rose/same.jpg")
@@ -761,13 +774,16 @@ def test_photos_without_classes_are_for_stage_one_alone(layout, tmp_path, capsys
         load(root, "val", tmp_path)
 
 
-def test_stage_one_trains_on_photos_without_classes(tmp_path):
+def test_stage_one_trains_on_photos_without_classes_and_not_on_its_own_pictures(tmp_path, capsys):
+    """As where the data set is the folder that one is in, with runs/ in it."""
     for i in range(10):
         Image.new("RGB", (20, 20), (20 * i, 90, 7)).save(tmp_path / f"{i}.png")
     flags = ["--dataset", tmp_path, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "run",
-             "--epochs", "1", "--recipe", "report", "--device", "cpu"]
-    assert train_autoencoder.main(train_autoencoder.parse_args([*map(str, flags)])) == 0
-    assert (tmp_path / "run/autoencoder.pt").exists()
+             "--recipe", "report", "--device", "cpu", "--epochs"]
+    for more in (["1"], ["2", "--resume"]):
+        assert train_autoencoder.main(train_autoencoder.parse_args([*map(str, flags), *more])) == 0
+    assert (tmp_path / "run/autoencoder.pt").exists() and (tmp_path / "run/curve.png").exists()
+    assert "1 of a training run, whose pictures are no photos (run/log.jsonl)" in capsys.readouterr().out
 
 
 def test_test_alone_or_class_folders_at_the_top_are_there_to_test_on(folder, tmp_path):

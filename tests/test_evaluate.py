@@ -126,6 +126,10 @@ def test_a_line_tells_how_many_of_the_photos_were_trained_on(root):
     save_classifier(root / "runs/classifier/classifier.pt", CLASSES, digests=digests)
     told = re.findall(r"(\w+): \S+ was trained on (.*)", evaluate(root, "--views", "1").stdout)
     assert told == [("test", "2 of 9 photos here")]
+    save_classifier(root / "runs/classifier/classifier.pt", CLASSES, digests=["0" * 16])
+    other = "was trained on other photos than lie in photos/ here: another folder?"
+    assert other in evaluate(root, "--views", "1").stdout
+    assert other not in evaluate(root, "--views", "1", "--dataset", "photos").stdout  # it was asked for
 
 
 ODD = ["NA", "null", "01", "rosé", "a, b", 'the "rose"', " x ", "two\nlines", "cr\rlf\r\n"]

@@ -279,6 +279,7 @@ def test_a_deterministic_run_on_a_gpu_repeats_its_bits(stage, pipeline, tmp_path
         ("train_autoencoder", ["--dataset", "nowhere"], "nowhere"),
         ("train_autoencoder", ["--dataset", ""], "--dataset: the name is empty"),
         ("train_autoencoder", ["--out", ""], "--out: the name is empty"),
+        ("train_autoencoder", ["--cache-dir", ""], "--cache-dir: the name is empty"),
         ("train_autoencoder", ["--epochs", "0"], "out of range"),
         ("train_autoencoder", ["--learning-rate", "fast"], "invalid float value"),
         ("train_autoencoder", ["--batch-size", "1"], "at least 2"),
