@@ -14,7 +14,7 @@ from support.errors import counted
 REPORT = dict(recipe="report", epochs=40, batch_size=128, learning_rate=0.001, weight_decay=0.0,
               schedule="constant", augment=False, smallest_crop=0.2)  # both stages
 STRONG = dict(recipe="strong", epochs=None, batch_size=64, optimizer="adamw", schedule="cosine", augment=True)
-RECIPES = {
+RECIPES = {  # report's stand for what a run of an earlier version did, where its flags lack one
     "report": {
         "autoencoder": REPORT | dict(optimizer="adam", target="photo"),
         "classifier": REPORT | dict(

@@ -76,8 +76,8 @@ def load(path: Path | str, kind: str) -> dict:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         advice = {"classifier": "; run train_classifier.py first, or name another file or weights",
-                  "autoencoder": "; run train_autoencoder.py first, name another file, or start from random "
-                                 "weights with --autoencoder none"}.get(kind, "")
+                  "autoencoder": "; run train_autoencoder.py first, name another file, or in stage two start "
+                                 "from random weights with --autoencoder none"}.get(kind, "")
         raise UserError(f"there is no {kind} {path}{advice}") from error
     except OSError as error:
         found = [*sorted(Path(path).glob("*.pt")), Path(path, f"{kind}.pt")][0]

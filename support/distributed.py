@@ -69,11 +69,30 @@ def _is_first_to_fail(store: dist.Store, failures: int) -> bool:
 
 
 def from_first(function: Callable, *args):
-    """What a function returns, called by the first process alone and sent to the others."""
-    result = [function(*args) if rank() == 0 else None]
+    """What a function returns, its tensors on the CPU, called by the first process and sent to the others."""
+    result = function(*args) if rank() == 0 else None
     if count() > 1:
-        dist.broadcast_object_list(result)
-    return result[0]
+        shapes = [_with_tensors(result, lambda tensor: tensor.to("meta"))]
+        dist.broadcast_object_list(shapes)
+        result = _with_tensors(result if rank() == 0 else shapes[0], _from_first)
+    return result
+
+
+def _with_tensors(value, change: Callable[[Tensor], Tensor]):
+    """A value with each tensor in it, in dicts and lists, changed."""
+    if isinstance(value, dict):
+        return {name: _with_tensors(each, change) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_with_tensors(each, change) for each in value]
+    return change(value) if isinstance(value, Tensor) else value
+
+
+def _from_first(tensor: Tensor) -> Tensor:
+    """A tensor as the first process has it, sent by itself: all of them pickled would take several times
+    their memory. The other processes know its shape and type alone, as those of a meta tensor."""
+    copy = torch.empty_like(tensor, device="cpu") if tensor.is_meta else tensor.clone()  # neither has gaps
+    dist.broadcast(copy.as_strided((copy.numel(),), (1,)).view(torch.uint8), 0)
+    return copy if tensor.is_meta else tensor
 
 
 def in_turn(function: Callable, *args):

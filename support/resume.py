@@ -47,7 +47,7 @@ def check_resume(resumed: dict, flags: dict, environment: dict, digest: str, pat
         raise UserError(f"--resume: --epochs is {flags['epochs']}, but {path} is at {done}")
     if digest != resumed["photos"]:
         raise UserError(f"--resume: the photos or labels are not those that {path} was made with; begin a "
-                        f"run in another --out with them (--autoencoder takes a classifier.pt that is done)")
+                        f"run in another --out with them (in stage two --autoencoder takes a classifier.pt)")
     product = path.with_name(resumed["kind"].replace(" run", ".pt"))
     if product.exists() and flags["epochs"] > done > 0:
         print(f"{product} stays as it was until this run ends")

@@ -54,6 +54,7 @@ def main(args):
             script.main(script.parse_args([*t.RUNS[name], "--out", name]))
     t.evaluate.main(t.evaluate.parse_args(t.EVALUATION))
     t.check_batch_norm()
+    t.check_sending()
     everyones = distributed.gathered([seen])
     if distributed.rank() == 0:
         open("seen.json", "w").write(json.dumps(everyones))
@@ -107,6 +108,21 @@ def check_batch_norm() -> None:
             for parameter in (*net.parameters(), *alone.parameters()):
                 parameter -= 0.01 * parameter.grad
     torch.testing.assert_close(together.eval()(x), alone.eval()(x), rtol=1e-9, atol=1e-9)
+
+
+def check_sending() -> None:
+    """In each process: what the first has comes as it is, bits and places in memory, of whatever types."""
+    torch.manual_seed(0)
+    weights = torch.randn(4, 3, 2, 2)
+    last = weights.to(memory_format=torch.channels_last)
+    sent = {"a": [weights.bfloat16(), {"b": last}], "step": weights[0, 0, 0, 0],
+            "gaps": weights[:, :, 0], "none": weights[:0], "flags": {"on": True, "names": ["rosé", None]},
+            "rows": torch.arange(5)}
+    come = distributed.from_first(lambda: sent)
+    assert [come["flags"], come["a"][1]["b"].stride()] == [sent["flags"], sent["a"][1]["b"].stride()]
+    for here, there in ((come["a"][0], sent["a"][0]), (come["a"][1]["b"], sent["a"][1]["b"]),
+                        *((come[name], sent[name]) for name in ("step", "gaps", "none", "rows"))):
+        assert here.dtype == there.dtype and torch.equal(here, there)
 
 
 @pytest.fixture(scope="module")
