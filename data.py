@@ -45,8 +45,8 @@ def add_arguments(group, default: str | None = "flowers102") -> None:
     """The flags that say which photos, to a group of an argparse parser; None: the checkpoint's."""
     group.add_argument("--dataset", default=default, type=dataset_name, help="flowers102, synthetic, "
                        f"synthetic-30 or a folder with train/, val/, test/ ({default or 'as in training'})")
-    group.add_argument("--data-dir", type=path_of, default="data", help="holds flowers-102/ (%(default)s)")
-    group.add_argument("--cache-dir", type=path_of, default=".cache", help="of decoded photos (%(default)s)")
+    group.add_argument("--data-dir", type=Path, default="data", help="folder with flowers-102/ (%(default)s)")
+    group.add_argument("--cache-dir", type=Path, default=".cache", help="for decoded photos (%(default)s)")
 
 
 def splits(dataset: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@
     python predict.py folder/ --figure sheet.png                 # the photos beside bars of their names, too
 
 Takes what Pillow reads, upright as its EXIF tag says, and the photos in a folder at any depth. A photo that
-cannot be read is named, the others go on, and the exit status is 1. Seconds, then a tenth a photo.
+cannot be read is named, the others go on, and the exit status is 1. Seconds, then 0.1 s a photo.
 Writes nothing but what --figure names.
 """
 

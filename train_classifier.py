@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     switch, add = argparse.BooleanOptionalAction, parser.add_argument_group("model").add_argument
     add("--autoencoder", type=lambda text: None if text == "none" else path_of(text),
         help="where to start: stage one's checkpoint, a classifier.pt, or none: random weights (%(default)s)")
-    add("--head", choices=HEADS, help="the report's, or a smaller one that averages z's maps (%(default)s)")
+    add("--head", choices=HEADS, help="the report's, or a smaller one that averages its maps (%(default)s)")
     add("--freeze-encoder", action=switch, default=False, help="train the classifier alone (%(default)s)")
     add("--encoder-learning-rate", type=number(float, 0, above=True), help="its own (--learning-rate)")
     add("--batch-norm", action=switch, help="behind all layers but the last (on, or as in --autoencoder)")
@@ -52,7 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="which epoch's weights; best: of those that are validated, each fifth or fewer (%(default)s)")
     add("--with-val", action=switch, default=False,
         help="train on the validation photos, too, so that none is left to validate (%(default)s)")
-    add("--average", type=number(float, 0, 1), help="most that averaged weights keep; 0: off (%(default)s)")
+    add("--average", type=number(float, 0, 1), help="most averaged weights keep a step; 0: off (%(default)s)")
     args = recipes.parse(parser, "classifier", argv)
     if args.autoencoder is None:  # settled here, so that log and checkpoint record what was done
         args.batch_norm = args.batch_norm is not False

@@ -35,7 +35,7 @@ def parser_of(doc: str, out: str) -> argparse.ArgumentParser:
     add("--weight-decay", type=number(float, 0), help="adamw: of matrices and kernels; else L2 (%(default)s)")
     add("--schedule", choices=("constant", "cosine"), help="of the learning rate (%(default)s)")
     add("--augment", action=argparse.BooleanOptionalAction, help="vary photos, by augment.py (%(default)s)")
-    add("--smallest-crop", type=number(float, 0, 1, above=True), help="share of the square (%(default)s)")
+    add("--smallest-crop", type=number(float, 0, 1, above=True), help="least area, of 1 (%(default)s)")
     add("--seed", type=number(int, 0), default=0, help="of all that is random (%(default)s)")
     add_run(parser, out)
     return parser

@@ -22,7 +22,7 @@ FORMATS = {  # how a file of each begins, the first that fits
     "AVIF": rb"....ftyp.*avif", "HEIC": rb"....ftyp.*(hei[a-z]|hev[a-z]|mif1|msf1)", "a film": rb"....ftyp"}
 READ = ("JPEG", "PNG", "GIF", "WebP", "TIFF", "BMP")  # of those, by Pillow
 RAW = r"\.(3fr|arw|cr2|cr3|crw|dng|erf|iiq|mef|mos|nef|nrw|orf|pef|raf|rw2|rwl|sr2|srw|x3f)"  # suffixes
-PHOTO, LOOSE, OF_A_RUN = "photo", "in no folder of a class", "of a training run, whose pictures are no photos"
+PHOTO, LOOSE, OURS = "photo", "in no folder of a class", "folder of a run, whose pictures are no photos"
 KINDS = {  # of what is left out, but for those named by their suffix: the plural, and what to do
     "dead link": ("dead links", ""),
     "link to itself": ("links to themselves", ""),
@@ -87,10 +87,11 @@ def below(folder: Path) -> tuple[list[Path], LeftOut]:
                         left_out.append((path, kind))
                 elif (real := os.path.realpath(path)) not in seen:
                     seen.add(real)
-                    if path != folder and (path / "log.jsonl").exists():
-                        left_out.append((path / "log.jsonl", OF_A_RUN))
+                    inside = entries(path)
+                    if path != folder and {each.name for each in inside} & {"last.pt", "evaluation.json"}:
+                        left_out.append((path, OURS))
                         continue
-                    for each in entries(path):
+                    for each in inside:
                         later = linked if ahead is visible and each.is_symlink() else ahead
                         if os.path.isdir(each) and each.name.startswith(HIDDEN):
                             later = hidden
@@ -103,14 +104,15 @@ def below(folder: Path) -> tuple[list[Path], LeftOut]:
 def find(named: list[str | Path]) -> Iterator[Path]:
     """The files named, and the photos in the folders named; a line on stderr tells what is left out."""
     for name in map(Path, named):  # as *.jpg, where the shell left that, as Windows' does
-        matches = [] if os.path.lexists(name) else sorted(glob.glob(_pattern_of(name), recursive=True))
-        seen = set()  # as ** finds a folder, and what is in it
-        for path in map(Path, matches or [name]):
+        found = [] if os.path.lexists(name) else sorted(glob.glob(_pattern_of(name), recursive=True))
+        matches = [*map(Path, found)] or [name]
+        for path in matches:
+            if not {*matches}.isdisjoint(path.parents):  # ** finds a folder, and what is in it
+                continue
             photos, left_out = below(path) if path.is_dir() else ([path], [])
             if left_out:
                 print(f"{path}: left out {describe(left_out, path)}", file=sys.stderr)
-            yield from (photo for photo in photos if photo not in seen)
-            seen.update(photos)
+            yield from photos
 
 
 def _pattern_of(name: Path) -> str:

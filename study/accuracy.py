@@ -27,7 +27,7 @@ MARKS = (  # what is measured, of which row, over views; at full length at least
 
 
 def where(runs: list[dict]) -> str:
-    of = " or ".join(sorted({run["processor"].split(",")[0] for run in runs}))
+    of = " or ".join(sorted({run["processor"] for run in runs}))
     return f"{of}, {intervals.precisions(runs)}"
 
 

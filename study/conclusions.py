@@ -1,7 +1,7 @@
 """The report's conclusions: what has to be true for each (conclusions.json), and what the intervals say.
 
-A claim is about a difference of two rows over shared seeds, one row's own mean, or the benchmark's step: it
-lies above a number, below one, or both.
+A claim is about a difference of two rows over shared seeds (of a single run as `gap` has it), one row's own
+mean, or the benchmark's step: it lies above a number, below one, or both.
 """
 
 import math

@@ -14,7 +14,7 @@ Value = Callable[[dict], float]  # a number of a run
 
 
 class Difference(NamedTuple):
-    """A mean over seeds, or the median of a benchmark's rounds; its 95 % interval, nan of too few of them."""
+    """A mean over seeds or species, or a median of a benchmark's rounds; 95 % interval, nan of too few."""
 
     mean: float
     low: float
@@ -98,8 +98,8 @@ def precisions(runs: list[dict]) -> str:
 
 def gap(runs: Runs, name: str, base: str, value: Value = test_accuracy,
         base_value: Value | None = None) -> Difference:
-    """Difference of two rows, paired over the seeds that both have; of a single run to the other row's mean,
-    with an interval as for one more run of that row, so that both are taken to spread alike."""
+    """Difference of two rows, paired over the seeds that both have. Where `name` has a single run, and base
+    more, it is to base's mean, with the interval of one more run of base: both are taken to spread alike."""
     values = {run["seed"]: value(run) for run in runs[name]}
     base_values = {run["seed"]: (base_value or value)(run) for run in runs[base]}
     ours, theirs = precisions(runs[name]), precisions(runs[base])
@@ -124,7 +124,7 @@ def signed(difference: Difference, unit: str = "") -> str:
 
 
 def paired(runs: Runs, names: Sequence[str], measures: dict[str, Value]) -> str:
-    """Recipes beside the first of them: each measure's mean, deviation, and difference seed by seed."""
+    """Recipes beside the first of them: each measure's mean, deviation, and difference, as gap has it."""
     header = [cell for title in measures for cell in (title, "minus the first row's [95 %]")]
     rows = []
     for name in names:

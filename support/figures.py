@@ -122,8 +122,7 @@ def confusion(path: Path, matrix: np.ndarray, classes: list[str]) -> None:
 
     order, count = bring_together(matrix), len(classes)
     share = (100 * matrix / matrix.sum(1, keepdims=True).clip(1))[order][:, order]
-    # 10 pixels a name, as far as a picture may reach
-    with _page(path, max(5.5, 1.2 + 0.105 * min(count, 5000))) as (figure, [[axis]]):
+    with _page(path, max(5.5, 1.2 + 0.105 * min(count, 5000))) as (figure, [[axis]]):  # 10 pixels a name
         scale = PowerNorm(0.5, 0, 100)  # a square root: confusions are a few percent each
         image = axis.imshow(share, cmap="viridis", norm=scale, aspect="auto", interpolation="nearest")
         names, font_size = [_short(classes[i]) for i in order], 7 if count > 30 else 10

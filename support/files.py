@@ -72,12 +72,12 @@ def lock(path: Path, wait: bool) -> Iterator[bool]:
         return
     held, descriptor = True, os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        held = wait
-        if wait:
-            print(f"waiting for another process, which is at work on {path}", flush=True)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if held := wait:
+                print(f"waiting for another process, which is at work on {path}", flush=True)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:  # a file system without locks
         print(f"{path}: no locks here ({error.strerror}), so start no second process on it")
     try:

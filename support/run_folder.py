@@ -20,7 +20,8 @@ SAVE_EVERY = {"autoencoder run": 1, "classifier run": 10}  # epochs; the report'
 
 @contextlib.contextmanager
 def claim(out: Path) -> Iterator[bool]:
-    """Make a folder where there is none, and lock it while the block runs. UserError where another has it."""
+    """Make a folder where there is none, and lock it while the block runs. UserError where another has it, or
+    it may not be written to."""
     if distributed.rank() > 0:  # the first process has it for all
         yield True
         return

@@ -783,7 +783,7 @@ def test_stage_one_trains_on_photos_without_classes_and_not_on_its_own_pictures(
     for more in (["1"], ["2", "--resume"]):
         assert train_autoencoder.main(train_autoencoder.parse_args([*map(str, flags), *more])) == 0
     assert (tmp_path / "run/autoencoder.pt").exists() and (tmp_path / "run/curve.png").exists()
-    assert "1 of a training run, whose pictures are no photos (run/log.jsonl)" in capsys.readouterr().out
+    assert "1 folder of a run, whose pictures are no photos (run)" in capsys.readouterr().out
 
 
 def test_test_alone_or_class_folders_at_the_top_are_there_to_test_on(folder, tmp_path):

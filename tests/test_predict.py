@@ -115,6 +115,7 @@ def test_a_glob_that_the_shell_left_is_expanded_and_one_that_matches_nothing_nam
     for name in ("b.jpg", "a.jpg", "c[1].jpg", "deeper/d.jpg", "sub[2]/e.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(photo, tmp_path / name)
+    (tmp_path / "deeper/notes.txt").write_text("no photo, and not named")
     given = ("?.jpg", "**/d.*", "c[1].jpg", "sub[2]/*.jpg", "*.png", "deeper/**")
     done = predict(trained, *(tmp_path / name for name in given), "--json")
     found = [json.loads(line)["photo"] for line in done.stdout.splitlines()]

@@ -142,11 +142,18 @@ def test_the_reports_recipe_is_a_plain_loop_to_the_bit(stage, head, drawn, tmp_p
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
-def test_strong_mixes_pictures_and_their_labels_as_its_loss_says(drawn, tmp_path):
-    """One step of the pooled head against soft labels written out, a cross-entropy against probabilities."""
-    flags = ["--head", "pooled", "--autoencoder", "none", "--epochs", "1", "--batch-size", "12"]
-    assert run_script(drawn, "train_classifier", *HERE, *flags, "--out", tmp_path).returncode == 0
-    flowers = data.load(str(drawn / "photos"), "train", cache_dir=str(drawn / "cache"), size=augment.SQUARE)
+@pytest.mark.parametrize("kind", ("none", "balanced"))
+def test_strong_mixes_pictures_and_their_labels_as_its_loss_says(kind, drawn, tmp_path):
+    """One step of the pooled head against cross-entropies written out, of each picture's smoothed label and
+    its partner's, which count by their classes, of 6, 2 and 4 photos."""
+    shutil.copytree(drawn / "photos", tmp_path / "photos")
+    for i in range(2):
+        (tmp_path / f"photos/train/rose/{i}.jpg").rename(tmp_path / f"photos/train/daisy/of-rose{i}.jpg")
+    flags = ["--head", "pooled", "--epochs", "1", "--batch-size", "12", "--class-weights", kind]
+    assert run_script(tmp_path, "train_classifier", *HERE, *flags, "--out", "run").returncode == 0
+    flowers = data.load(str(tmp_path / "photos"), "train", cache_dir=str(tmp_path / "cache"),
+                        size=augment.SQUARE)
+    assert torch.bincount(flowers.labels).tolist() == [6, 2, 4]
     machine.seeded_shuffle(0, 0)
     encoder, head = AutoEncoder().encoder, PooledClassifier(3, dropout=0.3)
     shuffle = machine.seeded_shuffle(0, 1)
@@ -154,10 +161,14 @@ def test_strong_mixes_pictures_and_their_labels_as_its_loss_says(drawn, tmp_path
     (draws,) = augment.draw([batch], shuffle, smallest=0.35)
     x, share = augment.cutmix(augment.augment(flowers.images[batch], draws), draws)
     assert 0 < (share < 1).sum() < 12
-    own = F.one_hot(flowers.labels[batch], 3).float()
-    labels = share[:, None] * own + (1 - share[:, None]) * own[draws.partner]
-    loss = F.cross_entropy(head(encoder(x)), 0.9 * labels + 0.1 / 3)
-    assert log_of(tmp_path)[1][0]["cost"] == pytest.approx(loss.item(), rel=1e-5)
+    logarithms, y = head(encoder(x)).log_softmax(1), flowers.labels[batch]
+    weights = 12 / 3 / torch.tensor([6.0, 2, 4]) if kind == "balanced" else torch.ones(3)
+
+    def weighted(labels):
+        return -weights[labels] * ((0.9 * F.one_hot(labels, 3) + 0.1 / 3) * logarithms).sum(1)
+
+    loss = (share * weighted(y) + (1 - share) * weighted(y[draws.partner])).mean()
+    assert log_of(tmp_path / "run")[1][0]["cost"] == pytest.approx(loss.item(), rel=1e-5)
 
 
 def test_edges_are_those_of_scipy_and_do_not_follow_light_or_contrast():
