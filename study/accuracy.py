@@ -115,7 +115,7 @@ def marks(runs: Runs, ensemble: Path) -> str:
     rows = []
     for title, name, is_over_views, *wanted in MARKS:
         cells, value = [], (intervals.over_views if is_over_views else intervals.accuracy_on)("test")
-        for of in (runs.get(f"{name}-800"), runs.get(name)):
+        for of in (runs.get(f"{name}-800"), runs.get(f"{name}-250") or runs.get(name)):
             mean = interval_of_mean([value(run) for run in of]) if of else NOT_MEASURED
             cells.append(f"{mean}, {of[0]['flags']['epochs']} epochs, {where(of)}" if of else mean)
         if name == "ensemble" and ensemble.exists():

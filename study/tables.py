@@ -26,6 +26,8 @@ PAGES = HERE / "README.md", RESULTS / "README.md", HERE / "weights/README.md"
 SHOWN = {  # by row: title, where the encoder starts, flags
     "strong": ("ours, the report's head", "random weights", ""),
     "strong-pooled": ("ours, the pooled head", "random weights", " --head pooled"),
+    "strong-pooled-250": ("ours, the pooled head, 250 epochs, not 150", "random weights",
+                          " --head pooled --epochs 250"),
     "strong-pooled-stage-one": ("ours, the pooled head", "stage one", " --head pooled --autoencoder FILE"),
     "strong-pooled-all": ("ours, the pooled head, 2040 photos (train and val)", "random weights",
                           " --head pooled --with-val"),
@@ -137,7 +139,7 @@ def tables(runs: Runs) -> dict[str, str]:
     val, test = {"validation accuracy (%)": val_accuracy}, {"test accuracy (%)": accuracy_on("test")}
     error = {"error, validation (10⁻³)": error_on("val"), "error, test (10⁻³)": error_on("test")}
     six_views = {"test accuracy over six views (%)": intervals.over_views("test")}
-    strong = ("strong-pooled", "strong-pooled-120", "strong")
+    strong = ("strong-pooled", "strong-pooled-120", "strong-pooled-250", "strong")
     benchmark = files.read_json(RESULTS / "benchmark.json")
     without_bf16 = files.read_json(RESULTS / "without-bf16/benchmark.json")
     step, scale = speed.with_batch_norm(benchmark, without_bf16), files.read_json(RESULTS / "scale.json")
