@@ -54,7 +54,7 @@ def splits(dataset: str) -> tuple[str, ...]:
     return BUILT_IN.get(dataset, folder).splits(dataset)
 
 
-def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".cache",
+def load(dataset: str, split: str, data_dir: Path | str = "data", cache_dir: Path | str = ".cache",
          size: int = 100) -> FlowerSet:
     """One split, size pixels a side, from the cache or the photos. UserError names what is absent or damaged.
 
@@ -65,7 +65,7 @@ def load(dataset: str, split: str, data_dir: str = "data", cache_dir: str = ".ca
     return load_sizes(dataset, split, data_dir, cache_dir, [size])[0]
 
 
-def load_sizes(dataset: str, split: str, data_dir: str, cache_dir: str, sizes: list[int],
+def load_sizes(dataset: str, split: str, data_dir: Path | str, cache_dir: Path | str, sizes: list[int],
                may_be_none: bool = False) -> list[FlowerSet]:
     """As load has it, one split at several sizes: each photo is decoded once. may_be_none: [], and a line,
     where train/ stands in for val/, too, and no photo fell to this split."""

@@ -46,10 +46,10 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
     if stage == "classifier" and args.dataset not in data.BUILT_IN:
         folder.check_classes(args.dataset)
     size = augment.SQUARE if args.augment else 100
-    both = stage == "classifier" and args.with_val  # of which one may be empty, where there is no val/
-    first, *more = [each for split in ("train", "val")[: 1 + both] for each in distributed.in_turn(
-        data.load_sizes, args.dataset, split, args.data_dir, args.cache_dir, [size], both)]
-    flowers = data.join(first, *more) if more else first
+    splits = ["train", "val"] if stage == "classifier" and args.with_val else ["train"]
+    sets = [each for split in splits for each in distributed.in_turn(  # without val/ one may be none
+        data.load_sizes, args.dataset, split, args.data_dir, args.cache_dir, [size], len(splits) > 1)]
+    flowers = data.join(*sets) if len(sets) > 1 else sets[0]
     if len(flowers) < 2:
         raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
     if stage == "classifier":

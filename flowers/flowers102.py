@@ -16,7 +16,7 @@ URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz"
 LAYOUT = "flowers-102/ with jpg/image_00001.jpg to image_08189.jpg, imagelabels.mat and setid.mat"
 
 
-def find(dataset: str, data_dir: str) -> Path:
+def find(dataset: str, data_dir: Path | str) -> Path:
     """The folder flowers-102 in data_dir, downloaded where it does not exist."""
     root = Path(data_dir) / "flowers-102"
     if not root.exists():

@@ -27,7 +27,7 @@ class Photos(NamedTuple):
     decode: Callable[[list[int], int], Iterator[Decoded]]  # (sizes, number of the first photo)
 
 
-def find(dataset: str, data_dir: str) -> Path:
+def find(dataset: str, data_dir: Path | str) -> Path:
     """The folder itself, whose path is the data set's name."""
     return Path(dataset)
 
