@@ -16,13 +16,13 @@ REPORT = dict(recipe="report", epochs=40, batch_size=128, learning_rate=0.001, w
 STRONG = dict(recipe="strong", epochs=None, batch_size=64, optimizer="adamw", schedule="cosine", augment=True)
 RECIPES = {  # report's stand for what a run of an earlier version did, where its flags lack one
     "report": {
-        "autoencoder": REPORT | dict(optimizer="adam", target="photo"),
+        "autoencoder": REPORT | dict(optimizer="adam"),
         "classifier": REPORT | dict(
             optimizer="adagrad", average=0.0, label_smoothing=0.0, head="report", dropout=0.25,
             dropout_after="all", autoencoder=None, class_weights="none", keep="last", with_val=False)},
     "strong": {
         "autoencoder": STRONG | dict(
-            learning_rate=0.002, weight_decay=0.05, smallest_crop=0.2, target="photo"),
+            learning_rate=0.002, weight_decay=0.05, smallest_crop=0.2),
         "classifier": STRONG | dict(
             learning_rate=0.0005, weight_decay=0.2, smallest_crop=0.35, average=0.998, label_smoothing=0.1,
             head="report", dropout=0.5, dropout_after="linear", autoencoder=None)}}

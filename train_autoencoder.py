@@ -2,7 +2,6 @@
 
     python train_autoencoder.py                            # Flowers-102 in data/, 60 epochs
     python train_autoencoder.py --recipe report            # 40 epochs on photos as they are
-    python train_autoencoder.py --target edges             # learn the unchanged photo's edges, not its pixels
 
 Writes to runs/autoencoder/, or to --out: last.pt (for --resume), autoencoder.pt (for train_classifier.py),
 log.jsonl, curve.png, and reconstruction_005.png ... mostly every 5th epoch. Minutes on two cores. The mean
@@ -32,21 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument_group("model").add_argument
     add("--batch-norm", action=argparse.BooleanOptionalAction, default=True,
         help="batch normalisation behind each convolution but the last (%(default)s)")
-    add("--target", choices=("photo", "edges"), help="what x_hat learns: x itself, as in the report, or "
-        "the edges of the photo as it was before it was changed at random (%(default)s)")
     return recipes.parse(parser, "autoencoder", argv)
-
-
-def edges(x: Tensor) -> Tensor:
-    """How steep grey is in three directions, by how steep it is around: (B, 3, H, W) -> (B, 3, H, W), >= 0.
-    Near to histograms of oriented gradients, a target of Wei et al. 2022 (arXiv 2112.09133)."""
-    sobel = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device=x.device) / 4
-    angles = torch.tensor([0, 60, 120], device=x.device).deg2rad()[:, None, None]
-    kernels = (angles.cos() * sobel + angles.sin() * sobel.T)[:, None]  # (3, 1, 3, 3)
-    grey = torch.einsum("bchw,c->bhw", x, augment.YIQ[0].to(x.device))[:, None]  # (B, 1, H, W)
-    steep = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="reflect"), kernels).abs()  # (B, 3, H, W)
-    around = F.avg_pool2d(steep.mean(1, keepdim=True), 25, 1, 12, count_include_pad=False)  # (B, 1, H, W)
-    return F.avg_pool2d(steep, 5, 1, 2, count_include_pad=False) / (around + 0.02)  # noise stays small
 
 
 def train_one_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, epoch: int,
@@ -64,9 +49,7 @@ def train_one_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, images: 
         x = augment.augment(photos, draws[i]) if draws else augment.plain(photos)  # (B, 3, 100, 100)
         with machine.autocast(x.device, run.precision):
             _, x_hat = model(x)  # (B, 3, 100, 100)
-        # of the unchanged photo, so that the encoder has to see through crop, turn and mirror
-        target = x if args.target == "photo" else edges(augment.plain(photos))  # (B, 3, 100, 100)
-        loss = scale[i] * F.mse_loss(x_hat.float(), target)
+        loss = scale[i] * F.mse_loss(x_hat.float(), x)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -81,8 +64,6 @@ def draw(model: AutoEncoder, images: Tensor, epoch: int, args: argparse.Namespac
     shown = torch.linspace(len(images) - 1, 0, min(8, len(images))).long()
     x = augment.plain(images[shown])  # (B, 3, 100, 100), B up to 8
     x_hat = evaluate.reconstruct(model, x, precision)  # (B, 3, 100, 100)
-    if args.target == "edges":
-        x, x_hat = edges(x) / 3, x_hat / 3  # darker, so that a picture holds them
     figures.reconstructions(args.out / f"reconstruction_{epoch:03d}.png", x, x_hat,
                             f"training images after epoch {epoch}")
 

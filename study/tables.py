@@ -85,7 +85,8 @@ def expected(runs: Runs, of_weights: dict) -> str:
         return f"`Over six views of each photo: {', '.join(views)}`"
 
     rows = []
-    for name in dict.fromkeys([*SHOWN, *(name for name in ROWS if name.startswith("strong"))]):
+    strong = (name for name, row in ROWS.items() if name.startswith("strong") and not row.earlier_version)
+    for name in dict.fromkeys([*SHOWN, *strong]):
         for run in runs[name][:1]:
             line = (over(run["splits"]) if ROWS[name].recipe == "strong" else
                     f"`Accuracy of the network on test images: {run['splits']['test']['accuracy']} %`")

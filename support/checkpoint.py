@@ -21,7 +21,8 @@ STATE = {"Adam": {"step", "exp_avg", "exp_avg_sq"}, "AdamW": {"step", "exp_avg",
          "RMSprop": {"step", "square_avg"}, "SGD": set()}
 RUN = {"flags": dict, "environment": dict, "photos": str, "epoch": int, "optimizer": dict}
 FORMAT = 2  # of the files that `save` writes; 1 had no number
-GONE = {"crop": "centre", "unpooling": "inverse", "init": "default"}  # of format 1; the value that stayed
+GONE = {  # flags of earlier versions; the value that stayed
+    "crop": "centre", "unpooling": "inverse", "init": "default", "target": "photo"}
 NETWORK = {"config": dict, "encoder": dict, "classifier": dict}
 NAMES = ("classes", "names", "digests", "brightened")  # lists of str
 FIELDS = {  # what a checkpoint of each kind must hold

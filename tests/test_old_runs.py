@@ -92,7 +92,8 @@ def test_an_earlier_versions_products_are_evaluated_and_predict(folder, tmp_path
 
 
 @pytest.mark.parametrize("where,field,value", (("config", "unpooling", "nearest"), ("flags", "init", "he"),
-                                               ("flags", "crop", "squash"), (None, "crop", "squash")))
+                                               ("flags", "crop", "squash"), (None, "crop", "squash"),
+                                               ("flags", "target", "edges")))
 def test_a_field_that_went_is_refused_where_it_holds_another_value(where, field, value, folder, tmp_path):
     content = rebuild(OLD["autoencoder/autoencoder.pt"], "", torch.Generator().manual_seed(0))
     (content[where] if where else content)[field] = value

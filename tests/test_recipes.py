@@ -7,7 +7,6 @@ import re
 import shutil
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -169,44 +168,6 @@ def test_strong_mixes_pictures_and_their_labels_as_its_loss_says(kind, drawn, tm
 
     loss = (share * weighted(y) + (1 - share) * weighted(y[draws.partner])).mean()
     assert log_of(tmp_path / "run")[1][0]["cost"] == pytest.approx(loss.item(), rel=1e-5)
-
-
-def test_edges_are_those_of_scipy_and_do_not_follow_light_or_contrast():
-    from scipy import ndimage
-
-    x = torch.rand(2, 3, 40, 30, generator=torch.Generator().manual_seed(0))
-    found, sobel = train_autoencoder.edges(x), np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 4
-    for image, edges in zip(x.double().numpy(), found):
-        grey = np.tensordot((0.299, 0.587, 0.114), image, 1)
-        across, down = (ndimage.correlate(grey, kernel, mode="mirror") for kernel in (sobel, sobel.T))
-        turns = np.pi / 3 * np.arange(3)
-        steep = np.stack([abs(across * np.cos(turn) + down * np.sin(turn)) for turn in turns])
-        area = {side: ndimage.uniform_filter(np.ones_like(grey), side, mode="constant") for side in (5, 25)}
-        near = np.stack([ndimage.uniform_filter(each, 5, mode="constant") / area[5] for each in steep])
-        around = ndimage.uniform_filter(steep.mean(0), 25, mode="constant") / area[25]
-        assert np.allclose(edges, near / (around + 0.02), atol=1e-5)
-    assert torch.allclose(train_autoencoder.edges(0.6 * x + 0.3), found, rtol=0.2)
-    assert train_autoencoder.edges(torch.full((1, 3, 40, 30), 0.4)).max() < 1e-5
-
-
-def test_a_target_of_edges_is_that_of_the_photo_before_it_was_changed(drawn, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(drawn)
-    flags = ["--target", "edges", "--epochs", "1", "--batch-size", "12", "--out", str(tmp_path)]
-    assert train_autoencoder.main(train_autoencoder.parse_args([*HERE, *flags])) == 0
-    assert (tmp_path / "reconstruction_001.png").exists()
-    flowers = data.load(str(drawn / "photos"), "train", cache_dir=str(drawn / "cache"), size=augment.SQUARE)
-    machine.seeded_shuffle(0, 0)
-    model, shuffle = AutoEncoder(), machine.seeded_shuffle(0, 1)
-    (batch,) = data.batches(12, 12, shuffle)
-    (draws,) = augment.draw([batch], shuffle, smallest=0.2)
-    photos = flowers.images[batch]
-    target = train_autoencoder.edges(next(augment.views(photos, 1)))
-    loss = F.mse_loss(model(augment.augment(photos, draws))[1], target)
-    assert log_of(tmp_path)[1][0]["cost"] == pytest.approx(loss.item(), rel=1e-5)
-    flags = ["--views", "1", "--out", str(tmp_path / "there"), "--autoencoder", f"{tmp_path}/autoencoder.pt"]
-    assert evaluate.main(evaluate.parse_args(["--cache-dir", "cache", *flags])) == 0
-    assert f"{tmp_path}/autoencoder.pt learned edges, so no error" in capsys.readouterr().out
-    assert "reconstruction_error" not in (tmp_path / "there/evaluation.json").read_text()
 
 
 def test_the_log_says_every_flag_of_the_recipe_as_it_was(drawn):
@@ -442,7 +403,8 @@ def test_a_classifier_remembers_the_photos_of_the_one_that_it_began_from_also_wh
 
 def test_of_a_classifier_with_the_other_head_a_start_takes_what_fits(drawn):
     args = train_classifier.parse_args(["--autoencoder", str(drawn / "runs/classifier/classifier.pt")])
-    network, *_ = train_classifier.starting_network(args, ["daisy", "rose", "tulip"])
+    start = evaluate.load_encoder(args.autoencoder, torch.device("cpu"))
+    network, *_ = train_classifier.starting_network(args, ["daisy", "rose", "tulip"], start, None)
     saved = torch.load(drawn / "runs/classifier/classifier.pt", weights_only=True)["classifier"]
     found = network.classifier.state_dict()
     assert {name for name, value in saved.items() if name in found and torch.equal(value, found[name])} == {

@@ -407,7 +407,8 @@ def test_a_finished_run_is_what_its_row_declares(path):
             former = recipes.RECIPES["report"]["autoencoder" if "autoencoder" in stage else "classifier"]
             flags = former | run[stage]  # the runs of earlier versions lack flags
             assert {name: flags.get(name) for name in declared} == declared
-            gone = {"crop": "centre", "init": "default", "unpooling": "inverse"}  # flags of earlier versions
+            # flags of earlier versions
+            gone = {"crop": "centre", "init": "default", "unpooling": "inverse", "target": "photo"}
             assert all(run[stage].get(name, stayed) == stayed for name, stayed in gone.items())
     assert path.stem == f"{run['row']}-{run['seed']}" and run["seed"] in row.seeds
 
