@@ -65,18 +65,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def starting_network(args: argparse.Namespace, classes: list[str],
-                     resumed: dict | None = None) -> tuple[nn.Sequential, dict, list[str]]:
-    """Both networks before the first step (a resumed run fills them), a config, digests of photos learned."""
+def starting_network(args: argparse.Namespace, classes: list[str], start: tuple,
+                     resumed: dict | None) -> tuple[nn.Sequential, dict, list[str]]:
+    """Both networks before the first step (a resumed run fills them), a config, digests of photos learned.
+    start: what evaluate.load_encoder found in --autoencoder; empty without it, or if resumed."""
     machine.seeded_shuffle(args.seed, 0)
     # Drawn even if replaced, so that the classifier's first weights are the same either way.
-    encoder, earlier, saved = AutoEncoder(args.batch_norm is not False).encoder, None, {}
+    drawn = AutoEncoder(args.batch_norm is not False).encoder
     if resumed:
-        encoder = Encoder(resumed["config"].get("batch_norm", True))
-    elif args.autoencoder is None:
+        drawn = Encoder(resumed["config"].get("batch_norm", True))
+    elif not start:
         print("encoder from random weights (--autoencoder FILE starts from a trained one)")
-    else:
-        encoder, earlier, saved = evaluate.load_encoder(args.autoencoder, torch.device("cpu"))
+    encoder, earlier, saved = start or (drawn, None, {})
     config = {"num_classes": len(classes), "batch_norm": encoder.batch_norm, "dropout": args.dropout}
     if args.head == "report":
         config["dropout_after"] = args.dropout_after
@@ -147,6 +147,9 @@ def train_one_epoch(network: nn.Module, averaged: nn.Sequential | None, optimize
 
 def main(args: argparse.Namespace) -> int:
     with run_folder.open(args, "classifier run", PRODUCTS, recipes.RECIPES["report"]["classifier"]) as run:
+        start = ()
+        if args.autoencoder and not run.resumed:  # first: a wrong file is told before photos are decoded
+            start = evaluate.load_encoder(args.autoencoder, torch.device("cpu"))
         flowers = training.load_photos(args, run, "classifier")
         splits = {"train": flowers}
         if not args.with_val:
@@ -156,7 +159,7 @@ def main(args: argparse.Namespace) -> int:
         images = machine.place(flowers.images, run.device)  # uint8 (N, 3, size, size)
         labels = flowers.labels.to(run.device)  # (N,)
 
-        network, config, before = starting_network(args, flowers.classes, run.resumed)
+        network, config, before = starting_network(args, flowers.classes, start, run.resumed)
         digests = list(dict.fromkeys(flowers.digests + before))  # of all photos that trained the network
         network.to(run.device, memory_format=machine.memory_format(run.device))
         trained = parallel.data_parallel(network, run.device)

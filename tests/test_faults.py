@@ -15,6 +15,7 @@ from conftest import COMMON, HEADS, assert_one_line, contents, draw_folder, run_
 from PIL import Image
 
 import data
+import evaluate
 import train_autoencoder
 import train_classifier
 from flowers import decoding
@@ -116,9 +117,8 @@ def test_an_autoencoder_that_does_not_fit_is_refused_and_named(change, trained, 
     elif change == "another flag":
         content["config"]["layers"] = 7
     checkpoint.save(tmp_path / "odd.pt", content)
-    args = train_classifier.parse_args([*COMMON, "--autoencoder", str(tmp_path / "odd.pt")])
     with pytest.raises(UserError, match="odd.pt does not fit AutoEncoder") as refusal:
-        train_classifier.starting_network(args, ["rose"])
+        evaluate.load_encoder(tmp_path / "odd.pt", torch.device("cpu"))
     assert "\n" not in str(refusal.value)  # torch's own message has several lines
 
 

@@ -285,11 +285,9 @@ def test_a_deterministic_run_on_a_gpu_repeats_its_bits(stage, pipeline, tmp_path
         ("train_autoencoder", ["--batch-size", "1"], "at least 2"),
         ("train_autoencoder", ["--batch-size", "99999999999999999999"], "at most"),
         ("train_autoencoder", ["--dataset", "photos", "--out", "x" * 300], "File name too long"),
-        (
-            "train_classifier",
-            ["--dataset", "photos", "--autoencoder", "nowhere.pt"],
-            "run train_autoencoder.py first",
-        ),
+        # before the photos, whose decoding may take long
+        ("train_classifier", ["--dataset", "absent", "--autoencoder", "nowhere.pt"],
+         "there is no autoencoder nowhere.pt"),
         (
             "train_classifier",
             ["--dataset", "photos", "--autoencoder", "runs/classifier/last.pt"],
@@ -379,11 +377,12 @@ def test_the_encoder_starts_from_the_autoencoder_or_from_random_weights(pipeline
     monkeypatch.chdir(root)
     saved = torch.load("runs/autoencoder/autoencoder.pt", weights_only=True)["model"]
 
-    def start(*flags):
-        args = train_classifier.parse_args(["--recipe", "report", "--dataset", "photos", *flags])
-        return train_classifier.starting_network(args, ["rose"])[0].encoder.state_dict()
+    def weights(*start):
+        args = train_classifier.parse_args(["--recipe", "report", "--dataset", "photos"])
+        return train_classifier.starting_network(args, ["rose"], start, None)[0].encoder.state_dict()
 
-    pretrained, fresh = start("--autoencoder", "runs/autoencoder/autoencoder.pt"), start()
+    stage_one = evaluate.load_encoder("runs/autoencoder/autoencoder.pt", torch.device("cpu"))
+    pretrained, fresh = weights(*stage_one), weights()
     assert all(torch.equal(weight, saved[f"encoder.{name}"]) for name, weight in pretrained.items())
     assert not torch.equal(fresh["conv1.weight"], saved["encoder.conv1.weight"])
     assert "random weights" in capsys.readouterr().out
@@ -415,7 +414,8 @@ def test_a_frozen_encoder_stays_as_it_began(source, recipe, pipeline, tmp_path, 
     kept = torch.load(tmp_path / "classifier.pt", weights_only=True)["encoder"]
     machine.seeded_shuffle(0, 0)
     args = train_classifier.parse_args(list(map(str, flags)))
-    began = train_classifier.starting_network(args, ["rose"])[0].encoder
+    start = evaluate.load_encoder(args.autoencoder, torch.device("cpu")) if source else ()
+    began = train_classifier.starting_network(args, ["rose"], start, None)[0].encoder
     for name, value in began.state_dict().items():
         assert torch.equal(kept[name], value) == bool(
             source or not name.endswith(("running_mean", "running_var", "tracked"))), name
