@@ -170,6 +170,19 @@ def test_strong_mixes_pictures_and_their_labels_as_its_loss_says(kind, drawn, tm
     assert log_of(tmp_path / "run")[1][0]["cost"] == pytest.approx(loss.item(), rel=1e-5)
 
 
+def test_stage_one_learns_the_photo_as_it_was_changed(drawn, tmp_path, monkeypatch):
+    monkeypatch.chdir(drawn)
+    flags = [*HERE, "--epochs", "1", "--batch-size", "12", "--out", str(tmp_path)]
+    assert train_autoencoder.main(train_autoencoder.parse_args(flags)) == 0
+    flowers = data.load(str(drawn / "photos"), "train", cache_dir=str(drawn / "cache"), size=augment.SQUARE)
+    machine.seeded_shuffle(0, 0)
+    model, shuffle = AutoEncoder(), machine.seeded_shuffle(0, 1)
+    (batch,) = data.batches(12, 12, shuffle)
+    (draws,) = augment.draw([batch], shuffle, smallest=0.2)
+    x = augment.augment(flowers.images[batch], draws)
+    assert log_of(tmp_path)[1][0]["cost"] == pytest.approx(F.mse_loss(model(x)[1], x).item(), rel=1e-5)
+
+
 def test_the_log_says_every_flag_of_the_recipe_as_it_was(drawn):
     flags = log_of(drawn / "runs/classifier")[0]["flags"]
     typed = [*HERE, "--head", "pooled", *STAGE_ONE, "--epochs", "2", "--batch-size", "5"]
