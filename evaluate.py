@@ -3,8 +3,9 @@
     python evaluate.py                                     # runs/classifier/classifier.pt
     python evaluate.py --autoencoder runs/autoencoder/autoencoder.pt     # its reconstruction error too
 
-4 to 13 minutes on a core. Writes beside the checkpoint (of weights/: in runs/evaluation/) evaluation.json and
-predictions.csv; of test images, by one view, per_class.csv, confusion.png, confused.png. Report, section 4.
+4 to 13 minutes on a core. Writes beside the checkpoint (of weights/ or another --dataset to runs/evaluation/)
+evaluation.json, predictions.csv; of test images, by one view, per_class.csv, confusion.png, confused.png
+(report, section 4).
 """
 
 import argparse
@@ -199,7 +200,8 @@ def main(args: argparse.Namespace) -> int:
     if not (args.dataset or dataset in data.BUILT_IN or Path(dataset).is_dir()):
         raise UserError(f"{args.classifier} was trained on the folder {dataset}, which is not here; "
                         f"say where it is with --dataset")
-    beside = Path("runs/evaluation") if args.classifier.is_dir() else args.classifier.parent
+    is_own = dataset == content["dataset"] and not args.classifier.is_dir()  # else it would replace the run's
+    beside = args.classifier.parent if is_own else Path("runs/evaluation")
     with run_folder.claim(out := args.out or beside):  # no training run there deletes half-written tables
         distributed.agree(there := data.splits(dataset), "the splits")
         loaded = {split: load(dataset, split, args, content) for split in there}

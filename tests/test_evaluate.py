@@ -41,13 +41,13 @@ def evaluate(root, *flags):
     return run_script(root, "evaluate", "--device", "cpu", "--precision", "fp32", *flags)
 
 
-def table(root, name):
+def table(root, name, where="classifier"):
     """What pandas reads of a CSV that was written."""
-    return pandas.read_csv(root / f"runs/classifier/{name}.csv", keep_default_na=False)
+    return pandas.read_csv(root / f"runs/{where}/{name}.csv", keep_default_na=False)
 
 
-def splits(root) -> dict:
-    return json.loads((root / "runs/classifier/evaluation.json").read_text())["splits"]
+def splits(root, where="classifier") -> dict:
+    return json.loads((root / f"runs/{where}/evaluation.json").read_text())["splits"]
 
 
 @pytest.mark.parametrize("layout", ("test/ alone", "class folders at its top"))
@@ -60,7 +60,8 @@ def test_of_a_folder_with_test_images_alone_their_accuracy_is_that_of_the_whole_
         (root / "given").rename(root / "new/test")
     done = evaluate(root, "--dataset", "given" if layout != "test/ alone" else "new")
     assert done.returncode == 0, done.stderr
-    assert splits(root) == {"test": whole}
+    assert splits(root, "evaluation") == {"test": whole}
+    assert splits(root).keys() == {"train", "val", "test"}  # the run's own is not replaced
     assert f"Accuracy of the network on test images: {whole['accuracy']} %\n" in done.stdout
     assert "on train images" not in done.stdout
 
@@ -75,13 +76,13 @@ def test_photos_of_classes_that_the_classifier_lacks_are_left_out_and_the_others
     pt = os.path.join("runs", "classifier", "classifier.pt")
     assert f"test: left out 3 photos of aster, which {pt} does not know\n" in done.stdout
     assert f"test: there is no photo of daisy, tulip, which {pt} knows, too\n" in done.stdout
-    after = table(root, "predictions")
+    after = table(root, "predictions", "evaluation")
     assert after["file"].tolist() == [f"rose/{i}.jpg" for i in range(3)]
     assert after["class number"].tolist() == [1, 1, 1]
     assert after["predicted"].tolist() == before["predicted"].tolist()
     assert after["predicted number"].tolist() == [CLASSES.index(name) for name in after["predicted"]]
-    assert table(root, "per_class")["test images"].tolist() == [0, 3, 0]
-    assert splits(root)["test"]["images"] == 3
+    assert table(root, "per_class", "evaluation")["test images"].tolist() == [0, 3, 0]
+    assert splits(root, "evaluation")["test"]["images"] == 3
 
 
 def test_a_folder_without_a_class_that_the_classifier_knows_is_refused_by_both_names(root):
@@ -110,7 +111,8 @@ def test_a_classifier_of_before_knows_a_class_by_either_unicode_form(root):
     names = ["daisy", unicodedata.normalize("NFD", "rosé"), "tulip"]
     save_classifier(root / "runs/classifier/classifier.pt", names)
     done = evaluate(root, "--dataset", "photos/test", "--views", "1")
-    assert done.returncode == 0 and "left out" not in done.stdout and splits(root)["test"]["images"] == 9
+    assert done.returncode == 0 and "left out" not in done.stdout
+    assert splits(root, "evaluation")["test"]["images"] == 9
 
 
 def test_a_data_set_that_is_not_found_from_here_is_asked_for_by_its_flag(root):
