@@ -237,7 +237,6 @@ def main(args: argparse.Namespace) -> int:
             "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"],
             "splits": splits, "seconds": seconds, **machine.describe(device, precision)})
         figures.where_it_goes_wrong(out, split, flowers, predicted.numpy())  # of the last, mostly test
-        seconds = time.perf_counter() - start
         print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {seconds:.1f} s")
     return 0
 
