@@ -3,6 +3,7 @@
 
 from collections import namedtuple
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -28,16 +29,19 @@ def draw(batches: list[Tensor], generator: torch.Generator, device: torch.device
     (B,): the image that fills the box, as a position in the whole batch. smallest: a crop's least area.
     """
     sizes = [len(batch) for batch in batches]
-    low, high = torch.tensor([(smallest, 1), (-0.29, 0.29), (0, 1), (0, 1), (-45, 45), (0, 1),  # of the crop
-                              (0.6, 1.4), (0.6, 1.4), (0.6, 1.4), (-0.05, 0.05),  # of the colours
-                              (0, 1), (0, 1), (0, 1), (0, 1)]).T  # of CutMix
+    ranges = dict(area=(smallest, 1), log_aspect=(-0.29, 0.29), row=(0, 1), column=(0, 1),  # of the crop
+                  degrees=(-45, 45), mirror=(0, 1),
+                  brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.6, 1.4), turn=(-0.05, 0.05),
+                  box_row=(0, 1), box_column=(0, 1), kept=(0, 1), mixes=(0, 1))  # of CutMix; kept: its lambda
+    low, high = torch.tensor([*ranges.values()]).T
     drawn = low + (high - low) * torch.rand(sum(sizes), len(low), generator=generator)  # (N, 14), N an epoch
-    area, aspect, row, column, degrees, mirror, *colours, box_row, box_column, kept, mixes = drawn.T  # (N,)
-    crop = crop_matrix(area, aspect.exp(), row, column, degrees, mirror < 0.5)  # (N, 2, 3)
-    half_side = torch.where(mixes < 0.5, (1 - kept).sqrt() / 2, 0)  # kept: the paper's lambda
-    box = torch.stack([box_row, box_column, half_side], 1)  # (N, 3)
-    partner = torch.cat([torch.randperm(size, generator=generator) for size in sizes])  # (N,)
-    epoch = crop, colour_matrix(*colours), box, partner
+    of = SimpleNamespace(**dict(zip(ranges, drawn.T)))  # each (N,)
+    crop = crop_matrix(of.area, of.log_aspect.exp(), of.row, of.column, of.degrees, of.mirror < 0.5)
+    colour = colour_matrix(of.brightness, of.contrast, of.saturation, of.turn)
+    half_side = torch.where(of.mixes < 0.5, (1 - of.kept).sqrt() / 2, 0)
+    box = torch.stack([of.box_row, of.box_column, half_side], 1)
+    partner = torch.cat([torch.randperm(size, generator=generator) for size in sizes])
+    epoch = crop, colour, box, partner  # (N, 2, 3), (N, 3, 6), (N, 3), (N,)
     return [Draws(*rows) for rows in zip(*(each.to(device).split(sizes) for each in epoch))]
 
 

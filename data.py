@@ -1,7 +1,7 @@
 """Photos to tensors: a data set's splits and class names, the cache, batches as selections of a split."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,8 +11,8 @@ from support import machine
 from support.errors import UserError, path_of, printable
 
 SPLITS = folder.SPLITS
-# A source of photos, one of these or `folder`, has find(dataset, data_dir) -> root, splits(dataset) -> names,
-# and scan(root, split) -> where it is and text that changes when the photos do, a function -> folder.Photos.
+# A source of photos, one of these or `folder`, has splits(dataset), those that are there, and
+# scan(dataset, data_dir, split): text that changes when the photos do, and a function -> folder.Photos.
 BUILT_IN = {"flowers102": flowers102, "synthetic": synthetic, "synthetic-30": synthetic}
 
 
@@ -25,14 +25,25 @@ class FlowerSet:
     names: list[str]
     digests: list[str]
     brightened: list[str] | tuple = ()  # names of grey photos that do not use their 16 bits
-    known: str = field(default="", init=False)  # its digest, where the cache has it; `replace` drops it
+    known_digest: str = ""  # where the cache has it
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def digest(self) -> str:
         """A hash of pixels and labels: two sets with the same digest train alike."""
-        return self.known or cache.digest_of(self.images.numpy(), self.labels)
+        return self.known_digest or cache.digest_of(self.images.numpy(), self.labels)
+
+    def of_classes(self, classes: list[str]) -> "FlowerSet":
+        """The photos of these classes, which number them anew."""
+        if classes == self.classes:
+            return self
+        numbers = torch.tensor([classes.index(name) if name in classes else -1 for name in self.classes])
+        labels = numbers[self.labels]  # (N,)
+        kept = (labels >= 0).nonzero()[:, 0]
+        images = self.images if len(kept) == len(self) else self.images[kept]  # all: still mapped to memory
+        return FlowerSet(images, labels[kept], classes, [self.names[i] for i in kept],
+                         [self.digests[i] for i in kept])
 
 
 def dataset_name(text: str) -> str:
@@ -71,8 +82,7 @@ def load_sizes(dataset: str, split: str, data_dir: Path | str, cache_dir: Path |
     where train/ stands in for val/, too, and no photo fell to this split."""
     if split not in SPLITS:
         raise ValueError(f"split {split!r} has to be among {SPLITS}")
-    source = BUILT_IN.get(dataset, folder)
-    state, photos = source.scan(source.find(dataset, data_dir), split)
+    state, photos = BUILT_IN.get(dataset, folder).scan(dataset, data_dir, split)
     name = os.path.basename(os.path.abspath(dataset))[:50]  # of four bytes each at most, so that it fits
     try:
         found = cache.load(Path(cache_dir), name, split, sizes, state, photos)
@@ -81,9 +91,7 @@ def load_sizes(dataset: str, split: str, data_dir: Path | str, cache_dir: Path |
             raise UserError(f"{error}; add some, or a folder val/, or in stage two --with-val") from error
         print(error)
         return []
-    sets = [FlowerSet(**content) for content, _ in found]
-    for each, (_, known) in zip(sets, found):
-        each.known = known
+    sets = [FlowerSet(**fields) for fields in found]
     decoding.tell_brightened(sets[0].brightened)
     labels, classes = sets[0].labels, sets[0].classes
     if lacking := sorted({*range(len(classes))} - {*labels.tolist()}):

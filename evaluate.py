@@ -10,6 +10,7 @@ evaluation.json, predictions.csv; of test images, by one view, per_class.csv, co
 
 import argparse
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,8 +43,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, nn.Module, dict]:
-    """Encoder and classifier in eval mode, rebuilt from a classifier.pt, and the rest of its content."""
+def load_classifier(path: Path, device: torch.device) -> tuple[nn.Sequential, dict]:
+    """A classifier.pt's network, .encoder and .classifier, in eval mode, and the rest of its content."""
     content = distributed.from_first(checkpoint.load, path, "classifier")
     config, batch_norm = content["config"], {"batch_norm": content["config"].get("batch_norm")}
     encoder = checkpoint.rebuild(Encoder, batch_norm, content.pop("encoder"), path)
@@ -54,9 +55,8 @@ def load_classifier(path: Path, device: torch.device) -> tuple[Encoder, nn.Modul
     classes, outputs = content["classes"], config.get("num_classes", 102)
     if len(classes) != outputs:
         raise UserError(f"{path} names {len(classes)} classes, but its classifier has {outputs} outputs")
-    for model in (encoder, classifier):
-        model.to(device, memory_format=machine.memory_format(device)).eval()
-    return encoder, classifier, content
+    network = nn.Sequential(OrderedDict(encoder=encoder, classifier=classifier))
+    return network.to(device, memory_format=machine.memory_format(device)).eval(), content
 
 
 def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dict]:
@@ -67,30 +67,29 @@ def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dic
 
 
 def load_encoder(path: Path, device: torch.device) -> tuple[Encoder, nn.Module | None, dict]:
-    """As load_classifier; of an autoencoder's checkpoint the encoder, and no classifier."""
+    """The encoder of an autoencoder.pt, or encoder and classifier of a classifier.pt, and the rest of it."""
     if distributed.from_first(checkpoint.peek, path).get("kind") in ("classifier", "classifier run"):
-        return load_classifier(path, device)
+        network, content = load_classifier(path, device)
+        return network.encoder, network.classifier, content
     autoencoder, content = load_autoencoder(path, device)
     return autoencoder.encoder, None, content
 
 
 @torch.no_grad()
-def logits(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: torch.device, precision: str,
-           views: int = 1) -> Iterator[Tensor]:
+def logits(network: nn.Module, images: Tensor, precision: str, views: int = 1) -> Iterator[Tensor]:
     """uint8 images (N, 3, S, S) -> logits (views, B, classes), float32, of each batch of this process."""
-    encoder.eval()  # and so they stay: an epoch begins with train()
-    classifier.eval()
+    network.eval()  # and so it stays: an epoch begins with train()
+    device = next(network.parameters()).device
     with machine.autocast(device, precision):  # around the loop: it casts the weights once
         for batch in distributed.part(data.batches(len(images), BATCH_SIZE)):
             photos = images[batch].to(device)  # (B, 3, S, S)
             seen = augment.views(photos, views) if views > 1 else [augment.plain(photos)]  # (B, 3, 100, 100)
-            yield torch.stack([classifier(encoder(x)).float() for x in seen])
+            yield torch.stack([network(x).float() for x in seen])
 
 
-def classify(encoder: nn.Module, classifier: nn.Module, images: Tensor, device: torch.device,
-             precision: str, views: int = 1) -> Tensor:
+def classify(network: nn.Module, images: Tensor, precision: str, views: int = 1) -> Tensor:
     """uint8 images (N, 3, S, S) -> probabilities (N, classes), float32 on the CPU: the mean over views."""
-    each = logits(encoder, classifier, images, device, precision, views)  # (views, B, classes)
+    each = logits(network, images, precision, views)  # (views, B, classes)
     return torch.cat(distributed.gathered([batch.softmax(2).mean(0).cpu() for batch in each]))
 
 
@@ -111,19 +110,18 @@ def reconstructing(args: argparse.Namespace, content: dict, device: torch.device
     return model
 
 
-def reconstruction_error(model: AutoEncoder, images: Tensor, device: torch.device, precision: str) -> float:
+def reconstruction_error(model: AutoEncoder, images: Tensor, precision: str) -> float:
     """Mean squared error per value of uint8 images (N, 3, H, W), in [0, 1] units; model in eval mode."""
-    total = 0.0
+    total, device = 0.0, next(model.parameters()).device
     for batch in distributed.part(data.batches(len(images), BATCH_SIZE)):
         x = data.to_input(images[batch], device)  # (B, 3, H, W)
         total += F.mse_loss(reconstruct(model, x, precision), x).item() * len(batch)
     return distributed.total(torch.tensor(total, dtype=torch.float64)).item() / len(images)
 
 
-def accuracy(encoder: nn.Module, classifier: nn.Module, flowers: data.FlowerSet, device: torch.device,
-             precision: str, views: int = 1) -> float:
+def accuracy(network: nn.Module, flowers: data.FlowerSet, precision: str, views: int = 1) -> float:
     """Percent of the images whose likeliest class is their own."""
-    predicted = classify(encoder, classifier, flowers.images, device, precision, views).argmax(1)  # (N,)
+    predicted = classify(network, flowers.images, precision, views).argmax(1)  # (N,)
     return 100 * (predicted == flowers.labels).sum().item() / len(flowers)
 
 
@@ -164,21 +162,16 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
     if not sets:
         return []
     distributed.agree([each.digest() for each in sets], f"the photos of {split}")
-    first, names, classes = sets[0], sets[0].classes, content["classes"]
-    numbers = torch.tensor([classes.index(name) if name in classes else -1 for name in names])
-    labels = numbers[first.labels]  # (N,)
-    kept = (labels >= 0).nonzero()[:, 0]
-    if (strange := [name for name in names if name not in classes]) and len(kept) < len(labels):
-        print(f"{split}: left out {counted(len(labels) - len(kept), 'photo')} of {few(strange)}, which "
-              f"{args.classifier} does not know")
-    if not len(kept):
+    names, count, classes = sets[0].classes, len(sets[0]), content["classes"]
+    sets = [each.of_classes(classes) for each in sets]
+    if left_out := count - len(sets[0]):
+        strange = [name for name in names if name not in classes]
+        print(f"{split}: left out {counted(left_out, 'photo')} of {few(strange)}, which {args.classifier} "
+              f"does not know")
+    if left_out == count:
         return []
     if absent := [name for name in classes if name not in names]:
         print(f"{split}: there is no photo of {few(absent)}, which {args.classifier} knows, too")
-    if names != classes:
-        sets = [data.FlowerSet(each.images if len(kept) == len(labels) else each.images[kept],
-                               labels[kept], classes, [each.names[i] for i in kept],
-                               [first.digests[i] for i in kept]) for each in sets]
     trained_on = set(content.get("digests", []))
     seen = sum(digest in trained_on for digest in sets[0].digests)
     if split == "val" and content["flags"].get("with_val") and dataset == content["dataset"] == "flowers102":
@@ -193,7 +186,7 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
 def main(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     device, precision = machine.set_up(args.device, args.precision)
-    encoder, classifier, content = load_classifier(args.classifier, device)
+    network, content = load_classifier(args.classifier, device)
     print(f"evaluating {args.classifier} {machine.say(device, precision)}")
     autoencoder = reconstructing(args, content, device) if args.autoencoder else None
     classes, dataset = content["classes"], args.dataset or content["dataset"]
@@ -202,8 +195,9 @@ def main(args: argparse.Namespace) -> int:
                         f"say where it is with --dataset")
     is_own = dataset == content["dataset"] and not args.classifier.is_dir()  # else it would replace the run's
     beside = args.classifier.parent if is_own else Path("runs/evaluation")
-    with run_folder.claim(out := args.out or beside):  # no training run there deletes half-written tables
-        distributed.agree(there := data.splits(dataset), "the splits")
+    out, there = args.out or beside, data.splits(dataset)
+    with run_folder.claim(out):  # no training run there deletes half-written tables
+        distributed.agree(there, "the splits")
         loaded = {split: load(dataset, split, args, content) for split in there}
         photos = {split: sets for split, sets in loaded.items() if sets}
         if not photos:
@@ -216,15 +210,14 @@ def main(args: argparse.Namespace) -> int:
         splits = {}
         rows = [["split", "file", "class", "class number", "predicted", "predicted number", "probability"]]
         for split, (flowers, *squares) in photos.items():
-            likely = classify(encoder, classifier, flowers.images, device, precision)  # (N, classes)
+            likely = classify(network, flowers.images, precision)  # (N, classes)
             confidence, predicted = likely.max(1)  # (N,)
             splits[split] = result = summarise(predicted == flowers.labels, flowers.labels, confidence)
             for larger in squares:
-                result |= {"views": args.views, "views_accuracy": accuracy(
-                    encoder, classifier, larger, device, precision, args.views)}
+                result |= {"views": args.views,
+                           "views_accuracy": accuracy(network, larger, precision, args.views)}
             if autoencoder:
-                result["reconstruction_error"] = reconstruction_error(
-                    autoencoder, flowers.images, device, precision)
+                result["reconstruction_error"] = reconstruction_error(autoencoder, flowers.images, precision)
             columns = flowers.names, flowers.labels.tolist(), predicted.tolist(), confidence.tolist()
             rows += [[split, name, classes[i], i, classes[j], j, f"{p:.4f}"]
                      for name, i, j, p in zip(*columns)]

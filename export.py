@@ -38,8 +38,8 @@ def main(args: argparse.Namespace) -> int:
         raise errors.UserError(f"export.py needs more packages: pip install {' '.join(lacking)}")
     if not args.out.parent.is_dir():
         raise errors.UserError(f"cannot write {args.out}: there is no folder {args.out.parent}", 1)
-    *networks, content = evaluate.load_classifier(args.classifier, torch.device("cpu"))
-    model = nn.Sequential(Preprocess(), *networks).eval()
+    network, content = evaluate.load_classifier(args.classifier, torch.device("cpu"))
+    model = nn.Sequential(Preprocess(), network).eval()
     program = torch.onnx.export(model, (torch.zeros(2, 3, 130, 170, dtype=torch.uint8),), verbose=False,
                                 dynamic_shapes=({0: "batch", 2: "height", 3: "width"},),
                                 input_names=["photos"], output_names=["logits"])

@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
     why = f", since there is no {OWN}," if path is SHIPPED else ""
     with contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext():
         device, precision = machine.set_up(args.device, args.precision)
-        encoder, classifier, content = evaluate.load_classifier(path, device)
+        network, content = evaluate.load_classifier(path, device)
         print(f"naming flowers with {path}{why} {machine.say(device, precision)}")
     if not (paths := list(listing.find(args.photos))):
         raise UserError(f"no photos in {few(args.photos)}")
@@ -80,8 +80,8 @@ def main(args: argparse.Namespace) -> int:
                 continue
             brightened += [path for path, got in read if got.brightened]
             pixels = np.stack([got.squares[0] for _, got in read]).transpose(0, 3, 1, 2)  # (N, 3, H, W)
-            best = evaluate.classify(encoder, classifier, torch.from_numpy(pixels), device, precision,
-                                     args.views).topk(min(5, len(content["classes"])))  # of (N, 5) each
+            probabilities = evaluate.classify(network, torch.from_numpy(pixels), precision, args.views)
+            best = probabilities.topk(min(5, len(content["classes"])))  # of (N, 5) each
             likely = [[(content["classes"][i], p) for i, p in zip(*row)]
                       for row in zip(best.indices.tolist(), best.values.tolist())]
             for (path, got), names in zip(read, likely):

@@ -70,23 +70,26 @@ def starting_network(args: argparse.Namespace, classes: list[str], start: tuple,
     """Both networks before the first step (a resumed run fills them), a config, digests of photos learned.
     start: what evaluate.load_encoder found in --autoencoder; empty without it, or if resumed."""
     machine.seeded_shuffle(args.seed, 0)
-    # Drawn even if replaced, so that the classifier's first weights are the same either way.
-    drawn = AutoEncoder(args.batch_norm is not False).encoder
+    # drawn even if replaced, so that the classifier's first weights are the same either way
+    encoder, earlier, saved = AutoEncoder(args.batch_norm is not False).encoder, None, {}
     if resumed:
-        drawn = Encoder(resumed["config"].get("batch_norm", True))
-    elif not start:
+        encoder = Encoder(resumed["config"].get("batch_norm", True))
+    elif start:
+        encoder, earlier, saved = start
+    else:
         print("encoder from random weights (--autoencoder FILE starts from a trained one)")
-    encoder, earlier, saved = start or (drawn, None, {})
     config = {"num_classes": len(classes), "batch_norm": encoder.batch_norm, "dropout": args.dropout}
     if args.head == "report":
         config["dropout_after"] = args.dropout_after
     classifier = HEADS[args.head](**config)
-    fit = earlier and checkpoint.load_what_fits(classifier, earlier, is_last_new=saved["classes"] != classes)
-    if saved:
-        whence = f"{args.autoencoder}, trained by the recipe {saved.get('flags', {}).get('recipe', 'report')}"
-        print(f"encoder{f' and classifier ({fit})' if fit else ''} from {whence}")
-    if os.path.abspath(saved.get("dataset", args.dataset)) != os.path.abspath(args.dataset):
-        print(f"transfer: it was trained with --dataset {saved['dataset']}, not {args.dataset}")
+    if start:
+        what, recipe = "encoder", saved.get("flags", {}).get("recipe", "report")
+        if earlier:
+            fit = checkpoint.load_what_fits(classifier, earlier, is_last_new=saved["classes"] != classes)
+            what = f"encoder and classifier ({fit})"
+        print(f"{what} from {args.autoencoder}, trained by the recipe {recipe}")
+        if os.path.abspath(saved["dataset"]) != os.path.abspath(args.dataset):
+            print(f"transfer: it was trained with --dataset {saved['dataset']}, not {args.dataset}")
     encoder.requires_grad_(not args.freeze_encoder)
     network = nn.Sequential(OrderedDict(encoder=encoder, classifier=classifier))
     return network, config, (resumed or saved).get("digests", [])
@@ -178,7 +181,7 @@ def main(args: argparse.Namespace) -> int:
             row["val_accuracy"] = None
             if run.is_due(epoch) and not args.with_val:
                 judged = training.settled(product, images, args, run.precision)
-                row["val_accuracy"] = evaluate.accuracy(*judged, splits["val"], run.device, run.precision)
+                row["val_accuracy"] = evaluate.accuracy(judged, splits["val"], run.precision)
             if best and run.best_epoch(row | {"epoch": epoch}) == epoch:
                 best.load_state_dict(judged.state_dict())
             run.end_epoch(epoch, row, "cross-entropy (nats)")

@@ -22,8 +22,6 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from PIL import Image
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
-from torch.distributed.optim import ZeroRedundancyOptimizer
 
 import augment
 import data
@@ -35,9 +33,7 @@ from support.flags import number
 CPU = torch.device("cpu")
 BATCH, STEPS = 16, 6  # photos a process and step; steps a round, after two that warm up
 PLAIN, APART = "as it is", "nothing sent: each trains a model of its own"
-IN_BF16, IN_PARTS = "gradients sent in bf16", "optimizer's state in parts"
-CASES = [*((head, *how) for head in HEADS for how in ((1, PLAIN), (2, PLAIN), (4, PLAIN), (2, APART))),
-         *(("report", count, way) for count in (2, 4) for way in (IN_BF16, IN_PARTS))]
+CASES = [(head, *how) for head in HEADS for how in ((1, PLAIN), (2, PLAIN), (4, PLAIN), (2, APART))]
 IN_MEMORY = 2000  # photos, beside --photos of them
 
 
@@ -70,13 +66,7 @@ def work(rank: int, head: str, processes: int, way: str, root: Path) -> None:
         dist.init_process_group("gloo", f"file://{root}/store", rank=rank, world_size=processes)
     network = torch.nn.Sequential(Encoder(), HEADS[head]()).to(memory_format=torch.channels_last)
     trained = network if way == APART else parallel.data_parallel(network, CPU)
-    parameters = list(network.parameters())
-    if way == IN_BF16:
-        trained.register_comm_hook(None, bf16_compress_hook)
-    if way == IN_PARTS:
-        optimizer = ZeroRedundancyOptimizer(parameters, torch.optim.AdamW, lr=1e-4, fused=True)
-    else:
-        optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
     x, y = torch.rand(BATCH, 3, 100, 100), torch.randint(102, (BATCH,))
     steps = []
     for _ in range(2 + STEPS):
@@ -133,7 +123,7 @@ def epoch_of(count: int, side: int, rounds: int, root: Path) -> dict:
     torch.set_num_threads(1)
     machine.set_up("cpu", "auto")
     before, start = own_memory(), time.perf_counter()
-    ((content, _),) = cache.load(root, "made-up", "train", [side], ["nowhere"], lambda: made_up(count))
+    (content,) = cache.load(root, "made-up", "train", [side], ["nowhere"], lambda: made_up(count))
     built, images, shuffle = time.perf_counter() - start, content["images"], torch.Generator().manual_seed(0)
 
     def microseconds(of: torch.Tensor) -> float:
@@ -171,8 +161,8 @@ def decoded(root: Path) -> dict[str, list[float]]:
         grainy = (smooth + rng.normal(0, 5, smooth.shape)).clip(0, 255).astype(np.uint8)
         Image.fromarray(grainy).save(path := root / "photo.jpg", quality=90)
         found = rates[f"{width} x {height}, {path.stat().st_size / 1e3:.0f} kB"] = []
-        for decoding.LARGEST in (width, augment.SQUARE):  # the first keeps a JPEG from being read reduced
-            start = time.process_time()
+        for least in (width, augment.SQUARE):  # the first keeps a JPEG from being read reduced
+            decoding.LARGEST, start = least, time.process_time()
             for _ in range(20):
                 decoding.decode(path, 100)
             found.append(20 / (time.process_time() - start))

@@ -34,11 +34,11 @@ FIELDS = ("labels", "classes", "names", "digests", "brightened")  # of data.Flow
 
 
 def load(folder: Path, name: str, split: str, sizes: list[int], state: list[str],
-         photos: Callable[[], Photos]) -> list[tuple[dict, str]]:
-    """FIELDS and images, and a digest, of a split at some sizes; what the cache lacks is decoded together.
+         photos: Callable[[], Photos]) -> list[dict]:
+    """The fields of data.FlowerSet, of a split at some sizes; what the cache lacks is decoded together.
 
     state: where the photos are, then what their pixels and labels depend on. An older cache of these photos
-    goes. Where none can be written, images are in memory and the digest is ''.
+    goes. Where none can be written, images are in memory and no digest is known.
     """
     kinds = {size: f"{name}-{_hash(state[:1])[:8]}-{split}-{size}-" for size in sizes}
     stems = {size: folder / (kind + _hash([str(FORMAT), split, str(size), *state])[:16])
@@ -82,7 +82,7 @@ def _remove(folder: Path, pattern: str, kept: str = "") -> None:
                 path.unlink()
 
 
-def _read(stem: Path, size: int) -> tuple[dict, str] | None:
+def _read(stem: Path, size: int) -> dict | None:
     """A cache, or None where there is none, or where it is damaged, which a line says; then it goes."""
     path, pixels = f"{stem}.pt", f"{stem}.pixels"
     if not os.path.exists(path):  # Path.exists would raise where the folder may not be searched
@@ -104,8 +104,8 @@ def _read(stem: Path, size: int) -> tuple[dict, str] | None:
         return None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes to it
-        fields = {"images": torch.from_numpy(images), **{name: content[name] for name in FIELDS}}
-    return fields, content["digest"]
+        return {"images": torch.from_numpy(images), "known_digest": content["digest"],
+                **{name: content[name] for name in FIELDS}}
 
 
 def _checksums(images: np.ndarray, every: int = 1) -> list[int]:
@@ -131,7 +131,7 @@ def _facts(photos: Photos, records: np.ndarray) -> dict:
     return dict(zip(FIELDS, (labels, photos.classes, names, digests, brightened)))
 
 
-def _in_memory(sizes: list[int], photos: Photos) -> dict[int, tuple[dict, str]]:
+def _in_memory(sizes: list[int], photos: Photos) -> dict[int, dict]:
     """What load returns, by size."""
     images = [torch.empty(len(photos.names), 3, size, size, dtype=torch.uint8) for size in sizes]
     records = np.empty(0, RECORD)
@@ -140,7 +140,7 @@ def _in_memory(sizes: list[int], photos: Photos) -> dict[int, tuple[dict, str]]:
             whole[len(records) : len(records) + len(more)] = torch.from_numpy(part)
         records = np.concatenate([records, more])
     facts = _facts(photos, records)
-    return {size: ({"images": whole[: len(records)], **facts}, "") for size, whole in zip(sizes, images)}
+    return {size: {"images": whole[: len(records)], **facts} for size, whole in zip(sizes, images)}
 
 
 def _build(stems: dict[int, Path], photos: Photos) -> None:

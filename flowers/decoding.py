@@ -121,15 +121,14 @@ def read(path: Path, sizes: list[int], wanted: Callable[[str], bool] | None = No
     try:
         if found == "camera RAW":  # of which Pillow would read the thumbnail
             raise UnidentifiedImageError
-        # by each size alone, so that its pixels do not depend on which others are asked for
-        leasts = {3 * max(size, LARGEST) for size in sizes}
+        least = 3 * max(LARGEST, *sizes)
         try:
-            opened = {least: _open(content, least) for least in leasts}
+            image, bits = _open(content, least)
         except Exception:
-            if (mend := {"PNG": _bare, "JPEG": _ended}.get(found)) is None:
+            mend = {"PNG": _bare, "JPEG": _ended}.get(found)
+            if mend is None:
                 raise
-            content = mend(content)
-            opened = {least: _open(content, least) for least in leasts}
+            image, bits = _open(mend(content), least)
     except MemoryError:
         raise
     except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
@@ -140,14 +139,11 @@ def read(path: Path, sizes: list[int], wanted: Callable[[str], bool] | None = No
         if not isinstance(error, UserError):
             reason += f"; {ADVICE.get(found, 'replace or remove it')}"
         raise UserError(f"cannot decode the photo {printable(path)}: {reason}") from error
-    squares = []
-    for size in sizes:
-        image, _ = opened[3 * max(size, LARGEST)]
-        side = min(image.size)
-        left, top = (round((length - side) / 2) for length in image.size)
-        square = image.crop((left, top, left + side, top + side))
-        squares.append(np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)))
-    return Decoded(squares, digest, any(bits < 16 for _, bits in opened.values()))
+    side = min(image.size)
+    left, top = (round((length - side) / 2) for length in image.size)
+    square = image.crop((left, top, left + side, top + side))
+    squares = [np.asarray(square.resize((size, size), Image.Resampling.BILINEAR)) for size in sizes]
+    return Decoded(squares, digest, bits < 16)
 
 
 def decode(path: Path, size: int) -> np.ndarray:

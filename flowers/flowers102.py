@@ -16,23 +16,18 @@ URL = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz"
 LAYOUT = "flowers-102/ with jpg/image_00001.jpg to image_08189.jpg, imagelabels.mat and setid.mat"
 
 
-def find(dataset: str, data_dir: Path | str) -> Path:
-    """The folder flowers-102 in data_dir, downloaded where it does not exist."""
+def splits(dataset: str) -> tuple[str, ...]:
+    return tuple(IDS_OF)
+
+
+def scan(dataset: str, data_dir: Path | str, split: str) -> tuple[list[str], Callable[[], Photos]]:
+    """As folder.scan has it, of the folder flowers-102 in data_dir, downloaded where it does not exist."""
     root = Path(data_dir) / "flowers-102"
     if not root.exists():
         if (Path(data_dir) / "setid.mat").exists():
             raise UserError(f"--data-dir {data_dir} holds the photos itself; name the folder in which they "
                             f"lie as flowers-102/")
         download(root)
-    return root
-
-
-def splits(dataset: str) -> tuple[str, ...]:
-    return tuple(IDS_OF)
-
-
-def scan(root: Path, split: str) -> tuple[list[str], Callable[[], Photos]]:
-    """As folder.scan has it: where a split is and what its pixels and labels depend on, and its photos."""
     files = sorted(path for path in (*root.glob("*.mat"), *(root / "jpg").glob("*")) if path.is_file())
     names = [str(path.relative_to(root)) for path in files]
     return [os.path.realpath(root), *listing.fingerprint(files, names)], partial(_photos, root, split)

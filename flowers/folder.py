@@ -27,11 +27,6 @@ class Photos(NamedTuple):
     decode: Callable[[list[int], int], Iterator[Decoded]]  # (sizes, number of the first photo)
 
 
-def find(dataset: str, data_dir: Path | str) -> Path:
-    """The folder itself, whose path is the data set's name."""
-    return Path(dataset)
-
-
 def splits(dataset: str) -> tuple[str, ...]:
     """Those with a photo of a class, and val, for which train/ may stand in, or test; tells of the others."""
     root = Path(dataset)
@@ -54,7 +49,7 @@ def check_classes(dataset: str) -> None:
     (filled, left_out), (validating, _), (test, _) = (_filled(root / split) for split in SPLITS)
     if len(train) < 2 and root.is_dir():
         found = f"only {few(train)}" if train else "no train/ with folders in it"
-        above = f"; or is it --dataset {up}?" if _folders((up := Path(dataset).parent) / "train") else ""
+        above = f"; or is it --dataset {root.parent}?" if _folders(root.parent / "train") else ""
         raise UserError(f"--dataset {dataset}: there is {found}; want two classes or more, each a folder of "
                         f"its own in train/{above}")
     if empty := [root / "train" / name for name in train if name not in filled]:
@@ -65,9 +60,10 @@ def check_classes(dataset: str) -> None:
     if (root / "val").is_dir() and not validating:
         raise UserError(f"--dataset {dataset}: there is no photo in a folder of a class in val/; remove it, "
                         f"and about a fifth of train/ validates")
-    if val and (lacks := [f"{side}/ lacks {few(sorted(names))}" for side, names in (
-            ("val", {*train} - {*val}), ("train", {*val} - {*train})) if names]):
-        raise UserError(f"--dataset {dataset}: val/ and train/ differ in their classes: {', '.join(lacks)}")
+    if val and val != train:
+        sides = {"val": {*train} - {*val}, "train": {*val} - {*train}}
+        lacks = ", ".join(f"{side}/ lacks {few(sorted(names))}" for side, names in sides.items() if names)
+        raise UserError(f"--dataset {dataset}: val/ and train/ differ in their classes: {lacks}")
     folded = Counter(name.casefold() for name in train)
     if alike := [name for name in train if folded[name.casefold()] > 1]:
         print(f"--dataset {dataset}: {few(alike)} differ in case alone; each is a class of its own")
@@ -78,11 +74,12 @@ def check_classes(dataset: str) -> None:
         print(f"--dataset {dataset}: test/ lacks {few(absent)}, so evaluate.py will judge the others")
 
 
-def scan(root: Path, split: str) -> tuple[list[str], Callable[[], Photos]]:
+def scan(dataset: str, data_dir: Path | str, split: str) -> tuple[list[str], Callable[[], Photos]]:
     """Where a data set is and what a split depends on, and its photos; prints what is left out.
 
     UserError for what is amiss with the folders.
     """
+    root = Path(dataset)
     folder, paths, labels, classes, left_out = _scan(root, split)
     if folder in (root, root / split):  # once, where train/ holds val, too
         if not classes:

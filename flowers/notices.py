@@ -37,12 +37,15 @@ def tell_copies(splits: dict, dataset: str, is_folder: bool) -> None:
     if is_folder and "test" not in splits:  # training does not load its test/
         copies = _likely_copies(Path(dataset), [name for *_, name in photos])
         photos += [(digest, "test", None, name) for digest, name in copies]
-    first, in_splits, in_classes = {}, [], []
+    anywhere, in_split = {}, {}  # the first photo with a digest, in all splits and in each
+    in_splits, in_classes = [], []
     for digest, split, label, name in photos:
-        at, other = first.setdefault(digest, (split, name))
-        known, same = first.setdefault((digest, split), (label, name))
-        in_splits += [f"{other} ({at}) and {name} ({split})"] if at != split else []
-        in_classes += [f"{same} and {name}"] if known != label else []  # (a folder's names say which split)
+        first_split, first = anywhere.setdefault(digest, (split, name))
+        if split != first_split:
+            in_splits.append(f"{first} ({first_split}) and {name} ({split})")
+        first_label, first = in_split.setdefault((digest, split), (label, name))
+        if label != first_label:
+            in_classes.append(f"{first} and {name}")  # (a folder's names say which split)
     for where, pairs in (("splits", in_splits), ("classes", in_classes)):
         if pairs:
             are = "is" if len(pairs) == 1 else "are"

@@ -29,7 +29,6 @@ from support.errors import UserError
 PER_CLASS = {"train": 10, "val": 10, "test": 60}
 FEW = 30, {"train": 10, "val": 10, "test": 20}  # synthetic-30: its first species, soon drawn and learned
 ONE_AT_A_TIME = threading.Lock()  # of the threads that draw: each changes what is its process's for a while
-find = folder.find  # no folder, but the name: the flowers are drawn
 
 
 def draw(k: int, split: str, index: int, size: int = 100) -> np.ndarray:
@@ -110,15 +109,15 @@ def splits(dataset: str) -> tuple[str, ...]:
     return tuple(PER_CLASS)
 
 
-def scan(root: Path, split: str) -> tuple[list[str], Callable[[], folder.Photos]]:
+def scan(dataset: str, data_dir: Path | str, split: str) -> tuple[list[str], Callable[[], folder.Photos]]:
     """As folder.scan has it: nowhere, then what pixels and labels depend on: the code that draws."""
     names = "synthetic.py", "species.py", "species.json", "blades.py"
     state = ["", *(Path(__file__).with_name(name).read_text() for name in names)]
-    return state, partial(_photos, root, split)
+    return state, partial(_photos, dataset, split)
 
 
-def _photos(root: Path, split: str) -> folder.Photos:
-    classes, per_class = FEW if root.name.endswith("-30") else (CLASSES, PER_CLASS)
+def _photos(dataset: str, split: str) -> folder.Photos:
+    classes, per_class = FEW if dataset == "synthetic-30" else (CLASSES, PER_CLASS)
     of = split, classes, per_class[split]
     labels = [k for k in range(classes) for _ in range(per_class[split])]
     return folder.Photos(labels, class_names()[:classes], names_of(*of), partial(draw_split, *of))

@@ -68,7 +68,7 @@ def seen(paths: list[Path], data_dir: str, device: torch.device,
     sets = {split: data.load_sizes("flowers102", split, data_dir, ".cache", [100, augment.SQUARE])
             for split in ("val", "test")}
     validated, found = sets["val"][0], {}
-    for path, (*_, content) in zip(paths, models):
+    for path, (_, content) in zip(paths, models):
         if content["classes"] != validated.classes:
             raise errors.UserError(f"{path} does not name the 102 species of Flowers-102")
         learned = {*content.get("digests", validated.digests)}
@@ -76,10 +76,10 @@ def seen(paths: list[Path], data_dir: str, device: torch.device,
             raise errors.UserError(f"{path} was trained on validation photos, which choose here")
     for split, both in sets.items():
         for flowers, views in zip(both, (1, VIEWS)):
-            logits = [torch.cat([*evaluate.logits(*networks, flowers.images, device, precision, views)], 1)
-                      for *networks, _ in models]
+            logits = [torch.cat([*evaluate.logits(network, flowers.images, precision, views)], 1)
+                      for network, _ in models]
             found[split, views] = torch.cat(logits), flowers.labels
-    return found, [run.recipe(content["flags"]) for *_, content in models]
+    return found, [run.recipe(content["flags"]) for _, content in models]
 
 
 def main(args: argparse.Namespace) -> int:

@@ -4,8 +4,6 @@ import statistics
 
 from study.intervals import Difference, markdown
 
-STEP = 0.0105  # seconds of a step of 64 photos on one H100, launched from Python, in an earlier trial
-LINKS = (("8 GPUs, NVLink", 8, 450e9), ("4 hosts of 8, 400 Gb/s a GPU", 32, 50e9))
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 Steps = dict[tuple[str, str], Difference]  # percent that batch norm adds to a step, by stage and precision
 
@@ -91,17 +89,6 @@ def decoding(scale: dict) -> str:
             for name, (whole, rate) in scale["decoding"].items()]
     what = "photos a second, one core", "if each is read whole", "hours for a million, one core"
     return markdown(["JPEGs of", *what], rows) + f"\n\nMeasured on {scale['processor']}."
-
-
-def on_paper(scale: dict) -> str:
-    """The share of a step in which many GPUs compute, if they send nothing meanwhile, by ring all-reduce."""
-    pair = next(row for row in scale["processes"] if (row["head"], row["processes"]) == ("report", 2))
-    rows = []
-    for name, count, link in LINKS:
-        sending = pair["sent"] * 2 * (count - 1) / count / link  # seconds; of two, each sends all once
-        share = f"{100 * STEP / (STEP + sending):.0f} %"
-        rows.append([name, f"{link / 1e9:.0f}", f"{1000 * sending:.1f}", share])
-    return markdown(["", "GB/s a GPU, each way", "ms to send gradients", "share that is computing"], rows)
 
 
 def with_batch_norm(*benchmarks: dict) -> Steps:

@@ -104,16 +104,18 @@ def summary(runs: Runs) -> list[dict]:
     for name, of in runs.items():
         row = ROWS[name]
         if of:
+            has_val = of[0]["flags"].get("with_val")
+            views = of[0].get("splits", {}).get("test", {}).get("views")
             rows.append({
                 "name": name, "recipe": row.recipe, "head": of[0]["flags"].get("head", "report"),
                 "stage_one": None if row.autoencoder is None else row.autoencoder or row.recipe,
                 "epochs": of[0]["flags"]["epochs"],
-                "photos": 2040 if (has_val := of[0]["flags"].get("with_val")) else 1020,
+                "photos": 2040 if has_val else 1020,
                 "seeds": [run["seed"] for run in of],
                 "val": None if has_val else statistics.mean(map(val_accuracy, of)),
                 "test": statistics.mean(map(accuracy_on("test"), of)) if row.tested else None,
-                "views": (over := of[0].get("splits", {}).get("test", {}).get("views")),
-                "test_views": statistics.mean(map(intervals.over_views("test"), of)) if over else None,
+                "views": views,
+                "test_views": statistics.mean(map(intervals.over_views("test"), of)) if views else None,
                 "minutes": round(statistics.mean(minutes(run, row) for run in of), 1),
                 "machine": " or ".join(sorted({run["processor"] for run in of}))})
     return rows
@@ -157,7 +159,7 @@ def tables(runs: Runs) -> dict[str, str]:
         "shipped": accuracy.shipped(of_weights),
         "final": final(runs), "machine": speed.machine(benchmark), "steps": speed.steps(benchmark),
         "processes": speed.processes(scale, False), "scaling": speed.processes(scale, True),
-        "photos": speed.photos(scale), "paper": speed.on_paper(scale), "decoding": speed.decoding(scale),
+        "photos": speed.photos(scale), "decoding": speed.decoding(scale),
         "augmentation": speed.augmentation(benchmark), "trials": trials(RESULTS / "search.jsonl"),
         "section5": section5(runs), "conclusions": conclusions(runs, step),
         "dropout": paired(runs, ("adagrad", "dropout-0.25", "dropout-0.5", "dropout-0.5-linear"), test),

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from support import errors
 
-TIMEOUT, PATIENCE, ANSWER = timedelta(minutes=10), timedelta(hours=2), 10  # for a step, decoding, the store
+TIMEOUT = timedelta(minutes=10)  # how long a process waits for the others' part of a step
+PATIENCE = timedelta(hours=2)  # the same while another decodes photos
+ANSWER = 10  # seconds to wait for torchrun's store once a process has failed
 LOST = re.compile("gloo|nccl|connection|timed out", re.IGNORECASE)  # as PyTorch says that a process is gone
 
 
@@ -42,7 +44,8 @@ def run(main: Callable, parse_args: Callable) -> None:
 
 def _work_together(main: Callable, parse_args: Callable) -> int:
     store, number, processes = next(dist.rendezvous("env://", timeout=TIMEOUT))
-    own = dist.PrefixStore(str(failures := store.add("failures", 0)), store)  # a failed start left its keys
+    failures = store.add("failures", 0)  # of earlier starts, which left their keys: each start has its own
+    own = dist.PrefixStore(str(failures), store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"  # for what lies on either
     try:
         dist.init_process_group(backend, store=own, rank=number, world_size=processes, timeout=TIMEOUT)
@@ -62,8 +65,10 @@ def _work_together(main: Callable, parse_args: Callable) -> int:
 def _is_first_to_fail(store: dist.Store, failures: int) -> bool:
     """Whether this process failed first, by the store, which counts them and had so many before. No answer
     in ANSWER seconds is a yes: this host is cut off, and no other prints here."""
-    answers, threading.excepthook = [], lambda failure: None  # the store may be gone, and we end anyway
-    (asking := threading.Thread(target=lambda: answers.append(store.add("failures", 1)), daemon=True)).start()
+    answers = []
+    threading.excepthook = lambda failure: None  # the store may be gone, and we end anyway
+    asking = threading.Thread(target=lambda: answers.append(store.add("failures", 1)), daemon=True)
+    asking.start()
     asking.join(ANSWER)
     return answers in ([], [failures + 1])
 
@@ -126,13 +131,15 @@ def gathered(own: list) -> list:
 def total(own: Tensor) -> Tensor:
     """The sum over all processes."""
     if count() > 1:
-        dist.all_reduce(own := own.clone())
+        own = own.clone()
+        dist.all_reduce(own)
     return own
 
 
 def joined(own: Tensor, size: int) -> Tensor:
     """The tensor of so many rows, of which each process has its `part`."""
     if count() > 1:
-        part(whole := own.new_zeros(size, *own.shape[1:])).copy_(own)
+        whole = own.new_zeros(size, *own.shape[1:])
+        part(whole).copy_(own)
         own = total(whole)
     return own

@@ -41,10 +41,12 @@ class SyncBatchNorm(nn.BatchNorm2d):
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
         wide = x.to(torch.promote_types(x.dtype, torch.float32)).movedim(1, -1)  # -> (B, H, W, C) or (B, C)
-        dist.all_reduce(n := torch.tensor(wide[..., 0].numel()))
+        n = torch.tensor(wide[..., 0].numel())
+        dist.all_reduce(n)
 
         def mean_of(values: Tensor) -> Tensor:  # (B, H, W, C) or (B, C) -> (C,)
-            dist.all_reduce(sums := values.flatten(0, -2).sum(0))
+            sums = values.flatten(0, -2).sum(0)
+            dist.all_reduce(sums)
             return sums / n
 
         with torch.no_grad():

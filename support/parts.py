@@ -18,7 +18,8 @@ def write(folder: Path, name: str, content: bytes, largest: int) -> None:
     lines = []
     for number, start in enumerate(range(0, len(content), largest), 1):
         part = content[start : start + largest]
-        with files.atomic(path := folder / f"{name}.{number}") as temporary:
+        path = folder / f"{name}.{number}"
+        with files.atomic(path) as temporary:
             temporary.write_bytes(part)
         lines.append(f"{hashlib.sha256(part).hexdigest()}  {path.name}\n")
     with files.atomic(folder / SUMS) as temporary:

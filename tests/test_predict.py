@@ -58,15 +58,13 @@ def test_names_and_probabilities_are_those_of_the_networks(trained):
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["photo"] for row in found] == [*(f"photos/test/rose/{i}.jpg" for i in range(3)),
                                                "photos/test/daisy/0.jpg"]
-    encoder, classifier, _ = evaluate.load_classifier(trained / "classifier.pt", torch.device("cpu"))
+    network, _ = evaluate.load_classifier(trained / "classifier.pt", torch.device("cpu"))
     for row in found:
         photo = Image.open(trained / row["photo"])
         photo = CenterCrop(min(photo.size))(photo)
         pixels = np.asarray(photo.resize((100, 100), Image.Resampling.BILINEAR))
         with torch.no_grad():
-            expected = classifier(
-                encoder(torch.from_numpy(pixels / 255).float().permute(2, 0, 1)[None])
-            ).softmax(1)[0]
+            expected = network(torch.from_numpy(pixels / 255).float().permute(2, 0, 1)[None]).softmax(1)[0]
         best = expected.sort(descending=True)
         assert [name["name"] for name in row["names"]] == [CLASSES[i] for i in best.indices[:5]]
         assert [name["probability"] for name in row["names"]] == pytest.approx(

@@ -203,8 +203,8 @@ def test_the_reports_code_loads_the_checkpoint_and_gives_the_same_logits(pipelin
     for model, part in zip(theirs, ("encoder", "classifier")):
         model.load_state_dict(content[part], strict=True)
     images = data.load(str(root / "photos"), "test", cache_dir=str(root / "cache")).images
-    encoder, classifier, _ = evaluate.load_classifier(tmp_path / "classifier.pt", torch.device("cpu"))
-    ours = evaluate.classify(encoder, classifier, images, torch.device("cpu"), "fp32")
+    network, _ = evaluate.load_classifier(tmp_path / "classifier.pt", torch.device("cpu"))
+    ours = evaluate.classify(network, images, "fp32")
     with torch.no_grad():
         logits = theirs[1](theirs[0](images / 255))
         torch.testing.assert_close(ours, logits.softmax(1), rtol=1e-4, atol=1e-4)
@@ -431,19 +431,16 @@ def test_a_frozen_encoder_stays_as_it_began(source, recipe, pipeline, tmp_path, 
 def test_ragged_batches_count_each_image_once(pipeline, batch_size, monkeypatch):
     """Logits and reconstruction error do not depend on how the nine test photos are cut into batches."""
     root, _ = pipeline
-    device = torch.device("cpu")
-    encoder, classifier, _ = evaluate.load_classifier(root / "runs/classifier/classifier.pt", device)
+    network, _ = evaluate.load_classifier(root / "runs/classifier/classifier.pt", torch.device("cpu"))
     autoencoder = train_autoencoder.AutoEncoder().eval()
     images = data.load(str(root / "photos"), "test", cache_dir=str(root / "cache")).images
-    whole = evaluate.classify(encoder, classifier, images, device, "fp32")
-    error = evaluate.reconstruction_error(autoencoder, images, device, "fp32")
+    whole = evaluate.classify(network, images, "fp32")
+    error = evaluate.reconstruction_error(autoencoder, images, "fp32")
     monkeypatch.setattr(evaluate, "BATCH_SIZE", batch_size)
-    cut = evaluate.classify(encoder, classifier, images, device, "fp32")
+    cut = evaluate.classify(network, images, "fp32")
     assert cut.shape == (9, 3)
     torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-4)
-    assert evaluate.reconstruction_error(autoencoder, images, device, "fp32") == pytest.approx(
-        error, rel=1e-5
-    )
+    assert evaluate.reconstruction_error(autoencoder, images, "fp32") == pytest.approx(error, rel=1e-5)
 
 
 def test_summary_of_the_reports_final_result():

@@ -456,10 +456,10 @@ def test_pairs_and_class_sizes_are_those_of_the_predictions(tmp_path):
 
 def test_calibration_is_that_of_the_probabilities_of_predict():
     torch.manual_seed(0)
-    encoder, classifier = Encoder().eval(), PooledClassifier(5).eval()
+    network = torch.nn.Sequential(Encoder(), PooledClassifier(5))
     images = torch.randint(256, (7, 3, 176, 176), dtype=torch.uint8)
-    logits = torch.cat([*evaluate.logits(encoder, classifier, images, torch.device("cpu"), "fp32", 6)], 1)
-    shown = evaluate.classify(encoder, classifier, images, torch.device("cpu"), "fp32", views=6)
+    logits = torch.cat([*evaluate.logits(network, images, "fp32", 6)], 1)
+    shown = evaluate.classify(network, images, "fp32", views=6)
     assert torch.allclose(calibration.likely(logits, 1).float(), shown, atol=1e-6)
 
     probabilities = torch.rand(500, 5, dtype=torch.float64).softmax(1)

@@ -68,7 +68,7 @@ def test_pictures_use_the_range_without_being_lost_at_either_end():
 
 
 def test_a_split_is_drawn_class_after_class_with_names_at_some_sizes_from_any_picture_on():
-    photos = synthetic.scan(Path("synthetic"), "val")[1]()
+    photos = synthetic.scan("synthetic", "", "val")[1]()
     assert photos.labels == [k for k in range(102) for _ in range(10)]
     assert photos.names[21] == synthetic.class_names()[2].replace(" ", "-") + "/val-01"
     assert len(set(photos.names)) == 1020
