@@ -55,7 +55,7 @@ def check_classes(dataset: str) -> None:
     if empty := [root / "train" / name for name in train if name not in filled]:
         inside = [(path, kind) for path, kind in left_out if _top(root / "train", path) == empty[0].name]
         why = "; what it links to is empty, or of another class" if empty[0].is_symlink() else ""
-        why = f"; left out {listing.describe(inside, root)}" if inside else why
+        why = f"; left out {listing.describe(inside, root)}" if inside else why or "; add some, or remove it"
         raise UserError(f"--dataset {dataset}: there is no photo in {empty[0]}{why}")
     if (root / "val").is_dir() and not validating:
         raise UserError(f"--dataset {dataset}: there is no photo in a folder of a class in val/; remove it, "
@@ -63,7 +63,8 @@ def check_classes(dataset: str) -> None:
     if val and val != train:
         sides = {"val": {*train} - {*val}, "train": {*val} - {*train}}
         lacks = ", ".join(f"{side}/ lacks {few(sorted(names))}" for side, names in sides.items() if names)
-        raise UserError(f"--dataset {dataset}: val/ and train/ differ in their classes: {lacks}")
+        raise UserError(f"--dataset {dataset}: val/ and train/ differ in their classes: {lacks}; add "
+                        f"or remove them, or remove val/")
     folded = Counter(name.casefold() for name in train)
     if alike := [name for name in train if folded[name.casefold()] > 1]:
         print(f"--dataset {dataset}: {few(alike)} differ in case alone; each is a class of its own")
@@ -85,8 +86,8 @@ def scan(dataset: str, data_dir: Path | str, split: str) -> tuple[list[str], Cal
         if not classes:
             print(f"--dataset {root}: {counted(len(paths), 'photo')} without classes below {folder}")
         elif split == "train" and _lacks_val(root):
-            print(f"--dataset {root}: there is no val/, so about a fifth of the photos in train/ validates, "
-                  f"chosen by their bytes")
+            print(f"--dataset {root}: there is no val/, so about a fifth of the photos in train/ stands in "
+                  f"for it, chosen by their bytes")
         if left_out:
             print(f"--dataset {root}: left out {listing.describe(left_out, root)}")
     first = next((name for name in SPLITS if (root / name).is_dir()), None)  # so that it is said once

@@ -22,14 +22,16 @@ FORMATS = {  # how a file of each begins, the first that fits
     "AVIF": rb"....ftyp.*avif", "HEIC": rb"....ftyp.*(hei[a-z]|hev[a-z]|mif1|msf1)", "a film": rb"....ftyp"}
 READ = ("JPEG", "PNG", "GIF", "WebP", "TIFF", "BMP")  # of those, by Pillow
 RAW = r"\.(3fr|arw|cr2|cr3|crw|dng|erf|iiq|mef|mos|nef|nrw|orf|pef|raf|rw2|rwl|sr2|srw|x3f)"  # suffixes
-PHOTO, LOOSE, OURS = "photo", "in no folder of a class", "folder of a run, whose pictures are no photos"
+PHOTO, LOOSE, UNREAD = "photo", "in no folder of a class", "that cannot be read"
+OURS = "folder of a run, whose pictures are no photos"
 KINDS = {  # of what is left out, but for those named by their suffix: the plural, and what to do
     "dead link": ("dead links", ""),
     "link to itself": ("links to themselves", ""),
     "camera RAW": ("camera RAW", "; export them as JPEG"),
     "HEIC": ("HEIC", "; convert them to JPEG"),
     "placeholder of a cloud folder": ("placeholders of a cloud folder", "; download the photos themselves"),
-    "that cannot be read": ("that cannot be read", "; see to its permissions"),
+    OURS: ("folders of runs, whose pictures are no photos", ""),
+    UNREAD: (UNREAD, "; see to its permissions"),
     "hidden photo": ("hidden photos", "; rename what begins with . or @")}
 AMISS = {errno.ENOENT: "dead link", errno.ENOTDIR: "dead link", errno.ELOOP: "link to itself"}
 LeftOut = list[tuple[Path, str]]  # files and their kinds
@@ -97,7 +99,7 @@ def below(folder: Path) -> tuple[list[Path], LeftOut]:
                             later = hidden
                         later.append(each)
             except OSError as error:
-                left_out.append((path, AMISS.get(error.errno, "that cannot be read")))
+                left_out.append((path, AMISS.get(error.errno, UNREAD)))
     return sorted(photos), sorted(left_out)
 
 
@@ -109,15 +111,16 @@ def find(named: list[str | Path]) -> Iterator[Path]:
         for path in matches:
             if not {*matches}.isdisjoint(path.parents):  # ** finds a folder, and what is in it
                 continue
-            photos, left_out = below(path) if path.is_dir() else ([path], [])
+            photos, left_out = below(path) if os.path.isdir(path) else ([path], [])
             if left_out:
                 print(f"{path}: left out {describe(left_out, path)}", file=sys.stderr)
             yield from photos
+            yield from (each for each, kind in left_out if kind == UNREAD and os.path.isdir(each))  # it fails
 
 
 def _pattern_of(name: Path) -> str:
     """A name as a pattern, but for the folders that are there, as downloads[2]/ in downloads[2]/*.jpg."""
-    there = next(folder for folder in name.parents if folder.exists())
+    there = next(folder for folder in name.parents if os.path.exists(folder))
     return os.path.join(glob.escape(str(there)), name.relative_to(there))
 
 

@@ -93,13 +93,14 @@ def test_odd_photos_are_read_and_bad_ones_named_while_the_others_go_on(trained, 
     (tmp_path / "deeper" / "d.jpg").write_bytes(b"no photo")
     for name in ("notes.txt", "paper.pdf", "film.mpg", "._a.jpg"):
         (tmp_path / name).write_text("not a photo's name: passed over")
-    done = predict(trained, tmp_path, "absent.jpg", "photos/test/rose/0.jpg", "--json")
+    named = tmp_path, "absent.jpg", f"{300 * 'x'}.jpg", "photos/test/rose/0.jpg"
+    done = predict(trained, *named, "--json")
     found = {
         row["photo"].split("/")[-1]: row["names"][0] for row in map(json.loads, done.stdout.splitlines())
     }
     assert done.returncode == 1 and found.keys() == {"a.tiff", "b.PNG", "c.jpg", "0.jpg"}
     assert ("deeper/d.jpg" in done.stderr and "absent.jpg" in done.stderr
-            and "2 of 6 photos could not be read" in done.stderr)
+            and "3 of 7 photos could not be read" in done.stderr)
     assert "left out 3 files: 1 .mpg (film.mpg), 1 .pdf (paper.pdf), 1 .txt (notes.txt)\n" in done.stderr
     assert "there is no photo absent.jpg" in done.stderr and "Traceback" not in done.stderr
     assert found["c.jpg"]["probability"] == pytest.approx(
