@@ -18,19 +18,21 @@ from support.resume import check_resume, job, started_again
 SAVE_EVERY = {"autoencoder run": 1, "classifier run": 10}  # epochs; the report's classifier fills gigabytes
 
 
+def check_place(out: Path) -> None:
+    """UserError where this folder cannot be made, or may not be written to."""
+    there = next(path for path in (out, *out.absolute().parents) if os.path.lexists(path))
+    if not os.access(os.path.join(there, "."), os.W_OK):
+        raise UserError(f"--out {out}: {there} is no folder, or may not be written to; name another")
+
+
 @contextlib.contextmanager
 def claim(out: Path) -> Iterator[bool]:
-    """Make a folder where there is none, and lock it while the block runs. UserError where another has it, or
-    it may not be written to."""
+    """Make a folder where there is none, and lock it while the block runs; UserError where that fails."""
     if distributed.rank() > 0:  # the first process has it for all
         yield True
         return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: {error.strerror}") from error
-    if not os.access(out, os.W_OK):
-        raise UserError(f"--out {out}: this folder may not be written to; name another")
+    check_place(out)
+    out.mkdir(parents=True, exist_ok=True)
     with files.lock(out, wait=False) as held:
         if not held:
             raise UserError(f"--out {out}: another process writes there; wait, or name another folder")
@@ -166,6 +168,7 @@ class Run:
     def _claim_folder(self, begin: bool = False) -> dict | None:
         """Lock the folder (begin: make it first), and return what last.pt holds for --resume, else None.
         UserError where what is in the folder and the flags do not go together."""
+        check_place(self.out)
         if self.lock is None and (begin or self.out.exists()):
             self.lock = self.locks.enter_context(claim(self.out))  # first: what the checks find stays so
         other = "classifier" if self.kind == "autoencoder run" else "autoencoder"

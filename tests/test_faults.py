@@ -118,7 +118,7 @@ def test_an_autoencoder_that_does_not_fit_is_refused_and_named(change, trained, 
         content["config"]["layers"] = 7
     checkpoint.save(tmp_path / "odd.pt", content)
     with pytest.raises(UserError, match="odd.pt does not fit AutoEncoder") as refusal:
-        evaluate.load_encoder(tmp_path / "odd.pt", torch.device("cpu"))
+        evaluate.load_encoder(tmp_path / "odd.pt")
     assert "\n" not in str(refusal.value)  # torch's own message has several lines
 
 

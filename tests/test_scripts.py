@@ -286,6 +286,8 @@ def test_a_deterministic_run_on_a_gpu_repeats_its_bits(stage, pipeline, tmp_path
         ("train_autoencoder", ["--batch-size", "99999999999999999999"], "at most"),
         ("train_autoencoder", ["--dataset", "photos", "--out", "x" * 300], "File name too long"),
         # before the photos, whose decoding may take long
+        ("train_autoencoder", ["--dataset", "absent", "--out", "runs/classifier/last.pt/sub"],
+         "last.pt is no folder, or may not be written to; name another"),
         ("train_classifier", ["--dataset", "absent", "--autoencoder", "nowhere.pt"],
          "there is no autoencoder nowhere.pt"),
         (
@@ -381,7 +383,7 @@ def test_the_encoder_starts_from_the_autoencoder_or_from_random_weights(pipeline
         args = train_classifier.parse_args(["--recipe", "report", "--dataset", "photos"])
         return train_classifier.starting_network(args, ["rose"], start, None)[0].encoder.state_dict()
 
-    stage_one = evaluate.load_encoder("runs/autoencoder/autoencoder.pt", torch.device("cpu"))
+    stage_one = evaluate.load_encoder("runs/autoencoder/autoencoder.pt")
     pretrained, fresh = weights(*stage_one), weights()
     assert all(torch.equal(weight, saved[f"encoder.{name}"]) for name, weight in pretrained.items())
     assert not torch.equal(fresh["conv1.weight"], saved["encoder.conv1.weight"])
@@ -414,7 +416,7 @@ def test_a_frozen_encoder_stays_as_it_began(source, recipe, pipeline, tmp_path, 
     kept = torch.load(tmp_path / "classifier.pt", weights_only=True)["encoder"]
     machine.seeded_shuffle(0, 0)
     args = train_classifier.parse_args(list(map(str, flags)))
-    start = evaluate.load_encoder(args.autoencoder, torch.device("cpu")) if source else ()
+    start = evaluate.load_encoder(args.autoencoder) if source else ()
     began = train_classifier.starting_network(args, ["rose"], start, None)[0].encoder
     for name, value in began.state_dict().items():
         assert torch.equal(kept[name], value) == bool(
