@@ -8,7 +8,7 @@ the pooled head from random weights (results/README.md).
 import argparse
 import sys
 
-from support import checkpoint
+from support import checkpoint, resume
 from support.errors import counted
 
 REPORT = dict(recipe="report", epochs=40, batch_size=128, learning_rate=0.001, weight_decay=0.0,
@@ -33,16 +33,22 @@ FEW_STEPS = 1000  # with fewer, batch norm's running statistics lag behind stron
 
 
 def parse(parser: argparse.ArgumentParser, stage: str, argv: list[str] | None) -> argparse.Namespace:
-    """Parse by the defaults of the recipe that is typed, else a resumed run's, else strong's; --help, too."""
+    """Parse by the defaults of a resumed run, which goes on as it began, else of the recipe that is typed,
+    else of strong; --help, too."""
     parser.set_defaults(**RECIPES["strong"][stage] | {"recipe": None})
     words = sys.argv[1:] if argv is None else argv
     typed, _ = parser.parse_known_args([word for word in words if word not in ("-h", "--help")])
-    recipe = typed.recipe
-    if recipe is None and typed.resume and (flags := checkpoint.peek(typed.out / "last.pt").get("flags")):
-        recipe = flags.get("recipe", "report")
-    recipe = recipe if recipe in RECIPES else "strong"
-    is_pooled = recipe == "strong" and stage == "classifier" and typed.head == "pooled"
-    parser.set_defaults(**RECIPES[recipe][stage] | (POOLED if is_pooled else {}))
+    begun = checkpoint.peek(typed.out / "last.pt").get("flags") if typed.resume else None
+    if isinstance(begun, dict):  # (else resuming says what is wrong)
+        kept = vars(typed).keys() - resume.OF_THIS_START  # (an earlier version had other flags, too)
+        defaults = RECIPES["report"][stage] | {name: begun[name] for name in kept & begun.keys()}
+    else:
+        defaults = RECIPES[typed.recipe or "strong"][stage]
+        if defaults["recipe"] == "strong" and stage == "classifier" and typed.head == "pooled":
+            defaults = defaults | POOLED
+        if defaults["optimizer"] == "adamw" != typed.optimizer:  # as L2, decay of that size ruins a run
+            defaults = defaults | {"weight_decay": 0.0}
+    parser.set_defaults(**defaults)
     return parser.parse_args(argv)
 
 

@@ -30,7 +30,7 @@ def add_run(parser: argparse.ArgumentParser, out: str) -> None:
     group.add_argument("--save-every", type=number(int, 1),
                        help="epochs between writes of last.pt (1 or 10, or a 20th of a longer run)")
     add = group.add_mutually_exclusive_group().add_argument
-    add("--resume", action=switch, default=False, help="continue the run in --out (%(default)s)")
+    add("--resume", action=switch, default=False, help="continue the run in --out, as it began (%(default)s)")
     add("--overwrite", action=switch, default=False, help="replace the run in --out (%(default)s)")
     machine.add_arguments(group)
     group.add_argument("--deterministic", action=switch, default=False,

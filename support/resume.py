@@ -9,6 +9,7 @@ from support.errors import UserError
 # a resume may change these flags: the result stays the same (a data set's photos are compared instead)
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "dataset"}
 PLACE = ("device", "precision")  # and these, with a line: the bits then differ
+OF_THIS_START = {"out", "resume", "overwrite", *PLACE}  # where not typed, all others are as the run began
 
 
 def job() -> str | None:
