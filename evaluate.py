@@ -66,8 +66,10 @@ def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dic
     return model.to(device, memory_format=machine.memory_format(device)).eval(), content
 
 
-def load_encoder(path: Path, device: torch.device) -> tuple[Encoder, nn.Module | None, dict]:
-    """The encoder of an autoencoder.pt, or encoder and classifier of a classifier.pt, and the rest of it."""
+def load_encoder(path: Path) -> tuple[Encoder, nn.Module | None, dict]:
+    """The encoder of an autoencoder.pt, or encoder and classifier of a classifier.pt, and the rest of it; on
+    the CPU."""
+    device = torch.device("cpu")
     if distributed.from_first(checkpoint.peek, path).get("kind") in ("classifier", "classifier run"):
         network, content = load_classifier(path, device)
         return network.encoder, network.classifier, content
@@ -223,12 +225,12 @@ def main(args: argparse.Namespace) -> int:
                      for name, i, j, p in zip(*columns)]
         if distributed.rank() > 0:
             return 0
-        print_summaries(splits, args.views)
         files.write_csv(out / "predictions.csv", rows)
         seconds = round(time.perf_counter() - start, 2)
         files.write_json(out / "evaluation.json", {
             "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"],
             "splits": splits, "seconds": seconds, **machine.describe(device, precision)})
+        print_summaries(splits, args.views)  # behind what is written, lest nobody reads on
         figures.where_it_goes_wrong(out, split, flowers, predicted.numpy())  # of the last, mostly test
         print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {seconds:.1f} s")
     return 0

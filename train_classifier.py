@@ -58,6 +58,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         args.batch_norm = args.batch_norm is not False
     elif args.batch_norm is not None:
         parser.error("--batch-norm and --no-batch-norm do not go with --autoencoder FILE, only with none")
+    if args.with_val and args.keep == "best":
+        parser.error("--keep best does not go with --with-val, which leaves no photo to validate")
     if not args.freeze_encoder:
         args.encoder_learning_rate = args.encoder_learning_rate or args.learning_rate
     elif args.encoder_learning_rate is not None:
@@ -67,8 +69,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def starting_network(args: argparse.Namespace, classes: list[str], start: tuple,
                      resumed: dict | None) -> tuple[nn.Sequential, dict, list[str]]:
-    """Both networks before the first step (a resumed run fills them), a config, digests of photos learned.
-    start: what evaluate.load_encoder found in --autoencoder; empty without it, or if resumed."""
+    """Both networks before the first step (a resumed run fills them), a config, digests of photos learned."""
     machine.seeded_shuffle(args.seed, 0)
     # drawn even if replaced, so that the classifier's first weights are the same either way
     encoder, earlier, saved = AutoEncoder(args.batch_norm is not False).encoder, None, {}
@@ -79,8 +80,7 @@ def starting_network(args: argparse.Namespace, classes: list[str], start: tuple,
     else:
         print("encoder from random weights (--autoencoder FILE starts from a trained one)")
     config = {"num_classes": len(classes), "batch_norm": encoder.batch_norm, "dropout": args.dropout}
-    if args.head == "report":
-        config["dropout_after"] = args.dropout_after
+    config |= {"dropout_after": args.dropout_after} if args.head == "report" else {}
     classifier = HEADS[args.head](**config)
     if start:
         what, recipe = "encoder", saved.get("flags", {}).get("recipe", "report")
@@ -103,8 +103,7 @@ def make_optimizer(network: nn.Sequential, images: Tensor, args: argparse.Namesp
         groups.append({"params": list(network.encoder.parameters()), "lr": args.encoder_learning_rate})
     elif args.autoencoder is None and args.batch_norm and not run.resumed:
         print("frozen random encoder: its batch norm is measured once, on the training images")
-        order = data.batches(len(images), args.batch_size, machine.seeded_shuffle(args.seed, 0))
-        training.measure_batch_norm(network.encoder, images, order, run.precision)
+        training.measure_batch_norm(network.encoder, images, args.seed, run.precision)
     return training.make_optimizer(args.optimizer, groups, args.learning_rate, args.weight_decay)
 
 
@@ -150,9 +149,8 @@ def train_one_epoch(network: nn.Module, averaged: nn.Sequential | None, optimize
 
 def main(args: argparse.Namespace) -> int:
     with run_folder.open(args, "classifier run", PRODUCTS, recipes.RECIPES["report"]["classifier"]) as run:
-        start = ()
-        if args.autoencoder and not run.resumed:  # first: a wrong file is told before photos are decoded
-            start = evaluate.load_encoder(args.autoencoder, torch.device("cpu"))
+        # first, so that a wrong file is told before photos are decoded
+        start = () if run.resumed or not args.autoencoder else evaluate.load_encoder(args.autoencoder)
         flowers = training.load_photos(args, run, "classifier")
         splits = {"train": flowers}
         if not args.with_val:
@@ -164,6 +162,8 @@ def main(args: argparse.Namespace) -> int:
 
         network, config, before = starting_network(args, flowers.classes, start, run.resumed)
         digests = list(dict.fromkeys(flowers.digests + before))  # of all photos that trained the network
+        if not args.with_val and (known := {*before} & {*splits["val"].digests}):
+            print(f"val: {args.autoencoder} was trained on {len(known)} of {len(splits['val'])} photos here")
         network.to(run.device, memory_format=machine.memory_format(run.device))
         trained = parallel.data_parallel(network, run.device)
         optimizer = make_optimizer(network, images, args, run)

@@ -51,7 +51,8 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
         data.load_sizes, args.dataset, split, args.data_dir, args.cache_dir, [size], len(splits) > 1)]
     flowers = data.join(*sets) if len(sets) > 1 else sets[0]
     if len(flowers) < 2:
-        raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch normalisation")
+        raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch "
+                        f"normalisation; add more")
     if stage == "classifier":
         notices.tell_few(flowers.labels, flowers.classes, args.class_weights != "none")
     sizes = [len(batch) for batch in data.batches(len(flowers), args.batch_size)]
@@ -74,8 +75,8 @@ def class_weights(flowers: data.FlowerSet, kind: str) -> Tensor:
     """What an image of each class counts, (classes,): 1; "balanced": so that all classes count the same."""
     if kind == "none":
         return torch.ones(len(flowers.classes))
-    counts = torch.bincount(flowers.labels, minlength=len(flowers.classes)).clamp(min=1)  # (classes,)
-    return len(flowers) / (len(counts) * counts)
+    counts = torch.bincount(flowers.labels, minlength=len(flowers.classes))  # (classes,)
+    return len(flowers) / ((counts > 0).sum() * counts.clamp(min=1))
 
 
 def make_optimizer(name: str, groups: list[dict], rate: float, decay: float) -> torch.optim.Optimizer:
@@ -116,9 +117,11 @@ def update_average(averaged: nn.Module, model: nn.Module, step: int, decay: floa
 
 
 @torch.no_grad()
-def measure_batch_norm(model: nn.Module, images: Tensor, batches: list[Tensor], precision: str,
+def measure_batch_norm(model: nn.Module, images: Tensor, seed: int, precision: str,
                        before: nn.Module | None = None) -> None:
-    """Set batch norm's statistics to their mean over batches of uint8 images (N, 3, S, S), after `before`."""
+    """Set batch norm's statistics to their mean over uint8 images (N, 3, S, S), after `before`."""
+    size = math.ceil(len(images) / math.ceil(len(images) / MEASURED_AT_ONCE))  # as each batch weighs the same
+    batches = data.batches(len(images), size, machine.seeded_shuffle(seed, 0))
     with machine.autocast(images.device, precision):
         inputs = (augment.plain(images[distributed.part(batch)]) for batch in batches)
         update_bn(map(before, inputs) if before else inputs, model)
@@ -126,14 +129,13 @@ def measure_batch_norm(model: nn.Module, images: Tensor, batches: list[Tensor], 
 
 def settled(model: nn.Sequential, images: Tensor, args: argparse.Namespace, precision: str) -> nn.Sequential:
     """The model; of a strong run of few steps a copy, whose batch norm is measured anew on plain images."""
-    if args.recipe != "strong" or args.epochs * math.ceil(len(images) / args.batch_size) >= recipes.FEW_STEPS:
+    steps = args.epochs * len(data.batches(len(images), args.batch_size))
+    if args.recipe != "strong" or steps >= recipes.FEW_STEPS:
         return model
     model = copy.deepcopy(model)
     model.classifier.dropout.p = 0.0  # as when it is used
-    size = math.ceil(len(images) / math.ceil(len(images) / MEASURED_AT_ONCE))
-    order = data.batches(len(images), size, machine.seeded_shuffle(args.seed, 0))
     encoder = model.encoder.eval()  # and so it stays
     if not args.freeze_encoder:
-        measure_batch_norm(encoder, images, order, precision)
-    measure_batch_norm(model.classifier, images, order, precision, before=encoder)
+        measure_batch_norm(encoder, images, args.seed, precision)
+    measure_batch_norm(model.classifier, images, args.seed, precision, before=encoder)
     return model

@@ -10,6 +10,7 @@ import torch
 
 import augment
 import data
+import recipes
 from support import errors, files
 
 
@@ -25,7 +26,8 @@ def main(args: argparse.Namespace) -> int:
 
     flowers = data.load(args.dataset, "train", args.data_dir, args.cache_dir, augment.SQUARE)
     chosen = torch.linspace(0, len(flowers) - 1, 5).long().repeat_interleave(8)
-    (draws,) = augment.draw([chosen], torch.Generator().manual_seed(0))
+    smallest = recipes.RECIPES["strong"]["classifier"]["smallest_crop"]
+    (draws,) = augment.draw([chosen], torch.Generator().manual_seed(0), smallest=smallest)
     x, _ = augment.cutmix(augment.augment(flowers.images[chosen], draws), draws)  # (40, 3, 100, 100)
     x[::8] = augment.plain(flowers.images[chosen[::8]])
     with files.atomic(args.out) as temporary:

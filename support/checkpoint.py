@@ -81,9 +81,8 @@ def load(path: Path | str, kind: str) -> dict:
                                  "from random weights with --autoencoder none"}.get(kind, "")
         raise UserError(f"there is no {kind} {path}{advice}") from error
     except OSError as error:
-        own, others = Path(path, f"{kind}.pt"), sorted(Path(path).glob("*.pt"))
-        found = own if own.exists() or not others else others[0]
-        inside = f"; name the file in it, as {found}" if Path(path).is_dir() else ""
+        own, there = Path(path, f"{kind}.pt"), sorted(Path(path).glob("*.pt"))
+        inside = f"; name the file in it, as {own if own in there else there[0]}" if there else ""
         raise UserError(f"cannot read {path}: {error.strerror or error}{inside}") from error
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} is refused: it holds more than tensors and plain types") from error

@@ -251,6 +251,22 @@ def test_batch_norm_is_measured_anew_where_a_run_has_few_steps(drawn, tmp_path):
     assert torch.allclose(saved["encoder"]["bn1.running_mean"], mean, atol=1e-4)
 
 
+@pytest.mark.parametrize("epochs", (999, 1000))
+def test_batch_norm_is_measured_anew_below_a_thousand_steps_of_which_65_photos_have_one_an_epoch(epochs):
+    network = torch.nn.Sequential()
+    network.encoder, network.classifier = AutoEncoder().encoder, PooledClassifier(3)
+    args = SimpleNamespace(recipe="strong", epochs=epochs, batch_size=64, seed=0, freeze_encoder=False)
+    images = torch.randint(256, (65, 3, 100, 100), dtype=torch.uint8)
+    assert (training.settled(network, images, args, "fp32") is network) == (epochs == 1000)
+
+
+def test_the_decay_of_adamw_is_no_other_optimizers():
+    def decay(*flags):
+        return train_classifier.parse_args(["--optimizer", *flags]).weight_decay
+
+    assert (decay("adamw"), decay("adam"), decay("adam", "--weight-decay", "0.01")) == (0.2, 0, 0.01)
+
+
 def test_evaluation_tells_one_view_and_several(drawn):
     flags = ["--classifier", "runs/classifier/classifier.pt", "--cache-dir", "cache", "--dataset", "photos"]
     told = {views: run_script(drawn, "evaluate", *flags, "--views", views).stdout for views in ("1", "14")}
@@ -284,14 +300,14 @@ def test_a_resume_knows_its_recipe_whatever_became_of_the_log(drawn, tmp_path):
 def test_a_resume_names_first_what_explains_the_rest_and_what_is_lacking(drawn, tmp_path):
     shutil.copytree(drawn / "runs/classifier", tmp_path / "run")
     flags = [*HERE, "--epochs", "2", "--batch-size", "5", "--out", tmp_path / "run", "--resume"]
-    assert_one_line(run_script(drawn, "train_classifier", *flags), 2, "--head is report", "made with pooled")
-    done = run_script(drawn, "train_classifier", *flags, "--head", "pooled", "--autoencoder", "none")
+    other = [*flags, "--autoencoder", "none", "--head", "report"]
+    assert_one_line(run_script(drawn, "train_classifier", *other), 2, "--head is report", "made with pooled")
+    done = run_script(drawn, "train_classifier", *flags, "--autoencoder", "none")
     assert_one_line(done, 2, "--autoencoder is none", "made with runs/autoencoder/autoencoder.pt")
     last = torch.load(tmp_path / "run/last.pt", weights_only=True)
     del last["averaged_encoder"]
     torch.save(last, tmp_path / "run/last.pt")
-    done = run_script(drawn, "train_classifier", *flags, "--head", "pooled", *STAGE_ONE)
-    assert_one_line(done, 2, "lacks averaged_encoder")
+    assert_one_line(run_script(drawn, "train_classifier", *flags), 2, "lacks averaged_encoder")
 
 
 POOLED = ["--recipe", "report", "--head", "pooled", "--autoencoder", "none", "--dropout", "0"]
@@ -339,8 +355,13 @@ def test_the_best_epoch_is_handed_over_where_asked_for(drawn, tmp_path):
     assert evaluated.returncode == 0, evaluated.stderr
     splits = json.loads((tmp_path / "evaluation.json").read_text())["splits"]
     assert splits["val"]["accuracy"] == pytest.approx(accuracies[best])
-    done = run_script(drawn, "train_classifier", *flags[:-4], "--out", tmp_path, "--resume")
+    done = run_script(drawn, "train_classifier", *flags, "--keep", "last", "--resume")
     assert_one_line(done, 2, "--keep is last", "made with best")
+    begun, here = last["flags"], ["--device", "cpu", "--precision", "fp32"]
+    done = run_script(drawn, "train_classifier", "--out", tmp_path, "--resume", "--epochs", "7", *here)
+    assert done.returncode == 0, done.stderr  # all that is not typed is as the run began
+    flags = torch.load(tmp_path / "last.pt", weights_only=True)["flags"]
+    assert flags == begun | {"epochs": 7, "resume": True}
 
 
 def test_of_a_run_that_no_epoch_was_validated_of_the_last_is_handed_over_with_a_line(drawn, tmp_path):
@@ -358,9 +379,10 @@ def test_of_a_run_that_no_epoch_was_validated_of_the_last_is_handed_over_with_a_
 def test_with_val_all_photos_train_and_evaluation_says_so(drawn, tmp_path):
     flags = [*HERE, *POOLED, "--batch-size", "6", "--epochs", "5", "--with-val", "--out", tmp_path]
     done = run_script(drawn, "train_classifier", *flags, "--keep", "best")
+    assert_one_line(done, 2, "--keep best does not go with --with-val")
+    done = run_script(drawn, "train_classifier", *flags)
     assert done.returncode == 0, done.stderr
     assert "training on 18 photos" in done.stdout and "validation accuracy" not in done.stdout
-    assert "of epoch 5, the last, since none was validated," in done.stdout
     load = functools.partial(data.load, str(drawn / "photos"), cache_dir=str(drawn / "cache"))
     sets = load("train"), load("val")
     joined = data.join(*sets)
@@ -370,8 +392,11 @@ def test_with_val_all_photos_train_and_evaluation_says_so(drawn, tmp_path):
     evaluated = run_script(drawn, "evaluate", "--classifier", tmp_path / "classifier.pt",
                            "--cache-dir", "cache", "--views", "1")
     assert f"val: {tmp_path}/classifier.pt was trained on 6 of 6 photos here" in evaluated.stdout
-    done = run_script(drawn, "train_classifier", *flags[:-3], "--keep", "best", "--out", tmp_path, "--resume")
+    done = run_script(drawn, "train_classifier", *flags, "--no-with-val", "--resume")
     assert_one_line(done, 2, "--with-val is False", "made with True")
+    tuned = ["--autoencoder", tmp_path / "classifier.pt", "--epochs", "1", "--out", tmp_path / "tuned"]
+    done = run_script(drawn, "train_classifier", *HERE, *POOLED, *tuned)
+    assert f"val: {tmp_path}/classifier.pt was trained on 6 of 6 photos here\n" in done.stdout
 
 
 @pytest.mark.parametrize("change,fit,new", (
@@ -416,7 +441,7 @@ def test_a_classifier_remembers_the_photos_of_the_one_that_it_began_from_also_wh
 
 def test_of_a_classifier_with_the_other_head_a_start_takes_what_fits(drawn):
     args = train_classifier.parse_args(["--autoencoder", str(drawn / "runs/classifier/classifier.pt")])
-    start = evaluate.load_encoder(args.autoencoder, torch.device("cpu"))
+    start = evaluate.load_encoder(args.autoencoder)
     network, *_ = train_classifier.starting_network(args, ["daisy", "rose", "tulip"], start, None)
     saved = torch.load(drawn / "runs/classifier/classifier.pt", weights_only=True)["classifier"]
     found = network.classifier.state_dict()
