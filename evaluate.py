@@ -67,8 +67,7 @@ def load_autoencoder(path: Path, device: torch.device) -> tuple[AutoEncoder, dic
 
 
 def load_encoder(path: Path) -> tuple[Encoder, nn.Module | None, dict]:
-    """The encoder of an autoencoder.pt, or encoder and classifier of a classifier.pt, and the rest of it; on
-    the CPU."""
+    """On the CPU: the encoder of an autoencoder.pt, or both parts of a classifier.pt; what else it holds."""
     device = torch.device("cpu")
     if distributed.from_first(checkpoint.peek, path).get("kind") in ("classifier", "classifier run"):
         network, content = load_classifier(path, device)
