@@ -99,11 +99,11 @@ def precisions(runs: list[dict]) -> str:
 def gap(runs: Runs, name: str, base: str, value: Value = test_accuracy,
         base_value: Value | None = None) -> Difference:
     """Difference of two rows, paired over the seeds that both have. Where `name` has a single run, and base
-    more, it is to base's mean, with the interval of one more run of base: both are taken to spread alike."""
+    three or more, it is to their mean, with the interval of one more: both are taken to spread alike."""
     values = {run["seed"]: value(run) for run in runs[name]}
     base_values = {run["seed"]: (base_value or value)(run) for run in runs[base]}
     ours, theirs = precisions(runs[name]), precisions(runs[base])
-    if len(values) == 1 < len(base_values):
+    if len(values) == 1 and len(base_values) > 2:  # (two may be equal by chance)
         mean, low, high = interval([*base_values.values()], one_more=True)
         [own] = values.values()
         apart = own - mean, own - high, own - low
