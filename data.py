@@ -25,7 +25,7 @@ class FlowerSet:
     names: list[str]
     digests: list[str]
     brightened: list[str] | tuple = ()  # names of grey photos that do not use their 16 bits
-    known_digest: str = ""  # where the cache has it
+    known_digest: str = ""  # where the cache has it; dataclasses.replace has to clear it
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -194,8 +194,8 @@ def main(args: argparse.Namespace) -> int:
     if not (args.dataset or dataset in data.BUILT_IN or Path(dataset).is_dir()):
         raise UserError(f"{args.classifier} was trained on the folder {dataset}, which is not here; "
                         f"say where it is with --dataset")
-    is_own = dataset == content["dataset"] and not args.classifier.is_dir()  # else it would replace the run's
-    beside = args.classifier.parent if is_own else Path("runs/evaluation")
+    is_own = Path(dataset).resolve() == Path(content["dataset"]).resolve() and not args.classifier.is_dir()
+    beside = args.classifier.parent if is_own else Path("runs/evaluation")  # lest it replace the run's own
     out, there = args.out or beside, data.splits(dataset)
     with run_folder.claim(out):  # no training run there deletes half-written tables
         distributed.agree(there, "the splits")
@@ -229,8 +229,8 @@ def main(args: argparse.Namespace) -> int:
         files.write_json(out / "evaluation.json", {
             "classifier": str(args.classifier), "dataset": dataset, "flags": content["flags"],
             "splits": splits, "seconds": seconds, **machine.describe(device, precision)})
-        print_summaries(splits, args.views)  # behind what is written, lest nobody reads on
         figures.where_it_goes_wrong(out, split, flowers, predicted.numpy())  # of the last, mostly test
+        print_summaries(splits, args.views)  # last: where nobody reads the output on, it ends here
         print(f"wrote {out / PRODUCTS[0]}, {', '.join(PRODUCTS[1:])} after {seconds:.1f} s")
     return 0
 

@@ -46,8 +46,8 @@ def parse(parser: argparse.ArgumentParser, stage: str, argv: list[str] | None) -
         defaults = RECIPES[typed.recipe or "strong"][stage]
         if defaults["recipe"] == "strong" and stage == "classifier" and typed.head == "pooled":
             defaults = defaults | POOLED
-        if defaults["optimizer"] == "adamw" != typed.optimizer:  # as L2, decay of that size ruins a run
-            defaults = defaults | {"weight_decay": 0.0}
+        if defaults["optimizer"] == "adamw" and typed.optimizer != "adamw":
+            defaults = defaults | {"weight_decay": 0.0}  # adamw's, as L2, would outweigh the gradient
     parser.set_defaults(**defaults)
     return parser.parse_args(argv)
 

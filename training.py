@@ -32,7 +32,7 @@ def parser_of(doc: str, out: str) -> argparse.ArgumentParser:
     add("--batch-size", type=number(int, 2, 2**31), help="images a step (%(default)s)")
     add("--optimizer", choices=OPTIMIZERS, help="PyTorch's rule for a step (%(default)s)")
     add("--learning-rate", type=number(float, 0, above=True), help="at its peak (%(default)s)")
-    add("--weight-decay", type=number(float, 0), help="adamw: of matrices and kernels; else L2 (%(default)s)")
+    add("--weight-decay", type=number(float, 0), help="adamw's; with others L2, 0 if not typed (%(default)s)")
     add("--schedule", choices=("constant", "cosine"), help="of the learning rate (%(default)s)")
     add("--augment", action=argparse.BooleanOptionalAction, help="vary photos, by augment.py (%(default)s)")
     add("--smallest-crop", type=number(float, 0, 1, above=True), help="least area, of 1 (%(default)s)")

@@ -121,7 +121,7 @@ def read(path: Path, sizes: list[int], wanted: Callable[[str], bool] | None = No
     try:
         if found == "camera RAW":  # of which Pillow would read the thumbnail
             raise UnidentifiedImageError
-        least = 3 * max(LARGEST, *sizes)
+        least = 3 * max(LARGEST, *sizes)  # so that sizes up to LARGEST do not depend on each other
         try:
             image, bits = _open(content, least)
         except Exception:

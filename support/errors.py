@@ -93,9 +93,10 @@ def run(main: Callable[[argparse.Namespace], int], parse_args: Callable[[], argp
         sys.exit(status)
     except KeyboardInterrupt:
         message, status = "interrupted", 130
-    except BrokenPipeError:  # the reader of our output is gone, as in `| head`, which is mostly meant so
-        is_run = hasattr(args, "resume")
-        message, status = "nobody reads the output on, so the run ended; --resume continues it" * is_run, 1
+    except BrokenPipeError:  # the reader of our output is gone, as in `| head`
+        message, status = "", 1
+        if hasattr(args, "resume"):
+            message = "nobody reads the output any more, so the run ended; --resume continues it"
     except Exception as error:
         if (explained := explain(error, args)) is None:
             raise

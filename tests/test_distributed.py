@@ -30,10 +30,12 @@ HERE = ["--dataset", "photos", "--cache-dir", "cache", "--device", "cpu", "--pre
 POOLED = [*HERE, "--head", "pooled", "--dropout", "0"]
 RUNS = {  # without batch norm, whose rounding grows from step to step
     "autoencoder-report": ["--recipe", "report", "--no-batch-norm", *HERE],
-    "autoencoder-strong": ["--no-batch-norm", *HERE],
+    "autoencoder-strong": ["--no-batch-norm", "--weight-decay", "0.05", *HERE],
     "classifier-report": ["--recipe", "report", "--no-batch-norm", *POOLED],
     "classifier-still": [*POOLED, "--learning-rate", "1e-30"],  # batch norm is measured at the end
-    "classifier-strong": ["--no-batch-norm", "--keep", "best", "--class-weights", "balanced", *POOLED]}
+    # its decay is such that no ReLU's input is so near to zero that rounding decides
+    "classifier-strong": ["--no-batch-norm", "--keep", "best", "--class-weights", "balanced",
+                          "--weight-decay", "0.1", *POOLED]}
 OF = {2: [*RUNS], 3: ["autoencoder-strong", "classifier-strong"]}  # of processes
 SCRIPTS = {"autoencoder": train_autoencoder, "classifier": train_classifier}
 EVALUATION = ["--classifier", "classifier-strong/classifier.pt", "--cache-dir", "cache", "--device", "cpu",

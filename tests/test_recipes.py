@@ -362,6 +362,8 @@ def test_the_best_epoch_is_handed_over_where_asked_for(drawn, tmp_path):
     assert done.returncode == 0, done.stderr  # all that is not typed is as the run began
     flags = torch.load(tmp_path / "last.pt", weights_only=True)["flags"]
     assert flags == begun | {"epochs": 7, "resume": True}
+    done = run_script(drawn, "train_classifier", "--out", tmp_path, "--resume", "--freeze-encoder", *here)
+    assert_one_line(done, 2, "--freeze-encoder is True", "made with False")
 
 
 def test_of_a_run_that_no_epoch_was_validated_of_the_last_is_handed_over_with_a_line(drawn, tmp_path):
