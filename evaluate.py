@@ -173,14 +173,11 @@ def load(dataset: str, split: str, args: argparse.Namespace, content: dict) -> l
         return []
     if absent := [name for name in classes if name not in names]:
         print(f"{split}: there is no photo of {few(absent)}, which {args.classifier} knows, too")
-    trained_on = set(content.get("digests", []))
-    seen = sum(digest in trained_on for digest in sets[0].digests)
-    if split == "val" and content["flags"].get("with_val") and dataset == content["dataset"] == "flowers102":
-        seen = len(sets[0])  # a copy in another size has other bytes
-    if split == "train" and trained_on and not seen and not args.dataset and dataset not in data.BUILT_IN:
+    trained_on = content.get("digests") if not args.dataset and dataset not in data.BUILT_IN else None
+    if split != "train":
+        notices.tell_learned(sets[0], split, dataset, content, args.classifier)
+    elif trained_on and {*trained_on}.isdisjoint(sets[0].digests):
         print(f"{args.classifier} was trained on other photos than lie in {dataset}/ here: another folder?")
-    if seen and split != "train":
-        print(f"{split}: {args.classifier} was trained on {seen} of {counted(len(sets[0]), 'photo')} here")
     return sets
 
 

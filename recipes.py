@@ -8,7 +8,7 @@ the pooled head from random weights (results/README.md).
 import argparse
 import sys
 
-from support import checkpoint, resume
+from support import resume
 from support.errors import counted
 
 REPORT = dict(recipe="report", epochs=40, batch_size=128, learning_rate=0.001, weight_decay=0.0,
@@ -38,10 +38,8 @@ def parse(parser: argparse.ArgumentParser, stage: str, argv: list[str] | None) -
     parser.set_defaults(**RECIPES["strong"][stage] | {"recipe": None})
     words = sys.argv[1:] if argv is None else argv
     typed, _ = parser.parse_known_args([word for word in words if word not in ("-h", "--help")])
-    begun = checkpoint.peek(typed.out / "last.pt").get("flags") if typed.resume else None
-    if isinstance(begun, dict):  # (else resuming says what is wrong)
-        kept = vars(typed).keys() - resume.OF_THIS_START  # (an earlier version had other flags, too)
-        defaults = RECIPES["report"][stage] | {name: begun[name] for name in kept & begun.keys()}
+    if begun := resume.as_begun(typed):
+        defaults = RECIPES["report"][stage] | begun
     else:
         defaults = RECIPES[typed.recipe or "strong"][stage]
         if defaults["recipe"] == "strong" and stage == "classifier" and typed.head == "pooled":

@@ -53,16 +53,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--with-val", action=switch, default=False, help="train on val, too: none validates (%(default)s)")
     add("--average", type=number(float, 0, 1), help="most averaged weights keep a step; 0: off (%(default)s)")
     args = recipes.parse(parser, "classifier", argv)
+    if not args.resume:  # whose flags are compared with the run's
+        if args.autoencoder and args.batch_norm is not None:
+            parser.error("--batch-norm and --no-batch-norm do not go with --autoencoder FILE, only with none")
+        if args.with_val and args.keep == "best":
+            parser.error("--keep best does not go with --with-val, which leaves no photo to validate")
+        if args.freeze_encoder and args.encoder_learning_rate is not None:
+            parser.error("--encoder-learning-rate has no effect with --freeze-encoder")
     if args.autoencoder is None:  # settled here, so that log and checkpoint record what was done
         args.batch_norm = args.batch_norm is not False
-    elif args.batch_norm is not None and not args.resume:  # (whose flags are compared with the run's)
-        parser.error("--batch-norm and --no-batch-norm do not go with --autoencoder FILE, only with none")
-    if args.with_val and args.keep == "best" and not args.resume:
-        parser.error("--keep best does not go with --with-val, which leaves no photo to validate")
     if not args.freeze_encoder:
         args.encoder_learning_rate = args.encoder_learning_rate or args.learning_rate
-    elif args.encoder_learning_rate is not None and not args.resume:
-        parser.error("--encoder-learning-rate has no effect with --freeze-encoder")
     return args
 
 
@@ -148,9 +149,8 @@ def train_one_epoch(network: nn.Module, averaged: nn.Sequential | None, optimize
 
 def main(args: argparse.Namespace) -> int:
     with run_folder.open(args, "classifier run", PRODUCTS, recipes.RECIPES["report"]["classifier"]) as run:
-        # first, so that a wrong file is told before photos are decoded
         start = () if run.resumed or not args.autoencoder else evaluate.load_encoder(args.autoencoder)
-        flowers = training.load_photos(args, run, "classifier")
+        flowers = training.load_photos(args, run, "classifier")  # may take long, so a wrong start ends before
         splits = {"train": flowers}
         if not args.with_val:
             splits["val"] = distributed.in_turn(data.load, args.dataset, "val", args.data_dir, args.cache_dir)
@@ -161,8 +161,8 @@ def main(args: argparse.Namespace) -> int:
 
         network, config, before = starting_network(args, flowers.classes, start, run.resumed)
         digests = list(dict.fromkeys(flowers.digests + before))  # of all photos that trained the network
-        if start and not args.with_val and (known := {*before} & {*splits["val"].digests}):
-            print(f"val: {args.autoencoder} was trained on {len(known)} of {len(splits['val'])} photos here")
+        if start and not args.with_val:
+            notices.tell_learned(splits["val"], "val", args.dataset, start[2], args.autoencoder)
         del start  # up to 0.6 GB
         network.to(run.device, memory_format=machine.memory_format(run.device))
         trained = parallel.data_parallel(network, run.device)

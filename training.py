@@ -51,8 +51,7 @@ def load_photos(args: argparse.Namespace, run: run_folder.Run, stage: str) -> da
         data.load_sizes, args.dataset, split, args.data_dir, args.cache_dir, [size], len(splits) > 1)]
     flowers = data.join(*sets) if len(sets) > 1 else sets[0]
     if len(flowers) < 2:
-        raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch "
-                        f"normalisation; add more")
+        raise UserError(f"--dataset {args.dataset}: one training photo is too few for batch norm; add more")
     if stage == "classifier":
         notices.tell_few(flowers.labels, flowers.classes, args.class_weights != "none")
     sizes = [len(batch) for batch in data.batches(len(flowers), args.batch_size)]

@@ -27,6 +27,16 @@ def tell_few(labels: torch.Tensor, classes: list[str], are_balanced: bool) -> No
               f"class {least}: --class-weights balanced lets each count the same")
 
 
+def tell_learned(flowers, split: str, dataset: str, content: dict, path: Path) -> None:
+    """Print how many of these photos (a data.FlowerSet) of val or test have trained a checkpoint."""
+    trained_on, flags = set(content.get("digests", [])), content.get("flags", {})
+    seen = sum(digest in trained_on for digest in flowers.digests)
+    if split == "val" and flags.get("with_val") and dataset == content["dataset"] == "flowers102":
+        seen = len(flowers)  # a copy in another size has other bytes
+    if seen:
+        print(f"{split}: {path} was trained on {seen} of {counted(len(flowers), 'photo')} here")
+
+
 def tell_copies(splits: dict, dataset: str, is_folder: bool) -> None:
     """Print how many photos of a split, or of a folder's test/, are in another split, or in two classes.
 

@@ -1,5 +1,6 @@
 """What a resume may change, and what it may not."""
 
+import argparse
 import os
 from pathlib import Path
 
@@ -10,6 +11,15 @@ from support.errors import UserError
 FREE_FLAGS = {"out", "epochs", "save_every", "resume", "overwrite", "data_dir", "cache_dir", "dataset"}
 PLACE = ("device", "precision")  # and these, with a line: the bits then differ
 OF_THIS_START = {"out", "resume", "overwrite", *PLACE}  # where not typed, all others are as the run began
+
+
+def as_begun(typed: argparse.Namespace) -> dict:
+    """The flags of the run that is resumed, but those of this start; {} where there is none to resume."""
+    flags = checkpoint.peek(typed.out / "last.pt").get("flags") if typed.resume else None
+    if not isinstance(flags, dict):  # resuming says what is wrong
+        return {}
+    known = vars(typed).keys() - OF_THIS_START  # an earlier version had other flags, too
+    return {name: flags[name] for name in known & flags.keys()}
 
 
 def job() -> str | None:
