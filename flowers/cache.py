@@ -25,7 +25,7 @@ from flowers.folder import Photos
 from support import checkpoint, files
 from support.errors import UserError
 
-FORMAT = 8  # to be raised when decoding.decode, or what is cached, changes
+FORMAT = 9  # to be raised when decoding.decode, or what is cached, changes
 CHUNK = 256  # photos that are written, and have a checksum, together
 CHECKED = 2**29  # bytes of pixels that a start compares with their checksums: all, or of more a sample
 RECORD = np.dtype([("number", np.uint64), ("digest", np.uint64), ("brightened", bool)])  # of a photo

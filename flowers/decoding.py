@@ -62,8 +62,9 @@ def _ended(content: bytes) -> bytes:
     """A JPEG's bytes with the two that end it, if all pixels are there; else as they are."""
     end = b"\xff\xd9"
     begun = content.removesuffix(end[:1])
-    # where pixels lacked, the filler would be read as some of theirs
-    whole, filled = (_open(begun + filler + end, MOST_PIXELS)[0] for filler in (b"", b"\x55" * 64))
+    # where pixels lacked, the filler would be read as some of theirs, at once or behind a restart mark
+    filler = b"\x55" * 64 + b"".join(b"\xff%c" % mark + b"\x55" * 64 for mark in range(0xD0, 0xD8)) * 2
+    whole, filled = (_open(begun + more + end, MOST_PIXELS)[0] for more in (b"", filler))
     return begun + end if whole.tobytes() == filled.tobytes() else content
 
 
@@ -81,6 +82,8 @@ def _open(content: bytes, least: int):
         opened.load()
         image, bits = opened, 16
         with contextlib.suppress(Exception):  # garbage in the place of EXIF says nothing of the pixels
+            opened.getexif()  # is kept; without its bytes none is written anew, where an odd tag would fail
+            opened.info.pop("exif", None)
             image = ImageOps.exif_transpose(opened)
         if image.mode[0] in "FI":
             stated = 16  # Pillow scales others than these two to that

@@ -23,6 +23,8 @@ def splits(dataset: str) -> tuple[str, ...]:
 def scan(dataset: str, data_dir: Path | str, split: str) -> tuple[list[str], Callable[[], Photos]]:
     """As folder.scan has it, of the folder flowers-102 in data_dir, downloaded where it does not exist."""
     root = Path(data_dir) / "flowers-102"
+    if root.is_symlink() and not root.exists():  # as to a disk that is not there
+        raise UserError(f"--data-dir {data_dir}: {root} is a dead link; mend or remove it")
     if not root.exists():
         if (Path(data_dir) / "setid.mat").exists():
             raise UserError(f"--data-dir {data_dir} holds the photos itself; name the folder in which they "

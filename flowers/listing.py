@@ -108,8 +108,9 @@ def find(named: list[str | Path]) -> Iterator[Path]:
     for name in map(Path, named):  # as *.jpg, where the shell left that, as Windows' does
         found = [] if os.path.lexists(name) else sorted(glob.glob(_pattern_of(name), recursive=True))
         matches = [*map(Path, found)] or [name]
+        each_once = {*matches}
         for path in matches:
-            if not {*matches}.isdisjoint(path.parents):  # ** finds a folder, and what is in it
+            if not each_once.isdisjoint(path.parents):  # ** finds a folder, and what is in it
                 continue
             photos, left_out = below(path) if os.path.isdir(path) else ([path], [])
             if left_out:

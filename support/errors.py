@@ -21,7 +21,7 @@ class UserError(Exception):
     """Something the user can put right, shown as one line without a traceback before the script exits."""
 
     def __init__(self, message: str, exit_status: int = 2):  # 1 for what went wrong underway
-        super().__init__(printable(" ".join(message.split())))
+        super().__init__(printable(" ".join(message.splitlines())))
         self.exit_status = exit_status
 
 
@@ -102,7 +102,7 @@ def run(main: Callable[[argparse.Namespace], int], parse_args: Callable[[], argp
             raise
         message, status = explained
     if message:
-        print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.splitlines())}", file=sys.stderr)
     try:
         sys.stdout.flush()
     except OSError:  # nobody reads on, or the disk is full: the interpreter would say so once more

@@ -299,6 +299,19 @@ def test_garbage_in_the_place_of_exif_does_not_keep_a_sound_photo_from_being_rea
     assert np.array_equal(plain, odd)
 
 
+@pytest.mark.parametrize("tag,kind,value", (
+    (0x11A, 2, b"72\0\0"), (0x213, 4, b"\x70\x11\1\0"), (0x100, 2, b"640\0")))
+def test_a_photo_is_upright_whatever_its_other_exif_tags_say(tag, kind, value, tmp_path):
+    """Pillow turns a photo and then fails to write the rest of its EXIF: a resolution in letters, say."""
+    entries = sorted([(0x112, 3, 1, b"\6\0\0\0"), (tag, kind, 4 if kind == 2 else 1, value)])
+    packed = b"".join(struct.pack("<HHI4s", *entry) for entry in entries)
+    exif = b"Exif\0\0II*\0\x08\0\0\0\2\0" + packed + bytes(4)
+    photo = Image.linear_gradient("L").convert("RGB")  # from black at the top to white
+    photo.save(tmp_path / "odd.jpg", exif=exif)
+    square = decoding.decode(tmp_path / "odd.jpg", 100)  # (100, 100, 3)
+    assert square[50, 5].mean() > 200 and square[50, -5].mean() < 50
+
+
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
 
 
@@ -342,6 +355,12 @@ def test_a_png_whose_pixels_are_sound_is_read_whatever_its_other_parts_say(tmp_p
     (tmp_path / "bad.png").write_bytes(whole[:100] + b"xxxx" + whole[104:])
     with pytest.raises(UserError, match="bad.png: (its PNG data is damaged|broken)"):
         decoding.decode(tmp_path / "bad.png", 100)
+
+
+def test_a_dead_link_in_the_place_of_flowers102_is_named_and_not_downloaded(tmp_path):
+    (tmp_path / "flowers-102").symlink_to("gone")
+    with pytest.raises(UserError, match="flowers-102 is a dead link; mend or remove it"):
+        data.load("flowers102", "train", str(tmp_path), str(tmp_path))
 
 
 @pytest.mark.parametrize("link", ("photos", "val", "test"))
@@ -466,15 +485,16 @@ def test_a_photo_keeps_its_side_when_others_come_and_go_and_when_it_is_renamed(t
     assert not {*after["train"]} & {*after["val"]} and len(after["train"] + after["val"]) == 121
 
 
-@pytest.mark.parametrize("progressive", (False, True))
-def test_a_jpeg_that_lacks_its_end_alone_is_read_and_one_that_lacks_pixels_is_not(progressive, tmp_path):
+@pytest.mark.parametrize("how", ({}, {"progressive": True}, {"restart_marker_rows": 1}))
+def test_a_jpeg_that_lacks_its_end_alone_is_read_and_one_that_lacks_pixels_is_not(how, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
-    Image.fromarray(pixels).resize((1100, 1080)).save(tmp_path / "a.jpg", progressive=progressive)
+    Image.fromarray(pixels).resize((1100, 1080)).save(tmp_path / "a.jpg", **how)
     content, whole = (tmp_path / "a.jpg").read_bytes(), decoding.decode(tmp_path / "a.jpg", 100)
     for lacking in (1, 2):
         (tmp_path / "a.jpg").write_bytes(content[:-lacking])
         assert np.array_equal(decoding.decode(tmp_path / "a.jpg", 100), whole)
-    for lacking in (50, len(content) // 100, len(content) // 2):
+    behind_a_restart = len(content) - content.rfind(b"\xff\xd0") if "restart_marker_rows" in how else 50
+    for lacking in (50, len(content) // 100, len(content) // 2, behind_a_restart):
         (tmp_path / "a.jpg").write_bytes(content[:-lacking])
         with pytest.raises(UserError, match="truncated"):
             decoding.decode(tmp_path / "a.jpg", 100)

@@ -127,12 +127,12 @@ def test_a_glob_that_the_shell_left_is_expanded_and_one_that_matches_nothing_nam
 def test_names_are_printed_on_one_line_whatever_they_hold(trained, tmp_path):
     for name in ("two\nlines.jpg", "\x1b[31mred.jpg", os.fsdecode(b"ros\xe9.jpg"), "rosé.jpg"):
         shutil.copy(trained / "photos/test/rose/0.jpg", tmp_path / name)
-    (tmp_path / "bad\n\x1b.jpg").write_text("no photo")
+    (tmp_path / "bad  two\n\x1b.jpg").write_text("no photo")
     done = predict(trained, tmp_path)
     lines = [line for line in done.stdout.splitlines()[1:] if not line.startswith("  ")]
     assert sorted(line.removeprefix(f"{tmp_path}/") for line in lines) == [
         "\\x1b[31mred.jpg", "ros//e9.jpg", "rosé.jpg", "two\\nlines.jpg"]
-    assert f"cannot decode the photo {tmp_path}/bad\\n\\x1b.jpg: " in done.stderr
+    assert f"cannot decode the photo {tmp_path}/bad  two\\n\\x1b.jpg: " in done.stderr
     assert "\x1b" not in done.stdout + done.stderr and len(done.stderr.splitlines()) == 2
 
 
@@ -159,7 +159,7 @@ def test_more_photos_than_are_decoded_at_once_all_get_their_names_in_linked_fold
 
 
 @pytest.mark.parametrize("arguments,words", (
-    (["photos/test", "--figure", "absent/sheet.png"], "absent/sheet.png"),
+    (["photos/test", "--figure", "absent/sheet.png"], "/absent is no folder, or may not be written to"),
     (["photos/test", "--figure", "taken.png"], "taken.png is there already, maybe a photo"),
     (["empty"], "no photos in empty"),
     (["photos/test", ""], "PHOTO: the name is empty"),
