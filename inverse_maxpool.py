@@ -61,7 +61,7 @@ class InverseMaxPool3(InverseMaxPool2):
 
 
 def inverse_maxpool_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, window: int) -> Tensor:
-    """conv2d(InverseMaxPool{window}(x), weight, bias, padding=1), without the zeros: a quarter of the work.
+    """conv2d(InverseMaxPool{window}(x), weight, bias, padding=1) without the zeros: about a quarter of it.
 
     x (B, C, H, W), weight (D, C, 3, 3), bias (D,) or None -> (B, D, 2H, 2W) for window 2, (B, D, 2H-1, 2W-1)
     for window 3. It is a transposed convolution of stride 2, the kernel flipped, its channel axes swapped.

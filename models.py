@@ -3,7 +3,7 @@
 Parameters carry the report's names and shapes, so a state dict of its code loads here and the other way
 round; with batch_norm=False it has no `bn*`. Shapes in comments are (B, C, H, W), B the batch.
 For speed, ReLU stands behind the max pool: the same bits, since they commute in value and in gradient, on a
-quarter of the elements. Each InverseMaxPool is fused with the convolution behind it: a quarter of the work.
+quarter of the elements. Each InverseMaxPool is fused with the convolution behind it, too.
 """
 
 import torch.nn.functional as F

@@ -51,7 +51,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--keep", choices=("best", "last"), default="last",
         help="which epoch's weights; best: of those that are validated, each fifth or fewer (%(default)s)")
     add("--with-val", action=switch, default=False, help="train on val, too: none validates (%(default)s)")
-    add("--average", type=number(float, 0, 1), help="most averaged weights keep a step; 0: off (%(default)s)")
+    add("--average", type=number(float, 0, 1), help="decay of averaged weights at most; 0: off (%(default)s)")
     args = recipes.parse(parser, "classifier", argv)
     if not args.resume:  # whose flags are compared with the run's
         if args.autoencoder and args.batch_norm is not None:

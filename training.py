@@ -1,4 +1,4 @@
-"""What both stages share: flags, optimizer, schedule, averaged weights, batch norm measured anew."""
+"""Flags, optimizer and schedule of both stages; stage two's averaged weights, batch norm measured anew."""
 
 import argparse
 import copy
@@ -35,7 +35,7 @@ def parser_of(doc: str, out: str) -> argparse.ArgumentParser:
     add("--weight-decay", type=number(float, 0), help="adamw's; with others L2, 0 if not typed (%(default)s)")
     add("--schedule", choices=("constant", "cosine"), help="of the learning rate (%(default)s)")
     add("--augment", action=argparse.BooleanOptionalAction, help="vary photos, by augment.py (%(default)s)")
-    add("--smallest-crop", type=number(float, 0, 1, above=True), help="least area, of 1 (%(default)s)")
+    add("--smallest-crop", type=number(float, 0, 1, above=True), help="least area, as a share (%(default)s)")
     add("--seed", type=number(int, 0), default=0, help="of all that is random (%(default)s)")
     add_run(parser, out)
     return parser

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a training step takes, and a whole run, on the device that is here; 5 minutes on one H100:
+# What a training step takes, and a whole run, on the device that is here:
 #     bench/gpu_times.sh OUT DATA_DIR        (DATA_DIR holds flowers-102/)
 # OUT gets, each as it is measured: steps.txt (milliseconds a step, augmentation and CutMix in it), long/ (the log and the
 # evaluation of 800 epochs), benchmark.json (beside the report's code).

@@ -1,6 +1,6 @@
 """Runs over seeds: whatever rows.json declares and results/runs/ does not hold yet, one run after another.
 
-    python -m study.run                             # every run that is left, minutes to an hour each
+    python -m study.run                             # every run that is left, minutes to half a day each
     python -m study.run --only final --seeds 0 1    # two seeds of one row
 
 Writes results/runs/<row>-<seed>.json for each finished run, and beside it the predictions on test photos

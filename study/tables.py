@@ -72,10 +72,10 @@ def results(runs: Runs) -> str:
     return markdown(["", "the encoder starts from", "test accuracy, one view (%) [95 %]",
                      "over six views", "minutes of training on one core of",
                      "command"], rows) + (
-        "\n\nStage one learns to rebuild a photo from a code of 6400 numbers. To start from it and not from "
-        f"random weights changes test accuracy (one view, shared seeds) by {ours} with the pooled head, and "
-        f"by {theirs} with the report's recipe. The model of 2040 photos is in [weights](weights/README.md): "
-        "on a fresh clone `python predict.py photo.jpg` names a flower with it.")
+        "\n\nStage one learns to rebuild a photo from a code of 6400 numbers. To start from its encoder and "
+        f"not from random weights changes test accuracy (one view, shared seeds) by {ours} with the pooled "
+        f"head, and by {theirs} with the report's recipe. The model of 2040 photos is in [weights]"
+        "(weights/README.md): on a fresh clone `python predict.py photo.jpg` names a flower with it.")
 
 
 def expected(runs: Runs, of_weights: dict) -> str:

@@ -1,4 +1,4 @@
-"""One script in several processes, started by torchrun; alone, each function returns what it is given."""
+"""One script in several processes, started by torchrun; alone, each function does without the others."""
 
 import contextlib
 import os

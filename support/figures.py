@@ -1,4 +1,4 @@
-"""Every plot: what returns nothing writes one PNG, where_it_goes_wrong two and a table."""
+"""Every plot, each written as a PNG; where_it_goes_wrong writes two, and a table."""
 
 import contextlib
 import warnings
