@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,15 +70,15 @@ def halt_while_saving(child: subprocess.Popen, run: Path) -> None:
         time.sleep(0.001)  # The process works in between.
 
 
-def kill_runs(stage: str, kills: int, folder: Path, *flags: str) -> tuple[int, list[str]]:
+def kill_runs(stage: str, kills: int, run_script: Callable, folder: Path, *flags) -> tuple[int, list[str]]:
     """Kill a stage's run so many times and resume it: how many kills met it saving, and what differs from an
-    uninterrupted run. Every other kill waits until it saves."""
+    uninterrupted run. Every other kill waits until it saves; run_script, conftest's, runs what is whole."""
     draw_folder(folder / "photos")
     killed, epochs, delays = folder / "killed", 2 * kills + 2, random.Random(0)
-    whole = start(stage, folder, "whole", epochs, *flags)
+    command = [f"train_{stage}", *FLAGS, "--epochs", epochs, *flags]
     begun = time.perf_counter()
-    assert whole.wait() == 0, "the uninterrupted run failed"
-    epoch_seconds = (time.perf_counter() - begun) / (epochs - 1)
+    assert run_script(folder, *command, "--out", "whole").returncode == 0, "the uninterrupted run failed"
+    epoch_seconds = (time.perf_counter() - begun) / epochs
     while_saving = 0
     for i in range(kills):
         how = ["--resume"] if (killed / "last.pt").exists() else []
@@ -88,5 +89,6 @@ def kill_runs(stage: str, kills: int, folder: Path, *flags: str) -> tuple[int, l
         child.send_signal(signal.SIGKILL)
         assert child.wait() == -signal.SIGKILL, "it ended before it could be killed so many times"
         while_saving += any(killed.glob(SAVING))
-    assert start(stage, folder, "killed", epochs, *flags, "--resume").wait() == 0, "the resume failed"
+    resumed = run_script(folder, *command, "--out", "killed", "--resume")
+    assert resumed.returncode == 0, f"the resume failed: {resumed.stderr}"
     return while_saving, differences(folder / "whole", killed)

@@ -847,25 +847,30 @@ def test_a_new_cache_removes_the_one_that_it_replaces_and_nothing_else(folder, t
     assert gone == {*replaced, former} and len({*cache.iterdir()} - before) == 2
 
 
-def test_synthetic_flowers_are_drawn_once_and_kept(tmp_path, monkeypatch):
-    drawn = data.load("synthetic", "val", cache_dir=str(tmp_path), size=20)
-    assert (drawn.images.shape == (1020, 3, 20, 20)
+@pytest.fixture(scope="module")
+def drawn_flowers(tmp_path_factory):
+    """The val split of synthetic, at 8 pixels, and the cache in which it lies."""
+    cache_dir = tmp_path_factory.mktemp("drawn")
+    return data.load("synthetic", "val", cache_dir=str(cache_dir), size=8), cache_dir
+
+
+def test_synthetic_flowers_are_drawn_once_and_kept(drawn_flowers, monkeypatch):
+    drawn, cache_dir = drawn_flowers
+    assert (drawn.images.shape == (1020, 3, 8, 8)
             and drawn.labels.tolist() == [k for k in range(102) for _ in range(10)])
     assert drawn.classes == synthetic.class_names() and len(set(drawn.names)) == 1020
     monkeypatch.delattr(synthetic, "draw")
-    again = data.load("synthetic", "val", cache_dir=str(tmp_path), size=20)
-    assert (
-        again.digest() == drawn.digest() and again.names == drawn.names and len(list(tmp_path.iterdir())) == 2
-    )
+    again = data.load("synthetic", "val", cache_dir=str(cache_dir), size=8)
+    assert (again.digest() == drawn.digest() and again.names == drawn.names
+            and len(list(cache_dir.iterdir())) == 2)
 
 
-def test_synthetic_30_is_the_beginning_of_synthetic(tmp_path):
-    few, all_ = (data.load(name, "val", cache_dir=str(tmp_path), size=8)
-                 for name in ("synthetic-30", "synthetic"))
+def test_synthetic_30_is_the_beginning_of_synthetic(drawn_flowers, tmp_path):
+    few, (all_, _) = data.load("synthetic-30", "val", cache_dir=str(tmp_path), size=8), drawn_flowers
     assert len(few) == 300 and few.classes == all_.classes[:30] and few.names == all_.names[:300]
     assert torch.equal(few.images, all_.images[:300]) and torch.equal(few.labels, all_.labels[:300])
     test = data.load("synthetic-30", "test", cache_dir=str(tmp_path), size=8)
-    assert torch.bincount(test.labels).tolist() == 30 * [20] and len(list(tmp_path.iterdir())) == 6
+    assert torch.bincount(test.labels).tolist() == 30 * [20] and len(list(tmp_path.iterdir())) == 4
 
 
 def test_linked_folders_are_followed(folder, tmp_path, capsys):

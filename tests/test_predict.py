@@ -16,7 +16,7 @@ from torchvision.transforms import CenterCrop
 import data
 import evaluate
 from flowers import decoding
-from models import AutoEncoder, Classifier
+from models import AutoEncoder, PooledClassifier
 from support import checkpoint
 
 CLASSES = ["daisy", "rose", "tulip", "orchid", "lily", "poppy"]
@@ -28,12 +28,13 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("predict")
     draw_folder(root / "photos")
     torch.manual_seed(0)
-    model, classifier = AutoEncoder(), Classifier(len(CLASSES))
+    model, classifier = AutoEncoder(), PooledClassifier(len(CLASSES))
     common = {"dataset": "photos", "flags": {}}
     checkpoint.save(root / "autoencoder.pt", {"kind": "autoencoder", "config": {"batch_norm": True},
                                               "model": model.state_dict(), **common})
     checkpoint.save(root / "classifier.pt", {
-        "kind": "classifier", "config": {"num_classes": len(CLASSES), "batch_norm": True}, "classes": CLASSES,
+        "kind": "classifier", "head": "pooled", "classes": CLASSES,
+        "config": {"num_classes": len(CLASSES), "batch_norm": True},
         "encoder": model.encoder.state_dict(), "classifier": classifier.state_dict(), **common})
     return root
 
@@ -151,7 +152,8 @@ def test_more_photos_than_are_decoded_at_once_all_get_their_names_in_linked_fold
     (tmp_path / "real/loop").symlink_to(tmp_path / "album")
     for i in range(70):
         shutil.copy(trained / "photos/test/rose/0.jpg", tmp_path / f"real/{i:02d}.jpg")
-    found = [json.loads(line) for line in predict(trained, tmp_path / "album", "--json").stdout.splitlines()]
+    found = [json.loads(line) for line in predict(trained, tmp_path / "album", "--json",
+                                                          "--views", "1").stdout.splitlines()]
     assert [row["photo"] for row in found] == [str(tmp_path / f"album/linked/{i:02d}.jpg") for i in range(70)]
     assert (
         len({json.dumps(row["names"]) for row in found}) <= 2

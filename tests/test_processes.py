@@ -51,7 +51,7 @@ def start_changed(change: str, root: Path, out: Path, **pipes) -> subprocess.Pop
     ("classifier", 2, ["--recipe", "strong", "--head", "pooled", "--autoencoder", "none", "--keep", "best"])))
 def test_a_killed_run_resumes_to_the_bits_of_an_uninterrupted_one(stage, kills, flags, tmp_path):
     """Killed while it saves, then, where it is killed twice, anywhere."""
-    while_saving, differences = kill_runs(stage, kills, tmp_path, *flags)
+    while_saving, differences = kill_runs(stage, kills, run_script, tmp_path, *flags)
     assert while_saving >= 1
     assert differences == []
     assert not list((tmp_path / "killed").glob("*.tmp*"))  # what the kills while saving left
@@ -184,7 +184,7 @@ def test_an_evaluation_does_not_write_into_a_folder_that_a_run_has(trained, tmp_
     flags = [*COMMON, *HEADS["classifier"], "--epochs", "1", "--out", tmp_path / "run"]
     assert run_script(trained, "train_classifier", *flags).returncode == 0
     before = contents(tmp_path / "run")
-    evaluation = "--cache-dir", "cache", "--classifier", tmp_path / "run/classifier.pt"
+    evaluation = "--cache-dir", "cache", "--classifier", tmp_path / "run/classifier.pt", "--views", "1"
     hold = (
         "import pathlib, sys; from support import run_folder\n"
         "with run_folder.claim(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
