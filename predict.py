@@ -58,7 +58,7 @@ def show(path: Path, likely: list[tuple[str, float]], as_json: bool) -> None:
 def main(args: argparse.Namespace) -> int:
     if args.figure and args.figure.exists():
         raise UserError(f"--figure {args.figure} is there already, maybe a photo; remove it, or name another")
-    if args.figure and not os.access(there := args.figure.absolute().parent, os.W_OK):
+    if args.figure and not os.access(os.path.join(there := args.figure.parent, "."), os.W_OK):
         raise UserError(f"--figure {args.figure}: {there} is no folder, or may not be written to")
     path = args.classifier or (SHIPPED if parts.is_in(SHIPPED) and not OWN.exists() else OWN)
     why = f", since there is no {OWN}," if path is SHIPPED else ""
