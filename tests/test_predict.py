@@ -161,7 +161,7 @@ def test_more_photos_than_are_decoded_at_once_all_get_their_names_in_linked_fold
 
 
 @pytest.mark.parametrize("arguments,words", (
-    (["photos/test", "--figure", "absent/sheet.png"], "--figure absent/sheet.png: absent is no folder, or may not be"),
+    (["photos/test", "--figure", "absent/sheet.png"], "--figure absent/sheet.png: absent is no folder, or"),
     (["photos/test", "--figure", "taken.png/sheet.png"], "taken.png is no folder, or may not be"),
     (["photos/test", "--figure", "taken.png"], "taken.png is there already, maybe a photo"),
     (["empty"], "no photos in empty"),
