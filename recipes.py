@@ -35,7 +35,7 @@ FEW_STEPS = 1000  # with fewer, batch norm's running statistics lag behind stron
 def parse(parser: argparse.ArgumentParser, stage: str, argv: list[str] | None) -> argparse.Namespace:
     """Parse by the defaults of a resumed run, which goes on as it began, else of the recipe that is typed,
     else of strong; --help, too."""
-    parser.set_defaults(**RECIPES["strong"][stage] | {"recipe": None})
+    parser.set_defaults(**dict.fromkeys(RECIPES["strong"][stage]))  # None: not typed
     words = sys.argv[1:] if argv is None else argv
     typed, _ = parser.parse_known_args([word for word in words if word not in ("-h", "--help")])
     if begun := resume.as_begun(typed):
@@ -44,8 +44,12 @@ def parse(parser: argparse.ArgumentParser, stage: str, argv: list[str] | None) -
         defaults = RECIPES[typed.recipe or "strong"][stage]
         if defaults["recipe"] == "strong" and stage == "classifier" and typed.head == "pooled":
             defaults = defaults | POOLED
-        if defaults["optimizer"] == "adamw" and typed.optimizer != "adamw":
+        if defaults["optimizer"] == "adamw" and typed.optimizer not in (None, "adamw"):
             defaults = defaults | {"weight_decay": 0.0}  # adamw's, as L2, would outweigh the gradient
+        if typed.smallest_crop and not (defaults["augment"] if typed.augment is None else typed.augment):
+            parser.error("--smallest-crop has no effect without --augment")
+        if stage == "classifier" and typed.dropout_after and typed.head == "pooled":
+            parser.error("--dropout-after has no effect with --head pooled, whose one dropout is its last")
     parser.set_defaults(**defaults)
     return parser.parse_args(argv)
 
